@@ -1,0 +1,73 @@
+//! Whose call this is: owner, identity, task, agent, role, parent agent, and where each came from.
+
+use crate::units::{AgentId, IdentityName, Owner, Principal, Role, TaskId, TaskKey};
+
+/// Where a field came from. `token` and `key` are trusted; the rest is claimed or inferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The gateway key is bound to it.
+    Key,
+    /// A Bursar header.
+    Header,
+    /// The path of the base URL.
+    Path,
+    /// W3C baggage.
+    Baggage,
+    /// A header that a framework or another gateway's client sends.
+    Foreign,
+    /// The body.
+    Body,
+    /// `previous_response_id` of an answer that this gateway passed on.
+    PreviousResponse,
+    /// What `[attribution] task_from` adds.
+    Configured,
+    /// The role configured for that agent.
+    Policy,
+    /// Nothing said so: the owner's `unattributed` task.
+    Unattributed,
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Its source.
+    pub source: Source,
+}
+
+/// Whose call this is.
+#[derive(Clone, Debug)]
+pub struct Attribution {
+    /// Whom the identity belongs to.
+    pub owner: Owner,
+    /// Who authenticated.
+    pub identity: IdentityName,
+    /// The task; never absent: `unattributed-…` when nothing said so.
+    pub task: Sourced<TaskId>,
+    /// The agent.
+    pub agent: Option<Sourced<AgentId>>,
+    /// Its role.
+    pub role: Option<Sourced<Role>>,
+    /// Who called it.
+    pub parent: Option<Sourced<AgentId>>,
+    /// For whom the identity says it acts, or `user` of the body (recorded, not trusted).
+    pub on_behalf_of: Option<Sourced<Principal>>,
+}
+
+impl Attribution {
+    /// The task within its owner.
+    #[must_use]
+    pub fn task_key(&self) -> TaskKey {
+        TaskKey {
+            owner: self.owner.clone(),
+            task: self.task.value.clone(),
+        }
+    }
+
+    /// True when no source named the task.
+    #[must_use]
+    pub fn is_unattributed(&self) -> bool {
+        self.task.source == Source::Unattributed
+    }
+}

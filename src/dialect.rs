@@ -1,0 +1,257 @@
+//! The wire formats: what a request says ([`Call`]), what an answer cost ([`Usage`], [`Answer`]),
+//! and how to say no in the caller's own dialect. One file per format in `dialect/`.
+
+use bytes::Bytes;
+use std::ops::Range;
+
+/// One wire format of a metered endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `POST /v1/chat/completions`
+    OpenaiChat,
+    /// `POST /v1/responses`
+    OpenaiResponses,
+    /// `POST /v1/embeddings`
+    OpenaiEmbeddings,
+    /// `POST /v1/completions`
+    OpenaiCompletions,
+    /// `POST /v1/messages`
+    AnthropicMessages,
+}
+
+impl Dialect {
+    /// The name in configuration, the journal and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => "openai-chat",
+            Self::OpenaiResponses => "openai-responses",
+            Self::OpenaiEmbeddings => "openai-embeddings",
+            Self::OpenaiCompletions => "openai-completions",
+            Self::AnthropicMessages => "anthropic-messages",
+        }
+    }
+
+    /// Embeddings are no turns; everything else is a generation.
+    #[must_use]
+    pub const fn generates(self) -> bool {
+        !matches!(self, Self::OpenaiEmbeddings)
+    }
+}
+
+/// What a request says, found by byte range in a body that is not copied.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The format it is in.
+    pub dialect: Dialect,
+    /// The body as it came (decoded from any content encoding).
+    pub body: Bytes,
+    /// The model's name, unescaped.
+    pub model: String,
+    /// The byte range of the model's JSON string, quotes included.
+    pub model_at: Range<usize>,
+    /// `"stream": true`.
+    pub stream: bool,
+    /// The caller itself asked for usage in the stream (always true where the dialect always sends it).
+    pub usage_asked: bool,
+    /// The output cap the caller named: the smallest of its aliases.
+    pub asked_output: Option<u64>,
+    /// Every output-cap field present: its name and the range of its value.
+    pub output_caps: Vec<(&'static str, Range<usize>)>,
+    /// max(`n`, `best_of`) × number of prompts: how many outputs are produced.
+    pub outputs: u64,
+    /// Anthropic's `thinking.budget_tokens`.
+    pub thinking_budget: Option<u64>,
+    /// The output cannot be clamped (predicted outputs).
+    pub unclampable: bool,
+    /// `background: true`.
+    pub background: bool,
+    /// What enters the prompt, for the bound on input tokens.
+    pub prompt: Prompt,
+    /// Fields that select a price.
+    pub selectors: Selectors,
+    /// Ids found in the body.
+    pub ids: BodyIds,
+    /// Top-level fields that this dialect's table does not list.
+    pub unlisted: Vec<String>,
+    /// The conversation's digests: `d0`, then one per message.
+    pub chain: crate::conversation::Chain,
+}
+
+/// What enters the prompt.
+#[derive(Clone, Debug, Default)]
+pub struct Prompt {
+    /// Bytes of literal text: an upper bound in bytes of everything but media payloads.
+    pub text_bytes: u64,
+    /// Messages or input items.
+    pub messages: u64,
+    /// Tool declarations (functions and hosted ones).
+    pub tools: u64,
+    /// Images, by reference or inline.
+    pub images: u64,
+    /// Documents and files, by reference or inline.
+    pub files: u64,
+    /// Audio inputs.
+    pub audio: u64,
+    /// Content parts of a kind that the table does not list.
+    pub unknown_parts: u64,
+    /// Something enters the prompt that cannot be seen from here (`previous_response_id`, stored prompts, conversations).
+    pub unseen: bool,
+    /// A response format or schema is asked for.
+    pub structured: bool,
+    /// Hosted tools (web search, code interpreter …): name and the bound on uses, if one was given.
+    pub hosted_tools: Vec<(String, Option<u64>)>,
+    /// A keyed digest of every prompt-entering field outside the messages.
+    pub frame: u128,
+}
+
+/// Fields of the request that can change the price.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectors {
+    /// `service_tier`, as asked.
+    pub service_tier: Option<String>,
+    /// Anthropic's `speed` (`fast`).
+    pub speed: Option<String>,
+    /// Anthropic's `inference_geo`.
+    pub inference_geo: Option<String>,
+    /// Some `cache_control` asks for a five-minute write (also the automatic kind).
+    pub cache_write_5m: bool,
+    /// Some `cache_control` asks for a one-hour write.
+    pub cache_write_1h: bool,
+    /// Audio output is asked for (`modalities`).
+    pub audio_output: bool,
+    /// Image output is asked for.
+    pub image_output: bool,
+    /// Other price-changing fields that were found and must be priced or refused (`context_management`
+    /// compaction, fallback models, advisor tools …), by name.
+    pub surcharges: Vec<String>,
+}
+
+/// Ids that frameworks put into bodies, with the ranges of those that the target would reject.
+#[derive(Clone, Debug, Default)]
+pub struct BodyIds {
+    /// `metadata.user_task_id`
+    pub task: Option<String>,
+    /// The session inside Anthropic's `metadata.user_id`.
+    pub session: Option<String>,
+    /// `metadata.agent_id`
+    pub agent: Option<String>,
+    /// `metadata.agent_role`
+    pub role: Option<String>,
+    /// `user` or `safety_identifier`: recorded, not trusted.
+    pub user: Option<String>,
+    /// `previous_response_id`
+    pub previous_response: Option<String>,
+    /// Ranges (member with its comma) of metadata members to splice out for targets that reject them.
+    pub foreign: Vec<Range<usize>>,
+    /// Tool-result or function-output ids answered in this request.
+    pub answered_tools: Vec<String>,
+}
+
+/// What to change in a body before it leaves. Nothing set: the very same bytes leave.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    /// The target's own model name.
+    pub model: Option<String>,
+    /// Set every output cap present, or add the field named, to this number.
+    pub output_cap: Option<(&'static str, u64)>,
+    /// Ask for usage in the stream.
+    pub include_usage: bool,
+    /// Switch parallel tool calls off where the dialect can.
+    pub no_parallel_tools: bool,
+    /// Take the foreign metadata out.
+    pub strip_foreign: bool,
+}
+
+/// Token counts of one answer, normalised so that no token stands in two fields.
+///
+/// Sources differ: OpenAI's cached tokens lie inside `prompt_tokens`, Anthropic's outside
+/// `input_tokens`; Gemini's thoughts lie outside candidates, xAI's reasoning outside completion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Text input, neither cached nor written to a cache.
+    pub input: u64,
+    /// Read from a cache.
+    pub cache_read: u64,
+    /// Written for five minutes (or for the provider's only term).
+    pub cache_write_5m: u64,
+    /// Written for an hour.
+    pub cache_write_1h: u64,
+    /// Audio input, uncached.
+    pub audio_input: u64,
+    /// Audio input read from a cache.
+    pub audio_cache_read: u64,
+    /// Image input where it is priced apart.
+    pub image_input: u64,
+    /// Text output, reasoning included.
+    pub output: u64,
+    /// The part of `output` that was reasoning (information; priced apart only where the card says so).
+    pub reasoning: u64,
+    /// Audio output.
+    pub audio_output: u64,
+    /// Image output.
+    pub image_output: u64,
+    /// Hosted-tool uses that have a fee, by name: `web_search` …
+    pub fees: Vec<(String, u64)>,
+    /// The tier that the answer says it was served at.
+    pub service_tier: Option<String>,
+    /// The speed the answer says it was served at.
+    pub speed: Option<String>,
+    /// Where the answer says it was served (`us` has a surcharge at some).
+    pub inference_geo: Option<String>,
+    /// The cost in nano-dollars that the provider itself states. It wins over any price list.
+    pub stated_cost: Option<crate::units::NanoUsd>,
+    /// Further usage billed at other models' prices (`usage.iterations` and the like): model and usage.
+    pub others: Vec<(Option<String>, Usage)>,
+}
+
+impl Usage {
+    /// All input tokens.
+    #[must_use]
+    pub fn all_input(&self) -> u64 {
+        let own = self.input
+            + self.cache_read
+            + self.cache_write_5m
+            + self.cache_write_1h
+            + self.audio_input
+            + self.audio_cache_read
+            + self.image_input;
+        own + self
+            .others
+            .iter()
+            .map(|(_, usage)| usage.all_input())
+            .sum::<u64>()
+    }
+
+    /// All output tokens.
+    #[must_use]
+    pub fn all_output(&self) -> u64 {
+        let own = self.output + self.audio_output + self.image_output;
+        own + self
+            .others
+            .iter()
+            .map(|(_, usage)| usage.all_output())
+            .sum::<u64>()
+    }
+}
+
+/// What an answer said, once it is over.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The usage it reported, if any was plausible to read.
+    pub usage: Option<Usage>,
+    /// A complete answer, or the dialect's terminal event was seen.
+    pub complete: bool,
+    /// An error event in a 200.
+    pub error: Option<String>,
+    /// Bytes of visible output: text, tool arguments, refusals, visible reasoning.
+    pub visible_bytes: u64,
+    /// Tool calls asked for: id and name, each id once.
+    pub tool_calls: Vec<(String, String)>,
+    /// The model that the answer names.
+    pub model: Option<String>,
+    /// The answer's own id (`resp_…`, `msg_…`, `chatcmpl-…`).
+    pub id: Option<String>,
+    /// Why it stopped, as the dialect says it.
+    pub finish: Option<String>,
+}
