@@ -1,1 +1,278 @@
-//! stub
+//! Listeners: accept, TLS, HTTP/1 and HTTP/2, and a stop that lets calls in flight end.
+//!
+//! Needs a service; adds bounds: connections, header size, header time, concurrent streams.
+
+pub mod tls;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// An answer's body where its kind does not matter.
+pub type BoxBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Bounds of one listener.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Connections open at once; further ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// All request headers of one call, bytes.
+    pub header_bytes: usize,
+    /// From the first byte of a request's head to its last.
+    pub header_time: Duration,
+    /// Concurrent streams of one HTTP/2 connection.
+    pub h2_streams: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            header_bytes: 64 * 1024,
+            header_time: Duration::from_secs(10),
+            h2_streams: 256,
+        }
+    }
+}
+
+/// Who is at the other end of a connection: an extension of every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// Somebody who may open the Unix socket's file.
+    Unix,
+}
+
+impl Peer {
+    /// True for the Unix socket and for loopback addresses.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        match self {
+            Self::Unix => true,
+            Self::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
+        }
+    }
+}
+
+/// A bound socket.
+pub enum Listener {
+    /// Host and port.
+    Tcp(TcpListener),
+    /// A socket file, removed when the listener is dropped.
+    Unix(UnixListener, SocketFile),
+}
+
+/// Removes the socket's file at the end.
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A file that is already gone is what we want.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds `host:port`.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub async fn tcp(addr: &str) -> io::Result<Self> {
+        Ok(Self::Tcp(TcpListener::bind(addr).await?))
+    }
+
+    /// Binds a Unix socket, readable and writable by its owner alone. A stale file that nobody
+    /// listens on is replaced.
+    ///
+    /// # Errors
+    /// Somebody listens there, or the folder is not writable.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    format!("{} is in use by another process", path.display()),
+                ));
+            }
+            std::fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self::Unix(listener, SocketFile(path.to_owned())))
+    }
+
+    /// The address as a person would type it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => {
+                listener.local_addr().map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string())
+            }
+            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+        }
+    }
+}
+
+/// Serves until `stop`, then waits at most `drain` for calls in flight.
+/// Returns how many connections were still open at the end.
+pub async fn serve<S, B>(
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+    service: S,
+    bounds: Bounds,
+    stop: CancellationToken,
+    drain: Duration,
+) -> usize
+where
+    S: tower::Service<
+            http::Request<Incoming>,
+            Response = http::Response<B>,
+            Error = std::convert::Infallible,
+        > + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let http = Arc::new(protocol(&bounds));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, peer, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: give those in use a moment to close.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let connection = Connection {
+            http: Arc::clone(&http),
+            service: service.clone(),
+            watcher: graceful.watcher(),
+            peer,
+            header_time: bounds.header_time,
+            _place: place,
+        };
+        match (stream, tls.clone()) {
+            (Stream::Tcp(stream), None) => tokio::spawn(connection.run(stream)),
+            (Stream::Tcp(stream), Some(tls)) => tokio::spawn(connection.run_tls(stream, tls)),
+            (Stream::Unix(stream), _) => tokio::spawn(connection.run(stream)),
+        };
+    }
+    let open = graceful.count();
+    if tokio::time::timeout(drain, graceful.shutdown()).await.is_ok() { 0 } else { open }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(
+    listener: &Listener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(Stream, Peer, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, addr) = listener.accept().await?;
+            // Small writes (one SSE event each) must not wait for one another.
+            stream.set_nodelay(true)?;
+            Ok((Stream::Tcp(stream), Peer::Tcp(addr), place))
+        }
+        Listener::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Stream::Unix(stream), Peer::Unix, place))
+        }
+    }
+}
+
+fn protocol(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_time)
+        .max_buf_size(bounds.header_bytes.max(16 * 1024))
+        .pipeline_flush(true);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(bounds.h2_streams)
+        .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30));
+    http
+}
+
+/// One connection with what it needs; gives its place back when it ends.
+struct Connection<S> {
+    http: Arc<auto::Builder<TokioExecutor>>,
+    service: S,
+    watcher: Watcher,
+    peer: Peer,
+    header_time: Duration,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S, B> Connection<S>
+where
+    S: tower::Service<
+            http::Request<Incoming>,
+            Response = http::Response<B>,
+            Error = std::convert::Infallible,
+        > + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    async fn run<I>(self, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = self.peer;
+        let service = self.service;
+        let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            // Every stage of the stack is always ready; it reserves nothing before it has a request.
+            let mut service = service.clone();
+            tower::Service::call(&mut service, request)
+        });
+        let connection = self.http.serve_connection(TokioIo::new(io), service);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    async fn run_tls<I>(self, io: I, tls: TlsAcceptor)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match tokio::time::timeout(self.header_time, tls.accept(io)).await {
+            Ok(Ok(stream)) => self.run(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+}

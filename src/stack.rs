@@ -1,1 +1,4 @@
 //! stub
+pub mod endpoint;
+pub mod trace;
+pub mod upstream;

@@ -1,0 +1,39 @@
+use super::*;
+
+fn trace(value: &str) -> Trace {
+    let mut headers = HeaderMap::new();
+    headers.insert("traceparent", HeaderValue::from_str(value).unwrap());
+    Trace::from_headers(&headers)
+}
+
+#[test]
+fn the_callers_trace_goes_on_and_its_flags_are_kept() {
+    let trace = trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03");
+    assert_eq!(&*trace.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(trace.parent_span.as_deref(), Some("00f067aa0ba902b7"));
+    let sent = trace.traceparent().unwrap();
+    let sent = sent.to_str().unwrap();
+    assert!(sent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+    assert!(sent.ends_with("-03") && !sent.contains("00f067aa0ba902b7"));
+}
+
+#[test]
+fn a_malformed_parent_begins_a_new_trace() {
+    for value in [
+        "",
+        "00-0-0-0",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+    ] {
+        let trace = trace(value);
+        assert_eq!(trace.parent_span, None, "{value}");
+        assert_eq!(trace.trace_id.len(), 32);
+    }
+}
+
+#[test]
+fn ids_differ() {
+    assert_ne!(random(), random());
+}

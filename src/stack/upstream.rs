@@ -1,0 +1,237 @@
+//! Sends a call to its provider: connection pools, TLS roots, outbound proxy, and what of the
+//! caller's headers goes along.
+//!
+//! Needs the body that leaves and the provider `route` chose. Adds nothing: it is the end of the
+//! stack. Its errors say whether the provider can have seen the call, for that decides the hold.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::{Client, Error as ClientError, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A body on its way out: whole where Bursar read it, streaming where it only passes.
+pub enum Outgoing {
+    /// Read and perhaps rewritten.
+    Whole(Bytes),
+    /// Passed through unread.
+    Stream(Incoming),
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Why a provider cannot be reached as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The CA file.
+    #[error(transparent)]
+    Ca(#[from] crate::server::tls::TlsError),
+    /// A certificate in the CA file is unusable.
+    #[error("a certificate of the CA file cannot be used: {0}")]
+    Root(#[from] rustls::Error),
+}
+
+/// How long each part of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// TCP and TLS.
+    pub connect: Duration,
+    /// From sending to the head of the answer.
+    pub first_byte: Duration,
+    /// Between two pieces of the body.
+    pub between_bytes: Duration,
+}
+
+/// The connections to one provider.
+#[derive(Clone)]
+pub enum Pool {
+    /// Straight to it.
+    Direct(Client<HttpsConnector<HttpConnector>, Outgoing>),
+    /// Through an HTTP proxy's `CONNECT`.
+    Proxied(Client<HttpsConnector<Tunnel<HttpConnector>>, Outgoing>),
+}
+
+impl Pool {
+    /// Builds an empty pool. `ca` adds certificates to the built-in roots.
+    ///
+    /// # Errors
+    /// The CA file cannot be read or used.
+    pub fn new(ca: Option<&Path>, proxy: Option<Uri>, connect: Duration) -> Result<Self, PoolError> {
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(path) = ca {
+            for certificate in crate::server::tls::certificates(path)? {
+                roots.add(certificate)?;
+            }
+        }
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(connect));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(1024);
+        let https = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2();
+        Ok(match proxy {
+            None => Self::Direct(builder.build(https.wrap_connector(http))),
+            Some(proxy) => {
+                Self::Proxied(builder.build(https.wrap_connector(Tunnel::new(proxy, http))))
+            }
+        })
+    }
+
+    /// Sends. The future may be moved to another task and finished there.
+    #[must_use]
+    pub fn send(&self, request: http::Request<Outgoing>) -> ResponseFuture {
+        match self {
+            Self::Direct(client) => client.request(request),
+            Self::Proxied(client) => client.request(request),
+        }
+    }
+}
+
+/// Whether a provider can have seen a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// No byte left, or the provider said that it did not look at it.
+    Never,
+    /// Perhaps: it may be billed.
+    Perhaps,
+}
+
+/// Reads it off the client's error.
+#[must_use]
+pub fn reached(error: &ClientError) -> Reached {
+    if error.is_connect() {
+        return Reached::Never;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
+            && hyper.is_canceled()
+        {
+            return Reached::Never;
+        }
+        if let Some(h2) = cause.downcast_ref::<h2::Error>()
+            && h2.is_remote()
+            && h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+        {
+            return Reached::Never;
+        }
+        source = cause.source();
+    }
+    Reached::Perhaps
+}
+
+/// Headers that speak of one connection, not of the call.
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Takes out what speaks of the connection, and what a `Connection` header names.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(header::CONNECTION).cloned()
+        && let Ok(named) = named.to_str()
+    {
+        for name in named.split(',').map(str::trim) {
+            if !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive") {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// What of a caller's headers a provider may see.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passing {
+    /// The caller's own key goes along.
+    pub credentials: bool,
+    /// `x-bursar-*` ids go along: for providers of one's own.
+    pub attribution: bool,
+}
+
+/// Turns the caller's headers into the provider's: everything unknown passes.
+pub fn outgoing_headers(headers: &mut HeaderMap, passing: Passing) {
+    strip_hop_by_hop(headers);
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::FORWARDED] {
+        headers.remove(name);
+    }
+    headers.remove("baggage");
+    if !passing.credentials {
+        for name in ["authorization", "x-api-key", "api-key"] {
+            headers.remove(name);
+        }
+    }
+    if !passing.attribution {
+        let ours: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with("x-bursar-")).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
+    }
+    // Only what Bursar can read: compressed answers would have to be unpacked to be metered.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+#[cfg(test)]
+mod tests;
