@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod conversation;
 pub mod dialect;
+pub mod flights;
 pub mod json;
 pub mod ledger;
 pub mod ops;

@@ -1,1 +1,2 @@
-//! stub
+//! What operators see: metrics, the admin API.
+pub mod metrics;

@@ -1,1 +1,272 @@
-//! stub
+//! The life of a task: opened by its first call, active, suspended, closed. The store keeps it; here
+//! stand the tasks that calls have named lately, so that a call need not ask.
+
+use crate::attribution::Attribution;
+use crate::clock;
+use crate::flights::{Flights, Stop, Whose};
+use crate::ledger::Caps;
+use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
+use crate::units::{Meter, NanoUsd, TaskKey, UnixMs};
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Tasks kept in memory; beyond it those at rest longest are let go. The store knows them all.
+const MAX_IN_MEMORY: usize = 100_000;
+/// How long a task rests before it is let go, milliseconds.
+const IDLE_MS: i64 = 3_600_000;
+
+/// One task as calls see it.
+pub struct Task {
+    record: RwLock<TaskRecord>,
+    used: AtomicI64,
+}
+
+impl Task {
+    fn new(record: TaskRecord, now: UnixMs) -> Self {
+        Self { record: RwLock::new(record), used: AtomicI64::new(now.0) }
+    }
+
+    /// Whether it may spend.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        self.record.read().state
+    }
+
+    /// Its own caps.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        self.record.read().caps
+    }
+
+    /// Milliseconds spent suspended, the present suspension included.
+    #[must_use]
+    pub fn paused_ms(&self, now: UnixMs) -> u64 {
+        let record = self.record.read();
+        let present = record.paused_since.map_or(0, |since| (now.0 - since.0).max(0));
+        record.paused_ms.saturating_add(present.unsigned_abs())
+    }
+
+    /// What the store said last.
+    #[must_use]
+    pub fn record(&self) -> TaskRecord {
+        self.record.read().clone()
+    }
+}
+
+/// Why a call's task does not let it spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// The task is suspended.
+    Suspended,
+    /// Its identity is.
+    IdentitySuspended,
+    /// Everything is.
+    AllSuspended,
+    /// The task is closed.
+    Closed,
+}
+
+/// The tasks of this node, and the stop buttons.
+pub struct Tasks {
+    known: RwLock<HashMap<TaskKey, Arc<Task>>>,
+    /// One lock per task being opened, so that its first burst opens it once.
+    opening: Mutex<HashMap<TaskKey, Arc<tokio::sync::Mutex<()>>>>,
+    switches: ArcSwap<Vec<Switch>>,
+    store: Arc<dyn Store>,
+    /// The calls in flight, ended when their task is.
+    pub flights: Arc<Flights>,
+}
+
+impl Tasks {
+    /// No task in memory yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, switches: Vec<Switch>) -> Arc<Self> {
+        Arc::new(Self {
+            known: RwLock::default(),
+            opening: Mutex::default(),
+            switches: ArcSwap::from_pointee(switches),
+            store,
+            flights: Arc::default(),
+        })
+    }
+
+    /// The task, if a call named it lately.
+    #[must_use]
+    pub fn known(&self, key: &TaskKey, now: UnixMs) -> Option<Arc<Task>> {
+        let task = self.known.read().get(key).cloned()?;
+        task.used.store(now.0, Ordering::Relaxed);
+        Some(task)
+    }
+
+    /// The task, looked up or opened. `pay` is awaited before a task that nobody has seen is
+    /// opened, and may refuse it.
+    ///
+    /// # Errors
+    /// What `pay` says, or the store's fault.
+    pub async fn open<E: From<StoreError>>(
+        &self,
+        opening: TaskOpening,
+        pay: impl Future<Output = Result<(), E>>,
+    ) -> Result<Arc<Task>, E> {
+        let key = opening.key.clone();
+        let turn = Arc::clone(self.opening.lock().entry(key.clone()).or_default());
+        let result = {
+            let _turn = turn.lock().await;
+            self.open_in_turn(opening, pay).await
+        };
+        let mut waiting = self.opening.lock();
+        // Two handles: the map's and this one. Nobody else waits.
+        if waiting.get(&key).is_some_and(|turn| Arc::strong_count(turn) <= 2) {
+            waiting.remove(&key);
+        }
+        result
+    }
+
+    async fn open_in_turn<E: From<StoreError>>(
+        &self,
+        opening: TaskOpening,
+        pay: impl Future<Output = Result<(), E>>,
+    ) -> Result<Arc<Task>, E> {
+        let now = clock::now();
+        if let Some(task) = self.known(&opening.key, now) {
+            return Ok(task);
+        }
+        let filter = TaskFilter::one(opening.key.clone());
+        let record = match self.store.tasks(filter).await?.pop() {
+            Some(record) => record,
+            None => {
+                pay.await?;
+                let key = opening.key.clone();
+                let opened = self.store.open(Some(opening), Vec::new()).await?;
+                opened.task.ok_or_else(|| StoreError::NotFound {
+                    what: "task",
+                    which: key.task.to_string(),
+                })?
+            }
+        };
+        Ok(self.remember(record, now))
+    }
+
+    fn remember(&self, record: TaskRecord, now: UnixMs) -> Arc<Task> {
+        let mut known = self.known.write();
+        if let Some(task) = known.get(&record.key) {
+            *task.record.write() = record;
+            return Arc::clone(task);
+        }
+        let task = Arc::new(Task::new(record.clone(), now));
+        known.insert(record.key, Arc::clone(&task));
+        task
+    }
+
+    /// Why calls of this task and identity must stand still, if they must.
+    #[must_use]
+    pub fn standstill(&self, task: &Task, attribution: &Attribution) -> Option<Standstill> {
+        match task.state() {
+            TaskState::Closed => return Some(Standstill::Closed),
+            TaskState::Suspended => return Some(Standstill::Suspended),
+            TaskState::Active => {}
+        }
+        self.switches.load().iter().find_map(|switch| match switch {
+            Switch::All => Some(Standstill::AllSuspended),
+            Switch::Identity(name) if *name == attribution.identity => {
+                Some(Standstill::IdentitySuspended)
+            }
+            Switch::Identity(_) => None,
+        })
+    }
+
+    /// Sets a task's state durably, then ends its calls in flight.
+    ///
+    /// # Errors
+    /// No such task, a closed one, or the store's fault.
+    pub async fn set_state(
+        &self,
+        key: TaskKey,
+        state: TaskState,
+        by: Arc<str>,
+    ) -> Result<TaskRecord, StoreError> {
+        let record = self.store.set_task_state(key.clone(), state, by).await?;
+        if self.known.read().contains_key(&key) {
+            self.remember(record.clone(), clock::now());
+        }
+        match state {
+            TaskState::Active => 0,
+            TaskState::Suspended => self.flights.stop(&Whose::Task(key), Stop::Suspended),
+            TaskState::Closed => self.flights.stop(&Whose::Task(key), Stop::Closed),
+        };
+        Ok(record)
+    }
+
+    /// Lowers a task's own caps durably; higher ones are ignored.
+    ///
+    /// # Errors
+    /// No such task, or the store's fault.
+    pub async fn lower_caps(
+        &self,
+        key: TaskKey,
+        caps: Caps,
+        by: Arc<str>,
+    ) -> Result<TaskRecord, StoreError> {
+        let record = self.store.lower_task_caps(key.clone(), caps, by).await?;
+        if self.known.read().contains_key(&key) {
+            self.remember(record.clone(), clock::now());
+        }
+        Ok(record)
+    }
+
+    /// Presses or lifts a stop button durably, then ends the calls it concerns.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn switch(
+        &self,
+        switch: Switch,
+        on: bool,
+        by: Arc<str>,
+    ) -> Result<usize, StoreError> {
+        let whose = match &switch {
+            Switch::All => Whose::All,
+            Switch::Identity(name) => Whose::Identity(name.clone()),
+        };
+        let pressed = self.store.set_switch(switch, on, by).await?;
+        self.switches.store(Arc::new(pressed));
+        Ok(if on { self.flights.stop(&whose, Stop::Suspended) } else { 0 })
+    }
+
+    /// The stop buttons that are pressed.
+    #[must_use]
+    pub fn switches(&self) -> Arc<Vec<Switch>> {
+        self.switches.load_full()
+    }
+
+    /// Lets go of tasks that no call named for an hour.
+    pub fn sweep(&self, now: UnixMs) {
+        let mut known = self.known.write();
+        let crowded = known.len() > MAX_IN_MEMORY;
+        let rest = if crowded { IDLE_MS / 60 } else { IDLE_MS };
+        known.retain(|_, task| {
+            Arc::strong_count(task) > 1 || now.0 - task.used.load(Ordering::Relaxed) < rest
+        });
+    }
+
+    /// How many tasks in memory are in each state: active, suspended, closed.
+    #[must_use]
+    pub fn count(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for task in self.known.read().values() {
+            counts[task.state() as usize] += 1;
+        }
+        counts
+    }
+}
+
+/// The cap a caller sets on its own task by header.
+#[must_use]
+pub fn own_usd(usd: NanoUsd) -> Caps {
+    let mut caps = Caps::default();
+    caps.0[Meter::Usd as usize] = Some(usd.0);
+    caps
+}

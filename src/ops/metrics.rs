@@ -1,0 +1,296 @@
+//! Prometheus metrics. Labels are bounded: task ids and agents that no policy names are never
+//! labels, and a set that is full counts further values under `other`.
+
+use crate::units::{Meter, NanoUsd};
+use parking_lot::RwLock;
+use prometheus::{
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter,
+    IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Distinct label sets of the per-call metrics; the next one is `other` in every label.
+const MAX_LABEL_SETS: usize = 2_000;
+/// Distinct tool names; the next one is `other`.
+const MAX_TOOLS: usize = 500;
+
+/// Who and what a call's figures are counted under.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// The identity.
+    pub identity: Arc<str>,
+    /// The role, or `-`.
+    pub role: Arc<str>,
+    /// The agent if policy names it, else `other`.
+    pub agent: Arc<str>,
+    /// The provider.
+    pub provider: Arc<str>,
+    /// The model asked for.
+    pub model: Arc<str>,
+}
+
+impl Labels {
+    fn values(&self) -> [&str; 5] {
+        [
+            &self.identity,
+            &self.role,
+            &self.agent,
+            &self.provider,
+            &self.model,
+        ]
+    }
+}
+
+const CALL_LABELS: [&str; 5] = ["identity", "role", "agent", "provider", "model"];
+
+/// The counters of one label set, looked up once per call.
+pub struct CallMetrics {
+    cost: Counter,
+    input: IntCounter,
+    output: IntCounter,
+    turns: IntCounter,
+}
+
+/// All metrics of this process.
+pub struct Metrics {
+    registry: Registry,
+    calls: RwLock<HashMap<Labels, Arc<CallMetrics>>>,
+    tools_seen: RwLock<HashSet<String>>,
+    cost: CounterVec,
+    tokens: IntCounterVec,
+    turns: IntCounterVec,
+    tool_calls: IntCounterVec,
+    /// Refusals, by code and limit.
+    pub denials: IntCounterVec,
+    /// Loops, by kind.
+    pub loops: IntCounterVec,
+    /// Held now.
+    pub held_usd: Gauge,
+    /// In doubt now.
+    pub in_doubt_usd: Gauge,
+    /// Charged beyond holds, ever.
+    pub overrun_usd: Counter,
+    /// Tasks in memory, by state.
+    pub tasks: GaugeVec,
+    /// Calls standing in line.
+    pub waiting: IntGauge,
+    /// Time spent in Bursar before a call left, seconds.
+    pub overhead: Histogram,
+    /// From sending to the end of the answer, seconds.
+    pub upstream: Histogram,
+    /// From sending to the first byte of the body, seconds.
+    pub first_token: Histogram,
+    /// Age of the oldest journal entry not yet durable, seconds.
+    pub journal_lag: Gauge,
+    /// Reloads, by result.
+    pub reloads: IntCounterVec,
+    /// Uses of a fail-open setting, by name.
+    pub fail_open: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Two metrics of one name: a fault of this file.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let tokens_labels = ["identity", "role", "agent", "provider", "model", "type"];
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))
+        };
+        let fine = vec![
+            25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0, 5.0,
+        ];
+        let coarse = vec![
+            0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+        ];
+        let metrics = Self {
+            calls: RwLock::default(),
+            tools_seen: RwLock::default(),
+            cost: CounterVec::new(
+                Opts::new("bursar_cost_usd_total", "Dollars charged"),
+                &CALL_LABELS,
+            )?,
+            tokens: IntCounterVec::new(
+                Opts::new("bursar_tokens_total", "Tokens charged"),
+                &tokens_labels,
+            )?,
+            turns: IntCounterVec::new(
+                Opts::new(
+                    "bursar_turns_total",
+                    "Generation calls sent and not refused",
+                ),
+                &CALL_LABELS,
+            )?,
+            tool_calls: IntCounterVec::new(
+                Opts::new("bursar_tool_calls_total", "Tool calls asked for by answers"),
+                &["tool"],
+            )?,
+            denials: IntCounterVec::new(
+                Opts::new("bursar_denials_total", "Calls refused here"),
+                &["code", "limit"],
+            )?,
+            loops: IntCounterVec::new(
+                Opts::new("bursar_loops_total", "Loops detected"),
+                &["kind"],
+            )?,
+            held_usd: Gauge::new("bursar_held_usd", "Dollars held for calls in flight")?,
+            in_doubt_usd: Gauge::new("bursar_in_doubt_usd", "Dollars perhaps spent")?,
+            overrun_usd: Counter::new("bursar_overrun_usd_total", "Dollars charged beyond holds")?,
+            tasks: GaugeVec::new(Opts::new("bursar_tasks", "Tasks, by state"), &["state"])?,
+            waiting: IntGauge::new("bursar_waiting_calls", "Calls waiting for held money")?,
+            overhead: histogram(
+                "bursar_overhead_seconds",
+                "Time spent in Bursar before a call left",
+                fine,
+            )?,
+            upstream: histogram(
+                "bursar_upstream_seconds",
+                "From sending to the end of the answer",
+                coarse.clone(),
+            )?,
+            first_token: histogram(
+                "bursar_time_to_first_token_seconds",
+                "From sending to the first byte of the body",
+                coarse,
+            )?,
+            journal_lag: Gauge::new(
+                "bursar_journal_lag_seconds",
+                "Age of the oldest journal entry that is not durable yet",
+            )?,
+            reloads: IntCounterVec::new(
+                Opts::new(
+                    "bursar_config_reloads_total",
+                    "Reloads of the configuration",
+                ),
+                &["result"],
+            )?,
+            fail_open: IntCounterVec::new(
+                Opts::new(
+                    "bursar_fail_open_total",
+                    "Uses of a setting that fails open",
+                ),
+                &["setting"],
+            )?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let all: [Box<dyn prometheus::core::Collector>; 17] = [
+            Box::new(self.cost.clone()),
+            Box::new(self.tokens.clone()),
+            Box::new(self.turns.clone()),
+            Box::new(self.tool_calls.clone()),
+            Box::new(self.denials.clone()),
+            Box::new(self.loops.clone()),
+            Box::new(self.held_usd.clone()),
+            Box::new(self.in_doubt_usd.clone()),
+            Box::new(self.overrun_usd.clone()),
+            Box::new(self.tasks.clone()),
+            Box::new(self.waiting.clone()),
+            Box::new(self.overhead.clone()),
+            Box::new(self.upstream.clone()),
+            Box::new(self.first_token.clone()),
+            Box::new(self.journal_lag.clone()),
+            Box::new(self.reloads.clone()),
+            Box::new(self.fail_open.clone()),
+        ];
+        all.into_iter()
+            .try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// The counters of one label set.
+    #[must_use]
+    pub fn call(&self, labels: &Labels) -> Arc<CallMetrics> {
+        if let Some(found) = self.calls.read().get(labels) {
+            return Arc::clone(found);
+        }
+        let mut calls = self.calls.write();
+        if calls.len() >= MAX_LABEL_SETS && !calls.contains_key(labels) {
+            let other: Arc<str> = "other".into();
+            let labels = Labels {
+                identity: Arc::clone(&other),
+                role: Arc::clone(&other),
+                agent: Arc::clone(&other),
+                provider: Arc::clone(&other),
+                model: other,
+            };
+            return Arc::clone(
+                calls
+                    .entry(labels.clone())
+                    .or_insert_with(|| Arc::new(self.counters(&labels))),
+            );
+        }
+        Arc::clone(
+            calls
+                .entry(labels.clone())
+                .or_insert_with(|| Arc::new(self.counters(labels))),
+        )
+    }
+
+    fn counters(&self, labels: &Labels) -> CallMetrics {
+        let [identity, role, agent, provider, model] = labels.values();
+        let tokens = |kind| {
+            self.tokens
+                .with_label_values(&[identity, role, agent, provider, model, kind])
+        };
+        CallMetrics {
+            cost: self.cost.with_label_values(&labels.values()),
+            input: tokens("input"),
+            output: tokens("output"),
+            turns: self.turns.with_label_values(&labels.values()),
+        }
+    }
+
+    /// Counts tools that an answer asked for.
+    pub fn tools(&self, tool: &str, count: u64) {
+        let known = self.tools_seen.read().contains(tool);
+        let name = if known {
+            tool
+        } else {
+            let mut seen = self.tools_seen.write();
+            if seen.len() < MAX_TOOLS {
+                seen.insert(tool.to_owned());
+                tool
+            } else {
+                "other"
+            }
+        };
+        self.tool_calls.with_label_values(&[name]).inc_by(count);
+    }
+
+    /// The text exposition.
+    ///
+    /// # Errors
+    /// A metric that cannot be encoded: a fault of this file.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+}
+
+impl CallMetrics {
+    /// Counts what a call was charged.
+    pub fn charge(&self, charged: &crate::units::Amounts) {
+        self.cost.inc_by(dollars(charged.usd()));
+        self.input.inc_by(charged[Meter::InputTokens]);
+        self.output.inc_by(charged[Meter::OutputTokens]);
+        self.turns.inc_by(charged[Meter::Turns]);
+    }
+}
+
+/// For display only: metrics are floating point by their format, money is not.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a metric's value, never a balance"
+)]
+pub fn dollars(nano: NanoUsd) -> f64 {
+    nano.0 as f64 / 1e9
+}

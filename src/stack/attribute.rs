@@ -1,0 +1,288 @@
+//! Whose call it is: task, agent, role, parent agent, on whose behalf, and where each came from.
+//!
+//! Needs the identity, the path and (for metered calls) the decoded body. Adds
+//! [`Attribution`]; on the way back it stamps every answer, refusals too, with what it found.
+
+pub mod ids;
+
+use super::endpoint::Target;
+use super::{Code, Refused, live};
+use crate::attribution::{Attribution, Source, Sourced};
+use crate::clock;
+use crate::config::{Identity, TaskFrom, Unattributed};
+use crate::dialect::Call;
+use crate::gateway::{Gateway, Live};
+use crate::units::{AgentId, Role, TaskId};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use ids::{BadId, Said, rank};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+/// The layer.
+#[derive(Clone)]
+pub struct AttributeLayer(pub Arc<Gateway>);
+
+impl<S> Layer<S> for AttributeLayer {
+    type Service = Attribute<S>;
+
+    fn layer(&self, inner: S) -> Attribute<S> {
+        Attribute { gateway: Arc::clone(&self.0), inner }
+    }
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Attribute<S> {
+    gateway: Arc<Gateway>,
+    inner: S,
+}
+
+/// `x-bursar-task-usd`, as it came.
+#[derive(Clone, Debug)]
+pub struct TaskUsd(pub crate::units::NanoUsd);
+
+impl<S, B, R> Service<Request<B>> for Attribute<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Refused>,
+{
+    type Response = Response<R>;
+    type Error = Refused;
+    type Future = Attributed<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.attribution(&request) {
+            Ok((attribution, task_usd)) => {
+                let attribution = Arc::new(attribution);
+                if let Some(task_usd) = task_usd {
+                    request.extensions_mut().insert(task_usd);
+                }
+                request.extensions_mut().insert(Arc::clone(&attribution));
+                Attributed::Inner { future: self.inner.call(request), attribution }
+            }
+            Err(refused) => Attributed::Refused { refused: Some(refused) },
+        }
+    }
+}
+
+impl<S> Attribute<S> {
+    fn attribution<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Result<(Attribution, Option<TaskUsd>), Refused> {
+        let extensions = request.extensions();
+        let (Some(identity), Some(target)) =
+            (extensions.get::<Arc<Identity>>(), extensions.get::<Target>())
+        else {
+            return Err(Refused::internal("attribute stands behind authenticate"));
+        };
+        let live = live(request);
+        let call = extensions.get::<Arc<Call>>();
+        let mut said = ids::from_headers(request.headers());
+        from_path(target, &mut said);
+        if let Some(call) = call {
+            from_body(call, &mut said);
+        }
+        let previous = call
+            .and_then(|call| call.ids.previous_response.as_deref())
+            .and_then(|id| self.gateway.answers.task_of(&identity.owner, id));
+        if let Some(previous) = &previous {
+            said.task.offer(
+                rank::PREVIOUS,
+                previous.as_str(),
+                "previous_response_id",
+                Source::PreviousResponse,
+            );
+        }
+        let trace = extensions.get::<super::trace::Trace>();
+        let trace_id = trace.and_then(|trace| trace.parent_span.as_ref().map(|_| &*trace.trace_id));
+        configured(&live, request.headers(), trace_id, &mut said);
+        let task_usd = match said.task_usd {
+            None => None,
+            Some(text) => Some(TaskUsd(text.trim().parse().map_err(|error| {
+                Refused::new(Code::InvalidRequest, &format!("`x-bursar-task-usd`: {error}."))
+            })?)),
+        };
+        Ok((assemble(identity, &live, call.map(|call| &**call), said)?, task_usd))
+    }
+}
+
+fn from_path<'a>(target: &'a Target, said: &mut Said<'a>) {
+    let ids = &target.ids;
+    for (slot, value, from) in [
+        (&mut said.task, &ids.task, "the path's /task/{id}"),
+        (&mut said.agent, &ids.agent, "the path's /agent/{id}"),
+        (&mut said.role, &ids.role, "the path's /role/{name}"),
+    ] {
+        if let Some(value) = value {
+            slot.offer(rank::PATH, value, from, Source::Path);
+        }
+    }
+}
+
+fn from_body<'a>(call: &'a Call, said: &mut Said<'a>) {
+    let ids = &call.ids;
+    for (slot, value, from, later) in [
+        (&mut said.task, &ids.task, "metadata.user_task_id", 0),
+        (&mut said.task, &ids.session, "the session in metadata.user_id", 1),
+        (&mut said.agent, &ids.agent, "metadata.agent_id", 0),
+        (&mut said.role, &ids.role, "metadata.agent_role", 0),
+    ] {
+        if let Some(value) = value {
+            slot.offer(rank::BODY + later, value, from, Source::Body);
+        }
+    }
+}
+
+/// What `[attribution] task_from` adds.
+fn configured<'a>(
+    live: &Live,
+    headers: &'a HeaderMap,
+    trace_id: Option<&'a str>,
+    said: &mut Said<'a>,
+) {
+    for (index, from) in live.config.attribution.task_from.iter().enumerate() {
+        let value = match from {
+            TaskFrom::Header(name) => headers.get(name).and_then(|value| value.to_str().ok()),
+            TaskFrom::Baggage(key) => headers
+                .get_all("baggage")
+                .into_iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(ids::baggage_members)
+                .find_map(|(found, value)| (found == key.as_str()).then_some(value)),
+            TaskFrom::TraceId => trace_id,
+        };
+        if let Some(value) = value {
+            let rank = rank::CONFIGURED.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
+            said.task.offer(rank, value, "[attribution] task_from", Source::Configured);
+        }
+    }
+}
+
+fn assemble(
+    identity: &Identity,
+    live: &Live,
+    call: Option<&Call>,
+    said: Said<'_>,
+) -> Result<Attribution, Refused> {
+    let task = match said.task.take()? {
+        Some((value, source)) => Sourced { value: TaskId::from(value), source },
+        None => unattributed(live, call.is_some())?,
+    };
+    let agent = match said.agent.take()? {
+        Some((value, source)) => Some(Sourced { value: AgentId::from(value), source }),
+        None => bound(identity.agent.as_ref()),
+    };
+    let role = match said.role.take()? {
+        Some((value, source)) => Some(Sourced { value: Role::from(value), source }),
+        None => bound(identity.role.as_ref()).or_else(|| {
+            let role = live.config.roles.get(&agent.as_ref()?.value)?;
+            Some(Sourced { value: role.clone(), source: Source::Policy })
+        }),
+    };
+    let parent = said.parent.take()?.map(|(value, source)| Sourced { value: value.into(), source });
+    let on_behalf_of = match said.on_behalf_of.take()? {
+        Some(_) if !identity.may_say_on_behalf_of => {
+            let message = format!(
+                "Identity `{}` may not say on whose behalf it acts (`may_say_on_behalf_of`).",
+                identity.name
+            );
+            return Err(Refused::new(Code::NotPermitted, &message));
+        }
+        Some((value, source)) => Some(Sourced { value: value.into(), source }),
+        // `user` in the body is recorded, not trusted: no limit counts per it.
+        None => call
+            .and_then(|call| call.ids.user.as_deref())
+            .filter(|user| ids::is_id(user))
+            .map(|user| Sourced { value: user.into(), source: Source::Body }),
+    };
+    Ok(Attribution {
+        owner: identity.owner.clone(),
+        identity: identity.name.clone(),
+        task,
+        agent,
+        role,
+        parent,
+        on_behalf_of,
+    })
+}
+
+fn bound<T: Clone>(value: Option<&T>) -> Option<Sourced<T>> {
+    value.map(|value| Sourced { value: value.clone(), source: Source::Key })
+}
+
+/// Nothing named a task: the owner's `unattributed` task of that day or hour. A missing id never
+/// means no cap.
+fn unattributed(live: &Live, is_call: bool) -> Result<Sourced<TaskId>, Refused> {
+    let text = match live.config.attribution.unattributed {
+        Unattributed::Refuse if is_call => {
+            let message = "This call names no task. Send `x-bursar-task-id`, or put /task/{id} into the base URL.";
+            return Err(Refused::new(Code::InvalidRequest, message));
+        }
+        Unattributed::Hour => live.calendar.hour(clock::now()),
+        Unattributed::Day | Unattributed::Refuse => live.calendar.day(clock::now()),
+    };
+    Ok(Sourced { value: TaskId::from(text), source: Source::Unattributed })
+}
+
+impl From<BadId> for Refused {
+    fn from(bad: BadId) -> Self {
+        Self::new(Code::InvalidRequest, &format!("{bad}."))
+    }
+}
+
+pin_project! {
+    /// Stamps the answer.
+    #[project = AttributedProj]
+    pub enum Attributed<F> {
+        /// On its way.
+        Inner { #[pin] future: F, attribution: Arc<Attribution> },
+        /// Refused: a malformed id.
+        Refused { refused: Option<Refused> },
+    }
+}
+
+impl<F, R> Future for Attributed<F>
+where
+    F: Future<Output = Result<Response<R>, Refused>>,
+{
+    type Output = Result<Response<R>, Refused>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AttributedProj::Inner { future, attribution } => {
+                let mut result = ready!(future.poll(cx));
+                match &mut result {
+                    Ok(answer) => stamp(answer.headers_mut(), attribution),
+                    Err(refused) => stamp(&mut refused.headers, attribution),
+                }
+                Poll::Ready(result)
+            }
+            AttributedProj::Refused { refused } => match refused.take() {
+                Some(refused) => Poll::Ready(Err(refused)),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+fn stamp(headers: &mut HeaderMap, attribution: &Attribution) {
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set("x-bursar-task-id", attribution.task.value.as_str());
+    if let Some(agent) = &attribution.agent {
+        set("x-bursar-agent-id", agent.value.as_str());
+    }
+    let how = if attribution.is_unattributed() { "none" } else { "explicit" };
+    headers.insert("x-bursar-attribution", HeaderValue::from_static(how));
+}

@@ -1,0 +1,184 @@
+//! What headers, baggage, path and body say of a call's task, agent, role and parent agent.
+//!
+//! One pass over the headers; per field the first source in the design's order wins.
+
+use crate::attribution::Source;
+use http::HeaderMap;
+
+/// The longest id, bytes.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// An explicit id that is no id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{from}` is not an id: at most 256 bytes of visible ASCII")]
+pub struct BadId {
+    /// The header, path part or field it stood in.
+    pub from: &'static str,
+}
+
+/// One place that may name a field.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    value: &'a str,
+    from: &'static str,
+    source: Source,
+}
+
+/// The best place seen so far: the lowest rank wins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot<'a> {
+    best: Option<(u8, Place<'a>)>,
+    bad: Option<(u8, &'static str)>,
+}
+
+impl<'a> Slot<'a> {
+    /// Offers a value; an empty one says nothing.
+    pub fn offer(&mut self, rank: u8, value: &'a str, from: &'static str, source: Source) {
+        if !value.is_empty() && self.best.is_none_or(|(best, _)| rank < best) {
+            self.best = Some((rank, Place { value, from, source }));
+        }
+    }
+
+    fn offer_bytes(&mut self, rank: u8, value: &'a [u8], from: &'static str, source: Source) {
+        match std::str::from_utf8(value) {
+            Ok(text) => self.offer(rank, text.trim(), from, source),
+            Err(_) if self.bad.is_none_or(|(bad, _)| rank < bad) => self.bad = Some((rank, from)),
+            Err(_) => {}
+        }
+    }
+
+    /// The winner and its source.
+    ///
+    /// # Errors
+    /// The winner is no id.
+    pub fn take(self) -> Result<Option<(&'a str, Source)>, BadId> {
+        match (self.best, self.bad) {
+            (Some((rank, _)), Some((bad, from))) if bad < rank => Err(BadId { from }),
+            (None, Some((_, from))) => Err(BadId { from }),
+            (Some((_, place)), _) if is_id(place.value) => Ok(Some((place.value, place.source))),
+            (Some((_, place)), _) => Err(BadId { from: place.from }),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// At most 256 bytes of visible ASCII, at least one.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_ID_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Everything the outside of a body says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'a> {
+    /// The task.
+    pub task: Slot<'a>,
+    /// The agent.
+    pub agent: Slot<'a>,
+    /// Its role.
+    pub role: Slot<'a>,
+    /// Who called it.
+    pub parent: Slot<'a>,
+    /// For whom.
+    pub on_behalf_of: Slot<'a>,
+    /// `x-bursar-task-usd`: the task's own cap, on its first call.
+    pub task_usd: Option<&'a str>,
+}
+
+/// Ranks: header 0, path 1, baggage 2.., other headers 8.., body 20.., configured 40...
+pub mod rank {
+    /// `/task/{id}` and the like.
+    pub const PATH: u8 = 1;
+    /// Fields of the body.
+    pub const BODY: u8 = 20;
+    /// `previous_response_id`.
+    pub const PREVIOUS: u8 = 30;
+    /// `[attribution] task_from`.
+    pub const CONFIGURED: u8 = 40;
+}
+
+/// Reads all headers once.
+#[must_use]
+pub fn from_headers(headers: &HeaderMap) -> Said<'_> {
+    use Source::{Foreign, Header};
+    let mut said = Said::default();
+    for (name, value) in headers {
+        let name = name.as_str();
+        let value = value.as_bytes();
+        match name {
+            "x-bursar-task-id" => said.task.offer_bytes(0, value, "x-bursar-task-id", Header),
+            "x-bursar-agent-id" => said.agent.offer_bytes(0, value, "x-bursar-agent-id", Header),
+            "x-bursar-agent-role" => said.role.offer_bytes(0, value, "x-bursar-agent-role", Header),
+            "x-bursar-parent-agent-id" => {
+                said.parent.offer_bytes(0, value, "x-bursar-parent-agent-id", Header);
+            }
+            "x-bursar-on-behalf-of" => {
+                said.on_behalf_of.offer_bytes(0, value, "x-bursar-on-behalf-of", Header);
+            }
+            "x-bursar-task-usd" => said.task_usd = std::str::from_utf8(value).ok(),
+            "baggage" => from_baggage(value, &mut said),
+            "x-claude-code-agent-id" => {
+                said.agent.offer_bytes(8, value, "x-claude-code-agent-id", Foreign);
+            }
+            "x-litellm-agent-id" => said.agent.offer_bytes(9, value, "x-litellm-agent-id", Foreign),
+            "x-claude-code-agent-type" => {
+                said.role.offer_bytes(8, value, "x-claude-code-agent-type", Foreign);
+            }
+            "x-claude-code-parent-agent-id" => {
+                said.parent.offer_bytes(8, value, "x-claude-code-parent-agent-id", Foreign);
+            }
+            _ => {
+                let position = FOREIGN_TASK_HEADERS.iter().position(|known| *known == name);
+                if let Some(position) = position {
+                    let rank = 8 + u8::try_from(position).unwrap_or(u8::MAX - 8);
+                    said.task.offer_bytes(rank, value, FOREIGN_TASK_HEADERS[position], Foreign);
+                }
+            }
+        }
+    }
+    said
+}
+
+/// Session ids of frameworks and of other gateways' clients, in order.
+const FOREIGN_TASK_HEADERS: [&str; 8] = [
+    "x-claude-code-session-id",
+    "session-id",
+    "session_id",
+    "x-litellm-session-id",
+    "x-litellm-trace-id",
+    "x-bf-session-id",
+    "helicone-session-id",
+    "x-portkey-trace-id",
+];
+
+/// Known keys only: baggage carries other people's data too.
+fn from_baggage<'a>(value: &'a [u8], said: &mut Said<'a>) {
+    let Ok(text) = std::str::from_utf8(value) else { return };
+    for (key, value) in baggage_members(text) {
+        match key {
+            "user_task_id" => said.task.offer(2, value, "baggage user_task_id", Source::Baggage),
+            "agent_id" => said.agent.offer(2, value, "baggage agent_id", Source::Baggage),
+            "gen_ai.agent.id" => {
+                said.agent.offer(3, value, "baggage gen_ai.agent.id", Source::Baggage);
+            }
+            "gen_ai.agent.name" => {
+                said.agent.offer(4, value, "baggage gen_ai.agent.name", Source::Baggage);
+            }
+            "agent_role" => said.role.offer(2, value, "baggage agent_role", Source::Baggage),
+            "parent_agent_id" => {
+                said.parent.offer(2, value, "baggage parent_agent_id", Source::Baggage);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The members of a baggage header, without their properties. Percent-encoded values are given as
+/// they stand: an id is visible ASCII, and the same spelling means the same id.
+pub fn baggage_members(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(',').filter_map(|member| {
+        let member = member.split(';').next()?;
+        let (key, value) = member.split_once('=')?;
+        Some((key.trim(), value.trim()))
+    })
+}

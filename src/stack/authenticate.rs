@@ -1,0 +1,88 @@
+//! Who is calling: a gateway key, or `local` on loopback when no identities are configured.
+//!
+//! Needs the peer. Adds the [`Identity`](crate::config::Identity) and, where the provider wants the
+//! caller's own key, leaves the headers alone: `upstream` decides what goes along.
+
+use super::gate::Gate;
+use super::{Code, Refused, live};
+use crate::clock;
+use crate::config::{AuthError, Identities};
+use crate::server::Peer;
+use http::{HeaderMap, Request, header};
+
+/// The stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Authenticate;
+
+impl<B> Gate<B> for Authenticate {
+    fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
+        let live = live(request);
+        let identities = &live.config.identities;
+        let identity = if identities.is_local() {
+            let peer = request.extensions().get::<Peer>().copied();
+            local_only(request.headers(), peer)?;
+            identities.local()
+        } else {
+            let key = presented(request.headers()).unwrap_or_default();
+            identities.authenticate(key, clock::now()).map_err(|error| match error {
+                AuthError::Unknown if key.is_empty() => refuse(
+                    "No key was sent. Send the gateway key as `Authorization: Bearer`, `x-api-key` or `api-key`.",
+                ),
+                AuthError::Unknown => refuse("This key is not known here, or it was revoked."),
+                AuthError::Expired => refuse("This key has expired."),
+            })?
+        };
+        request.extensions_mut().insert(identity);
+        Ok(())
+    }
+}
+
+fn refuse(message: &str) -> Refused {
+    Refused::new(Code::Unauthenticated, message)
+}
+
+/// The key, from whichever of the three headers carries one.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let value = value.as_bytes();
+        let (scheme, key) = value.split_at_checked(7)?;
+        return scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii());
+    }
+    let key = headers.get("x-api-key").or_else(|| headers.get("api-key"))?;
+    Some(key.as_bytes().trim_ascii())
+}
+
+/// Without identities whoever can reach the listener is trusted, so nothing may reach it on another's
+/// behalf: no browser page (`Origin`, a rebound `Host`), no proxy (`Forwarded`), no other machine.
+fn local_only(headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Refused> {
+    if !peer.is_some_and(Peer::is_local) {
+        return Err(refuse("Without configured identities only callers on this machine are served."));
+    }
+    for name in ["origin", "forwarded", "x-forwarded-for"] {
+        if headers.contains_key(name) {
+            return Err(refuse(&format!(
+                "Without configured identities a call with a `{name}` header is refused: configure a key."
+            )));
+        }
+    }
+    match headers.get(header::HOST).map(|host| host.to_str().is_ok_and(is_local_host)) {
+        Some(false) => Err(refuse(
+            "Without configured identities only `localhost` and loopback addresses are served: this `Host` is foreign.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_local_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || name.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,468 @@
+//! What is known of a call from its hold to its end, and what remains of it: the journal entry, the
+//! metrics, the span's end.
+//!
+//! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
+//! that nobody ended is in doubt if it was sent, void if not.
+
+use super::meter::is_unbilled;
+use super::trace::Trace;
+use super::{Code, Refused};
+use crate::clock;
+use crate::dialect::answer::AnswerReader;
+use crate::dialect::{Answer, Call, Usage};
+use crate::flights::{Boarded, Flight, Stop};
+use crate::gateway::{Gateway, Live, Provider};
+use crate::ledger::Elastic;
+use crate::price::{self, Card};
+use crate::purse::Hold;
+use crate::store::{CallEntry, Ending, Entry};
+use crate::units::{Amounts, Meter, NanoUsd, RequestId};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How a call ends, by the table of endings.
+pub enum Outcome {
+    /// At what the provider reported.
+    Settle {
+        /// What it comes to.
+        charged: Amounts,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// Answered, but nobody can say at what cost: a bound, in doubt.
+    Bounded {
+        /// The bound.
+        bound: Amounts,
+        /// Why.
+        reason: &'static str,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// The whole hold is in doubt.
+    Doubt(&'static str),
+    /// Not billed.
+    Void(&'static str),
+}
+
+/// One call between its hold and its end.
+pub struct Record {
+    gateway: Arc<Gateway>,
+    live: Arc<Live>,
+    hold: Option<Hold>,
+    boarded: Boarded,
+    /// What the caller sent.
+    pub call: Arc<Call>,
+    /// Where it goes.
+    pub provider: Arc<Provider>,
+    /// The caller did not ask for usage in its stream, Bursar did.
+    pub hide_usage: bool,
+    facts: Facts,
+    progress: Progress,
+}
+
+/// What `admit` found out.
+pub struct Facts {
+    /// `x-bursar-request-id`
+    pub request: RequestId,
+    /// The caller's trace and our span.
+    pub trace: Option<Trace>,
+    /// The model as the provider names it.
+    pub model: Arc<str>,
+    /// Its card; `None` where no cap in dollars covers an unpriced model.
+    pub card: Option<Arc<Card>>,
+    /// What was asked for beside the output.
+    pub fixed: Amounts,
+    /// The output side.
+    pub elastic: Option<Elastic>,
+    /// Input tokens known from earlier answers.
+    pub known_input: u64,
+    /// When the head of the call was read.
+    pub arrived: std::time::Instant,
+    /// Fees per tool call, by policy.
+    pub tool_prices: Arc<crate::config::ToolPrices>,
+}
+
+#[derive(Default)]
+struct Progress {
+    sent: Option<std::time::Instant>,
+    first_byte_seen: bool,
+    status: Option<StatusCode>,
+}
+
+/// What a plain answer is told of its cost.
+pub struct Charged {
+    cost: Option<NanoUsd>,
+    remaining: crate::ledger::Remaining,
+}
+
+impl Record {
+    /// Opens the record of a call that holds money.
+    #[must_use]
+    pub fn open(
+        gateway: Arc<Gateway>,
+        live: Arc<Live>,
+        hold: Hold,
+        boarded: Boarded,
+        (call, provider, hide_usage): (Arc<Call>, Arc<Provider>, bool),
+        facts: Facts,
+    ) -> Self {
+        let progress = Progress::default();
+        Self { gateway, live, hold: Some(hold), boarded, call, provider, hide_usage, facts, progress }
+    }
+
+    /// The gateway it passes.
+    #[must_use]
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// The call on the list of those in flight.
+    #[must_use]
+    pub fn flight(&self) -> &Arc<Flight> {
+        &self.boarded.flight
+    }
+
+    /// Noted just before the first byte leaves.
+    pub fn sent(&mut self) {
+        let now = std::time::Instant::now();
+        self.progress.sent = Some(now);
+        let overhead = now.duration_since(self.facts.arrived);
+        self.gateway.metrics.overhead.observe(overhead.as_secs_f64());
+    }
+
+    /// The head of the answer has come.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.progress.status = Some(status);
+    }
+
+    /// The first piece of a stream's body has come.
+    pub fn first_byte(&mut self) {
+        if !std::mem::replace(&mut self.progress.first_byte_seen, true)
+            && let Some(sent) = self.progress.sent
+        {
+            self.gateway.metrics.first_token.observe(sent.elapsed().as_secs_f64());
+        }
+    }
+
+    /// The moment by which something must come: `patience` from now, but within the call's time.
+    #[must_use]
+    pub fn until(&self, patience: Duration) -> Instant {
+        let by = Instant::now() + patience;
+        self.ends_by().map_or(by, |end| by.min(end))
+    }
+
+    /// The end of the call's time: the provider's total, or a `duration` cap.
+    fn ends_by(&self) -> Option<Instant> {
+        let total = self.progress.sent.map(|sent| sent + self.provider.timeouts.total);
+        let deadline = self.hold.as_ref().and_then(|hold| hold.terms.deadline).map(|deadline| {
+            let left = (deadline.0 - clock::now().0).max(0).unsigned_abs();
+            std::time::Instant::now() + Duration::from_millis(left)
+        });
+        let end = match (total, deadline) {
+            (Some(total), Some(deadline)) => total.min(deadline),
+            (one, other) => one.or(other)?,
+        };
+        Some(Instant::from_std(end))
+    }
+
+    /// A `duration` cap has run out.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let deadline = self.hold.as_ref().and_then(|hold| hold.terms.deadline);
+        deadline.is_some_and(|deadline| deadline <= clock::now())
+    }
+
+    /// What the caller is told then.
+    #[must_use]
+    pub fn deadline_refusal(&self) -> Refused {
+        let task = &self.flight().attribution.task.value;
+        Refused::new(Code::DeadlineExceeded, &format!("The time of task `{task}` is over."))
+    }
+
+    /// What the caller is told when somebody stopped its call.
+    #[must_use]
+    pub fn stop_refusal(&self, stop: Stop) -> Refused {
+        super::admit::stop_refusal(&self.flight().attribution, stop)
+    }
+
+    /// The answer goes on although more was produced than the provider was told.
+    #[must_use]
+    pub fn is_beyond(&self, reader: &AnswerReader) -> bool {
+        let (Some(hold), Some(elastic)) = (&self.hold, &self.facts.elastic) else { return false };
+        let told = hold.terms.told.unwrap_or(elastic.want).saturating_mul(elastic.outputs);
+        if reader.output_tokens_reported().is_some_and(|reported| reported > told) {
+            return true;
+        }
+        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.bytes_per_token_most());
+        reader.visible_bytes() > told.saturating_mul(floor)
+    }
+
+    /// What an answer that is over comes to.
+    #[must_use]
+    pub fn outcome(&self, answer: Answer) -> Outcome {
+        if answer.error.is_some() && !answer.complete {
+            return Outcome::Doubt("error_event");
+        }
+        if !answer.complete {
+            return Outcome::Doubt("cut_short");
+        }
+        let answer = Box::new(answer);
+        match answer.usage.as_ref().filter(|usage| self.is_plausible(usage, &answer)) {
+            Some(usage) => {
+                let charged = self.charge(usage, &answer);
+                Outcome::Settle { charged, answer }
+            }
+            None => Outcome::Bounded { bound: self.bound(&answer), reason: "no_usage", answer },
+        }
+    }
+
+    /// Not zero, and not less than what was visibly produced.
+    fn is_plausible(&self, usage: &Usage, answer: &Answer) -> bool {
+        if usage.stated_cost.is_some() {
+            return true;
+        }
+        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.bytes_per_token_most());
+        usage.all_input() > 0
+            && usage.all_output().saturating_mul(floor) >= answer.visible_bytes
+    }
+
+    fn charge(&self, usage: &Usage, answer: &Answer) -> Amounts {
+        let usd = match &self.facts.card {
+            Some(card) => price::charge(card, usage, &self.live.catalogue).nano,
+            None => usage.stated_cost.unwrap_or_default(),
+        };
+        let (input, output) = (usage.all_input(), usage.all_output());
+        let known = if self.facts.known_input < input { self.facts.known_input } else { 0 };
+        self.counted(answer)
+            .with(Meter::Usd, usd.0.saturating_add(self.tool_fees(answer).0))
+            .with(Meter::Tokens, input.saturating_add(output))
+            .with(Meter::InputTokens, input)
+            .with(Meter::OutputTokens, output)
+            .with(Meter::FreshTokens, (input - known).saturating_add(output))
+    }
+
+    /// The turn, and the tools that the answer asks for.
+    fn counted(&self, answer: &Answer) -> Amounts {
+        Amounts::ZERO
+            .with(Meter::Turns, self.facts.fixed[Meter::Turns])
+            .with(Meter::ToolCalls, answer.tool_calls.len() as u64)
+    }
+
+    fn tool_fees(&self, answer: &Answer) -> NanoUsd {
+        let fees = answer.tool_calls.iter().map(|(_, name)| self.facts.tool_prices.of(name).0);
+        NanoUsd(fees.fold(0, u64::saturating_add))
+    }
+
+    /// The quoted input and one token per byte produced; the whole hold where output is unseen.
+    fn bound(&self, answer: &Answer) -> Amounts {
+        let quoted = self.quoted();
+        let Some(elastic) = &self.facts.elastic else { return quoted };
+        let unseen = self.facts.card.as_ref().is_none_or(|card| card.reasons_unseen())
+            || !self.call.prompt.hosted_tools.is_empty();
+        if unseen {
+            return quoted.saturating_add(&self.counted(answer).with(Meter::Turns, 0));
+        }
+        let produced = Elastic { outputs: 1, ..*elastic }.quote(&self.facts.fixed, answer.visible_bytes);
+        let least = Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])));
+        least.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
+    }
+
+    fn quoted(&self) -> Amounts {
+        self.hold.as_ref().map_or(Amounts::ZERO, |hold| hold.terms.quoted)
+    }
+
+    /// Ends the hold, writes the journal entry, counts the metrics.
+    pub fn end(mut self, outcome: Outcome) -> Charged {
+        self.end_once(outcome)
+    }
+
+    fn end_once(&mut self, outcome: Outcome) -> Charged {
+        let Some(hold) = self.hold.take() else {
+            return Charged { cost: None, remaining: crate::ledger::Remaining::default() };
+        };
+        let quoted = hold.terms.quoted;
+        let told = hold.terms.told;
+        let accounts = Arc::clone(&hold.accounts);
+        let refused_upstream = self.progress.status.is_some();
+        let (ending, reason, charged, answer) = match outcome {
+            Outcome::Settle { charged, answer } => (Ending::Settle, None, charged, Some(answer)),
+            Outcome::Bounded { bound, reason, answer } => {
+                (Ending::Unreconciled, Some(reason), bound, Some(answer))
+            }
+            Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), quoted, None),
+            Outcome::Void(reason) => {
+                let attempts = u64::from(refused_upstream);
+                let charged = Amounts::ZERO.with(Meter::Attempts, attempts);
+                (Ending::Void, Some(reason), charged, None)
+            }
+        };
+        let (end, place) = match ending {
+            Ending::Settle => hold.settle(charged),
+            Ending::Unreconciled => hold.doubt(charged),
+            Ending::Void | Ending::Denied => hold.void(charged[Meter::Attempts]),
+        };
+        if ending == Ending::Settle {
+            self.learn(answer.as_deref(), &quoted, &charged, told);
+        }
+        let entry = self.entry(ending, reason, (quoted, charged, told), answer.as_deref(), accounts, end.overrun);
+        place.post(Entry::Call(Box::new(entry)));
+        self.count(&charged, ending, answer.as_deref(), end.overrun);
+        let cost = (ending == Ending::Settle).then(|| charged.usd());
+        Charged { cost, remaining: end.remaining }
+    }
+
+    /// What later calls can know from this one.
+    fn learn(&self, answer: Option<&Answer>, quoted: &Amounts, charged: &Amounts, told: Option<u64>) {
+        let Some(answer) = answer else { return };
+        let prompt = &self.call.prompt;
+        let input = charged[Meter::InputTokens];
+        if !prompt.unseen && prompt.hosted_tools.is_empty() && input > 0 {
+            self.gateway.known.learn(&self.call, &self.facts.model, input);
+        }
+        if let Some(id) = &answer.id {
+            let attribution = &self.flight().attribution;
+            self.gateway.answers.remember(attribution, id, charged[Meter::Tokens]);
+        }
+        let told = told.or(self.facts.elastic.map(|elastic| elastic.want));
+        let produced = charged[Meter::OutputTokens];
+        if let (Some(told), Some(elastic)) = (told, self.facts.elastic)
+            && charged.usd() > quoted.usd()
+        {
+            let told = told.saturating_mul(elastic.outputs);
+            self.gateway.scales.learn(&self.provider.name, &self.facts.model, produced, told);
+        }
+    }
+
+    fn entry(
+        &self,
+        ending: Ending,
+        reason: Option<&'static str>,
+        (quoted, charged, told): (Amounts, Amounts, Option<u64>),
+        answer: Option<&Answer>,
+        accounts: Arc<[crate::ledger::AccountKey]>,
+        overrun: NanoUsd,
+    ) -> CallEntry {
+        let flight = self.flight();
+        let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
+        CallEntry {
+            request: self.facts.request.shared(),
+            admitted: flight.admitted,
+            ended: clock::now(),
+            attribution: Arc::clone(&flight.attribution),
+            trace: self.facts.trace.as_ref().map(|trace| {
+                (Arc::clone(&trace.trace_id), Arc::clone(&trace.span_id))
+            }),
+            dialect: self.call.dialect.name(),
+            model: Arc::clone(&self.facts.model),
+            provider: Some(self.provider.name.shared()),
+            answered: answer.and_then(|answer| shared(&answer.model)),
+            answer_id: answer.and_then(|answer| shared(&answer.id)),
+            ending,
+            reason: reason.map(Arc::from),
+            limit: None,
+            quoted,
+            charged,
+            told,
+            overrun,
+            price_version: self.live.catalogue.version(),
+            tools: answer.map(count_tools).unwrap_or_default(),
+            status: self.progress.status.map(|status| status.as_u16()),
+            accounts,
+        }
+    }
+
+    fn count(&self, charged: &Amounts, ending: Ending, answer: Option<&Answer>, overrun: NanoUsd) {
+        let metrics = &self.gateway.metrics;
+        if ending == Ending::Settle {
+            let labels = self.live.labels(
+                &self.flight().attribution,
+                &self.provider.name,
+                &self.facts.model,
+            );
+            metrics.call(&labels).charge(charged);
+        }
+        for (name, count) in answer.map(count_tools).unwrap_or_default() {
+            metrics.tools(&name, count);
+        }
+        if overrun > NanoUsd::ZERO {
+            metrics.overrun_usd.inc_by(crate::ops::metrics::dollars(overrun));
+            tracing::error!(
+                request = self.facts.request.as_str(),
+                provider = self.provider.name.as_str(),
+                model = &*self.facts.model,
+                overrun_usd = %overrun,
+                "a provider billed more than its bound"
+            );
+        }
+        if let Some(sent) = self.progress.sent {
+            metrics.upstream.observe(sent.elapsed().as_secs_f64());
+        }
+    }
+
+    /// What an answer's head tells before its cost is known.
+    pub fn stamp(&self, headers: &mut HeaderMap) {
+        let Some(hold) = &self.hold else { return };
+        stamp_remaining(headers, &hold.terms.remaining);
+        if let Some(told) = hold.terms.told {
+            headers.insert("x-bursar-output-cap", HeaderValue::from(told));
+        }
+        if let Ok(model) = HeaderValue::from_str(&self.facts.model) {
+            headers.insert("x-bursar-model", model);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.hold.is_some() {
+            let outcome = match self.progress.sent {
+                Some(_) => Outcome::Doubt("abandoned"),
+                None => Outcome::Void("not_sent"),
+            };
+            self.end_once(outcome);
+        }
+    }
+}
+
+impl Charged {
+    /// Puts the cost and what is left into a plain answer's head.
+    pub fn stamp(&self, headers: &mut HeaderMap) {
+        if let Some(cost) = self.cost
+            && let Ok(cost) = HeaderValue::from_str(&cost.to_string())
+        {
+            headers.insert("x-bursar-cost-usd", cost);
+        }
+        stamp_remaining(headers, &self.remaining);
+    }
+}
+
+fn stamp_remaining(headers: &mut HeaderMap, remaining: &crate::ledger::Remaining) {
+    if let Some(usd) = remaining.usd
+        && let Ok(usd) = HeaderValue::from_str(&usd.to_string())
+    {
+        headers.insert("x-bursar-remaining-usd", usd);
+    }
+    if let Some(turns) = remaining.turns {
+        headers.insert("x-bursar-remaining-turns", HeaderValue::from(turns));
+    }
+}
+
+/// Tool names with their counts, in the order of their first use.
+fn count_tools(answer: &Answer) -> Vec<(Arc<str>, u64)> {
+    let mut counts: Vec<(Arc<str>, u64)> = Vec::new();
+    for (_, name) in &answer.tool_calls {
+        match counts.iter_mut().find(|(known, _)| **known == **name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name.as_str().into(), 1)),
+        }
+    }
+    counts
+}
+
+/// Whether this status of this provider is billed, by its setting or by the common rule.
+#[must_use]
+pub fn bills(billed: Option<&[u16]>, status: StatusCode) -> bool {
+    billed.map_or_else(|| !is_unbilled(status), |billed| billed.contains(&status.as_u16()))
+}

@@ -1,0 +1,160 @@
+//! The outermost layer: reads the path, gives the call its id and the configuration it will see all
+//! its way, and turns every refusal into an answer in the caller's dialect.
+//!
+//! Needs nothing. Adds [`Target`], [`RequestId`], [`Arrived`] and the live configuration.
+
+use super::body::AnswerBody;
+use super::endpoint::{self, Endpoint, Target};
+use super::{Code, Refused, trace};
+use crate::dialect::Dialect;
+use crate::gateway::Gateway;
+use crate::units::RequestId;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tower::{Layer, Service};
+
+/// When the head of the call was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived(pub Instant);
+
+/// The layer.
+#[derive(Clone)]
+pub struct RespondLayer(pub Arc<Gateway>);
+
+impl<S> Layer<S> for RespondLayer {
+    type Service = Respond<S>;
+
+    fn layer(&self, inner: S) -> Respond<S> {
+        Respond { gateway: Arc::clone(&self.0), inner }
+    }
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Respond<S> {
+    gateway: Arc<Gateway>,
+    inner: S,
+}
+
+impl<S, B> Service<Request<B>> for Respond<S>
+where
+    S: Service<Request<B>, Response = Response<AnswerBody>, Error = Refused>,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Responding<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // No stage reserves anything before it has a request.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let id = RequestId::from(format!("req_{:032x}", trace::random()));
+        let live = self.gateway.live();
+        let shape = Shape {
+            anthropic: request.headers().contains_key("anthropic-version"),
+            refusal_status: live.config.refusal_status,
+            id: HeaderValue::from_str(id.as_str()).ok(),
+        };
+        let target = endpoint::read(request.uri().path(), *request.method() == http::Method::GET);
+        let (target, shape) = match target {
+            None => {
+                let refused = Refused::new(Code::InvalidRequest, "The path is malformed.");
+                return Responding::refused(refused, shape);
+            }
+            Some(Target { endpoint: Endpoint::Unknown, .. }) => {
+                let message = "There is nothing here. Endpoints stand below /v1: /v1/chat/completions, /v1/responses, /v1/messages …";
+                let refused = Refused::new(Code::InvalidRequest, message).status(404);
+                return Responding::refused(refused, shape);
+            }
+            Some(target) => {
+                let anthropic = shape.anthropic
+                    || matches!(
+                        target.endpoint,
+                        Endpoint::Metered(Dialect::AnthropicMessages) | Endpoint::CountTokens
+                    );
+                (target, Shape { anthropic, ..shape })
+            }
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(target);
+        extensions.insert(id);
+        extensions.insert(Arrived(Instant::now()));
+        extensions.insert(live);
+        Responding::Inner { future: self.inner.call(request), shape: Some(shape) }
+    }
+}
+
+/// What a refusal's form depends on.
+pub struct Shape {
+    anthropic: bool,
+    refusal_status: u16,
+    id: Option<HeaderValue>,
+}
+
+pin_project! {
+    /// The answer, whatever became of the call.
+    #[project = RespondingProj]
+    pub enum Responding<F> {
+        /// On its way.
+        Inner { #[pin] future: F, shape: Option<Shape> },
+        /// Refused at the door.
+        Refused { answer: Option<Response<AnswerBody>> },
+    }
+}
+
+impl<F> Responding<F> {
+    fn refused(refused: Refused, shape: Shape) -> Self {
+        Self::Refused { answer: Some(render(refused, shape)) }
+    }
+}
+
+impl<F> Future for Responding<F>
+where
+    F: Future<Output = Result<Response<AnswerBody>, Refused>>,
+{
+    type Output = Result<Response<AnswerBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            RespondingProj::Inner { future, shape } => {
+                let result = ready!(future.poll(cx));
+                let Some(shape) = shape.take() else { return Poll::Pending };
+                Poll::Ready(Ok(match result {
+                    Ok(mut answer) => {
+                        stamp(answer.headers_mut(), shape.id);
+                        answer
+                    }
+                    Err(refused) => render(refused, shape),
+                }))
+            }
+            RespondingProj::Refused { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer)),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+fn stamp(headers: &mut HeaderMap, id: Option<HeaderValue>) {
+    if let Some(id) = id {
+        headers.insert("x-bursar-request-id", id);
+    }
+}
+
+fn render(refused: Refused, shape: Shape) -> Response<AnswerBody> {
+    let Refused { refusal, headers } = refused;
+    let mut answer = refusal
+        .response(shape.anthropic, shape.refusal_status)
+        .map(|body| AnswerBody::whole(body));
+    answer.headers_mut().extend(headers);
+    stamp(answer.headers_mut(), shape.id);
+    answer
+}
