@@ -120,9 +120,9 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> String {
         match self {
-            Self::Tcp(listener) => {
-                listener.local_addr().map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string())
-            }
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string()),
             Self::Unix(_, file) => format!("unix:{}", file.0.display()),
         }
     }
@@ -182,7 +182,14 @@ where
         };
     }
     let open = graceful.count();
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_ok() { 0 } else { open }
+    if tokio::time::timeout(drain, graceful.shutdown())
+        .await
+        .is_ok()
+    {
+        0
+    } else {
+        open
+    }
 }
 
 enum Stream {
@@ -194,7 +201,10 @@ async fn accept(
     listener: &Listener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(Stream, Peer, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     match listener {
         Listener::Tcp(listener) => {
             let (stream, addr) = listener.accept().await?;

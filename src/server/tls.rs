@@ -30,7 +30,11 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
         .map_err(|error| TlsError::File(name(), error))?
         .collect();
     let found = found.map_err(|error| TlsError::File(name(), error))?;
-    if found.is_empty() { Err(TlsError::NoCertificate(name())) } else { Ok(found) }
+    if found.is_empty() {
+        Err(TlsError::NoCertificate(name()))
+    } else {
+        Ok(found)
+    }
 }
 
 /// An acceptor for the listener.

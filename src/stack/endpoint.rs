@@ -88,12 +88,23 @@ pub fn read(path: &str, get: bool) -> Option<Target> {
             [v1, after @ ..] if v1 == "v1" => rest = after,
             _ => {
                 let suffix = String::new();
-                return Some(Target { endpoint: Endpoint::Unknown, suffix, ids });
+                return Some(Target {
+                    endpoint: Endpoint::Unknown,
+                    suffix,
+                    ids,
+                });
             }
         }
     }
-    let suffix: String = rest.iter().flat_map(|segment| ["/", segment.as_str()]).collect();
-    Some(Target { endpoint: endpoint(rest, get), suffix, ids })
+    let suffix: String = rest
+        .iter()
+        .flat_map(|segment| ["/", segment.as_str()])
+        .collect();
+    Some(Target {
+        endpoint: endpoint(rest, get),
+        suffix,
+        ids,
+    })
 }
 
 /// The common spellings, without a list of segments.
@@ -106,7 +117,11 @@ fn plain(path: &str) -> Option<Target> {
         _ => return None,
     };
     let endpoint = Endpoint::Metered(dialect);
-    Some(Target { endpoint, suffix: suffix.to_owned(), ids: PathIds::default() })
+    Some(Target {
+        endpoint,
+        suffix: suffix.to_owned(),
+        ids: PathIds::default(),
+    })
 }
 
 fn endpoint(segments: &[String], get: bool) -> Endpoint {
@@ -147,7 +162,11 @@ fn decode_percent(segment: &str) -> Option<String> {
         out.push(byte);
     }
     let text = String::from_utf8(out).ok()?;
-    if text == "." || text == ".." { None } else { Some(text) }
+    if text == "." || text == ".." {
+        None
+    } else {
+        Some(text)
+    }
 }
 
 #[cfg(test)]

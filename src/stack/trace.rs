@@ -27,7 +27,10 @@ impl Trace {
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let fresh: u128 = random();
         let span = format!("{:016x}", u64::try_from(fresh >> 64).unwrap_or(1) | 1);
-        match headers.get("traceparent").and_then(|value| parse(value.as_bytes())) {
+        match headers
+            .get("traceparent")
+            .and_then(|value| parse(value.as_bytes()))
+        {
             Some((trace_id, parent, flags)) => Self {
                 trace_id: trace_id.into(),
                 span_id: span.into(),
@@ -64,8 +67,7 @@ fn parse(value: &[u8]) -> Option<(&str, &str, [u8; 2])> {
     let (version, trace, parent, rest) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     let flags = rest.get(..2)?;
     let well_formed = hex(version, 2)

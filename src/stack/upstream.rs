@@ -93,8 +93,14 @@ impl Pool {
     ///
     /// # Errors
     /// The CA file cannot be read or used.
-    pub fn new(ca: Option<&Path>, proxy: Option<Uri>, connect: Duration) -> Result<Self, PoolError> {
-        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    pub fn new(
+        ca: Option<&Path>,
+        proxy: Option<Uri>,
+        connect: Duration,
+    ) -> Result<Self, PoolError> {
+        let mut roots = rustls::RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
         if let Some(path) = ca {
             for certificate in crate::server::tls::certificates(path)? {
                 roots.add(certificate)?;
@@ -213,7 +219,12 @@ pub struct Passing {
 /// Turns the caller's headers into the provider's: everything unknown passes.
 pub fn outgoing_headers(headers: &mut HeaderMap, passing: Passing) {
     strip_hop_by_hop(headers);
-    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT, header::FORWARDED] {
+    for name in [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::EXPECT,
+        header::FORWARDED,
+    ] {
         headers.remove(name);
     }
     headers.remove("baggage");
@@ -223,14 +234,20 @@ pub fn outgoing_headers(headers: &mut HeaderMap, passing: Passing) {
         }
     }
     if !passing.attribution {
-        let ours: Vec<HeaderName> =
-            headers.keys().filter(|name| name.as_str().starts_with("x-bursar-")).cloned().collect();
+        let ours: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| name.as_str().starts_with("x-bursar-"))
+            .cloned()
+            .collect();
         for name in ours {
             headers.remove(name);
         }
     }
     // Only what Bursar can read: compressed answers would have to be unpacked to be metered.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     pairs
         .iter()
         .map(|(name, value)| {
-            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            (
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            )
         })
         .collect()
 }
@@ -36,6 +39,12 @@ fn keys_ids_and_baggage_stay_here_and_the_unknown_passes() {
 #[test]
 fn named_settings_let_keys_and_ids_through() {
     let mut sent = headers(&[("authorization", "Bearer k"), ("x-bursar-task-id", "t")]);
-    outgoing_headers(&mut sent, Passing { credentials: true, attribution: true });
+    outgoing_headers(
+        &mut sent,
+        Passing {
+            credentials: true,
+            attribution: true,
+        },
+    );
     assert!(sent.contains_key("authorization") && sent.contains_key("x-bursar-task-id"));
 }
