@@ -1,0 +1,148 @@
+//! `config/bursar.toml` as a whole: how this deployment runs.
+
+use super::attribution::{self, AttributionRules, KnownAgent};
+use super::bounds::{self, Bounds, TOP_LEVEL};
+use super::fault::{Fault, Faults};
+use super::keep::{self, JournalSettings, Log, StoreSettings};
+use super::listen::{self, Listen};
+use super::provider::{self, HeaderText, Provider};
+use super::read::{Section, document};
+use super::secret::{Secret, SecretError};
+use super::value;
+use crate::units::{AgentId, Role};
+use std::path::{Path, PathBuf};
+
+/// `config/bursar.toml`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The folder of policies.
+    pub policies: PathBuf,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[store]`
+    pub store: StoreSettings,
+    /// `[journal]`
+    pub journal: JournalSettings,
+    /// `[[provider]]`, in the order of the file: that order decides who serves a bare model name.
+    pub providers: Vec<Provider>,
+    /// `[attribution]`
+    pub attribution: AttributionRules,
+    /// `[[agent]]`
+    pub agents: Vec<KnownAgent>,
+    /// The top-level settings.
+    pub bounds: Bounds,
+    /// `[log]`
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads the text of a configuration that stands at `path`. Touches neither the disk nor the
+    /// environment: secrets are named, not read.
+    ///
+    /// # Errors
+    /// Every fault, with its line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
+        document(path, text, |section| Some(Self::read(section)))
+    }
+
+    fn read(section: &Section<'_>) -> Self {
+        let folder = |value: &toml::de::DeValue<'_>| value::text(value).map(|t| section.path(&t));
+        let config = Self {
+            policies: section.or("policies", section.path("../policies"), folder),
+            listen: listen::read(section, &TOP_LEVEL),
+            store: keep::read_store(section, &TOP_LEVEL),
+            journal: keep::read_journal(section, &TOP_LEVEL),
+            providers: provider::read(section),
+            attribution: attribution::read(section, &TOP_LEVEL),
+            agents: attribution::read_agents(section),
+            bounds: bounds::read(section),
+            log: keep::read_log(section, &TOP_LEVEL),
+        };
+        if config.providers.is_empty() && !section.has("provider") {
+            section.fault("there is no [[provider]] to send calls to");
+        }
+        if !config.listen.ops.is_local() && config.bounds.ops_token.is_none() {
+            section.fault(format!(
+                "`ops` listens on {}, beyond this machine, and needs `ops_token`",
+                config.listen.ops
+            ));
+        }
+        config
+    }
+
+    /// The role configured for an agent.
+    #[must_use]
+    pub fn role_of(&self, agent: &AgentId) -> Option<&Role> {
+        let known = self.agents.iter().find(|known| known.id == *agent)?;
+        known.role.as_ref()
+    }
+
+    /// Reads the secrets. A provider's key that its environment lacks is only a warning: whoever
+    /// has one key shall be able to start with the providers of two.
+    pub(super) fn resolve(
+        &mut self,
+        env: &dyn Fn(&str) -> Option<String>,
+        faults: &mut Vec<Fault>,
+        warnings: &mut Vec<Fault>,
+    ) {
+        for provider in &mut self.providers {
+            let name = provider.name.clone();
+            if let Some(secret) = &mut provider.api_key {
+                match secret.resolve(env) {
+                    Err(error @ SecretError::Missing(_)) => warnings.push(Fault::at(
+                        &secret.place,
+                        format!("{error}; calls to provider `{name}` will be refused until it is"),
+                    )),
+                    Err(error) => faults.push(Fault::at(&secret.place, error.to_string())),
+                    Ok(()) => {}
+                }
+            }
+            for (_, text) in &mut provider.headers {
+                if let HeaderText::Secret(secret) = text {
+                    resolve_needed(secret, env, faults);
+                }
+            }
+        }
+        let Bounds {
+            ops_token,
+            metrics_token,
+            ..
+        } = &mut self.bounds;
+        for secret in [ops_token, metrics_token].into_iter().flatten() {
+            resolve_needed(secret, env, faults);
+        }
+    }
+
+    /// Files that must be there before anything listens.
+    pub(super) fn check_files(&self, faults: &mut Vec<Fault>) {
+        let mut need = |path: &Path, file: &Fault| {
+            if let Err(error) = std::fs::File::open(path) {
+                let message = format!("{} cannot be read: {}", path.display(), error.kind());
+                faults.push(Fault {
+                    message,
+                    ..file.clone()
+                });
+            }
+        };
+        for provider in &self.providers {
+            if let Some(path) = &provider.ca_file {
+                need(path, &Fault::at(&provider.place, ""));
+            }
+        }
+        if let Some(tls) = &self.listen.tls {
+            let file = Fault::of(&self.bounds.place.file, "");
+            need(&tls.cert, &file);
+            need(&tls.key, &file);
+        }
+    }
+}
+
+fn resolve_needed(
+    secret: &mut Secret,
+    env: &dyn Fn(&str) -> Option<String>,
+    faults: &mut Vec<Fault>,
+) {
+    if let Err(error) = secret.resolve(env) {
+        faults.push(Fault::at(&secret.place, error.to_string()));
+    }
+}

@@ -1,0 +1,369 @@
+//! One `[[limit]]` and one `[[tool]]` of `policies/limits.toml`, read and checked.
+
+use super::facts::{Match, Side};
+use super::fault::Place;
+use super::glob::{Glob, Globs};
+use super::read::{Section, advice};
+use super::value;
+use super::window::{Every, Window};
+use crate::ledger::Caps;
+use crate::units::{LimitName, Meter, NanoUsd};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What a limit counts per.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// One account for each combination of these; empty: one for all.
+    Sides(Vec<Side>),
+    /// No account: each call by itself.
+    Call,
+}
+
+/// A rule: which calls it covers, what it counts per, over which window, and the caps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limit {
+    /// Its name, unique.
+    pub name: LimitName,
+    /// `name#digest`; the digest is of `match`, `per` and `window`. A limit whose caps change keeps
+    /// its accounts; one whose shape changes opens new ones, which start with what the journal says.
+    pub id: Arc<str>,
+    /// What it counts per.
+    pub per: Per,
+    /// Its calendar window; `None`: as long as the task lives.
+    pub window: Option<Window>,
+    /// What is capped. Duration in milliseconds, dollars in nano-dollars.
+    pub caps: Caps,
+    /// Warn when this share of a cap is settled, in parts per million.
+    pub warn_at: Option<u32>,
+    /// `on_exceed = "observe"`: journal and count, never refuse.
+    pub observe: bool,
+    /// Which calls it covers.
+    pub matches: Match,
+    /// Where it is written.
+    pub place: Place,
+}
+
+impl Limit {
+    /// The cap on one meter.
+    #[must_use]
+    pub const fn cap(&self, meter: Meter) -> Option<u64> {
+        self.caps.0[meter as usize]
+    }
+
+    /// The sides it counts per; none for `per = ["call"]`.
+    #[must_use]
+    pub fn sides(&self) -> &[Side] {
+        match &self.per {
+            Per::Sides(sides) => sides,
+            Per::Call => &[],
+        }
+    }
+
+    /// True if it counts per this side.
+    #[must_use]
+    pub fn is_per(&self, side: Side) -> bool {
+        self.sides().contains(&side)
+    }
+
+    /// True if it concerns single tool calls rather than model calls.
+    #[must_use]
+    pub fn is_of_tools(&self) -> bool {
+        self.is_per(Side::Tool) || self.matches.on(Side::Tool).is_some()
+    }
+
+    /// The code of a refusal by this limit's cap on `meter`.
+    #[must_use]
+    pub fn code(&self, meter: Meter) -> &'static str {
+        match meter {
+            Meter::Turns => "turns_exceeded",
+            Meter::ToolCalls => "tool_calls_exceeded",
+            Meter::Duration => "deadline_exceeded",
+            Meter::Attempts | Meter::Tasks => "limit_exceeded",
+            _ => match self.sides() {
+                [Side::Task] => "task_budget_exceeded",
+                [Side::Agent] | [Side::Task, Side::Agent] | [Side::Agent, Side::Task] => {
+                    "agent_budget_exceeded"
+                }
+                [Side::Identity] => "identity_budget_exceeded",
+                _ => "budget_exceeded",
+            },
+        }
+    }
+
+    /// The name in a limit's id.
+    #[must_use]
+    pub fn name_in(id: &str) -> &str {
+        id.rsplit_once('#').map_or(id, |(name, _)| name)
+    }
+}
+
+/// `[[tool]]`: what one call of a tool costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolPrice {
+    /// The tool's name, or a glob.
+    pub name: Glob,
+    /// The price of one call.
+    pub price: NanoUsd,
+}
+
+/// Reads every `[[limit]]`; names are unique.
+pub(super) fn read_limits(parent: &Section<'_>) -> Vec<Limit> {
+    let mut limits: Vec<Limit> = Vec::new();
+    for section in parent.sections("limit") {
+        let limit = read_limit(&section);
+        section.close();
+        let Some(limit) = limit else { continue };
+        if let Some(first) = limits.iter().find(|other| other.name == limit.name) {
+            let (name, line) = (&limit.name, first.place.line);
+            section.fault_of("name", format!("line {line} has a limit `{name}` already"));
+        }
+        limits.push(limit);
+    }
+    limits
+}
+
+/// Reads every `[[tool]]`; the first that matches counts.
+pub(super) fn read_tools(parent: &Section<'_>) -> Vec<ToolPrice> {
+    let mut tools: Vec<ToolPrice> = Vec::new();
+    for section in parent.sections("tool") {
+        let name = section.need("name", value::name);
+        let price = section.need("usd", value::money);
+        section.close();
+        let (Some(name), Some(price)) = (name, price) else {
+            continue;
+        };
+        if tools.iter().any(|tool| tool.name.as_str() == name) {
+            section.fault_of("name", format!("the tool `{name}` has a price already"));
+        }
+        let name = name.as_str().into();
+        tools.push(ToolPrice { name, price });
+    }
+    tools
+}
+
+fn read_limit(section: &Section<'_>) -> Option<Limit> {
+    let name = section.need("name", |value| match value::name(value)? {
+        name if name.contains('#') => Err("a limit's name has no `#`".to_owned()),
+        name => Ok(name),
+    });
+    let per = read_per(section);
+    let window = section
+        .section("window")
+        .and_then(|window| read_window(&window));
+    let matches = read_match(section);
+    let caps = read_caps(section);
+    let warn_at = section.get("warn_at", value::ratio);
+    let observe = section.or("on_exceed", false, on_exceed);
+    let per = per?;
+    check_shape(section, &per, window.as_ref(), &caps, &matches);
+    let name = name?;
+    Some(Limit {
+        id: id(&name, &per, window.as_ref(), &matches),
+        name: name.into(),
+        per,
+        window,
+        caps,
+        warn_at,
+        observe,
+        matches,
+        place: section.place(),
+    })
+}
+
+fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<bool, String> {
+    let text = value::text(value)?;
+    match text.as_str() {
+        "escalate" | "downgrade" | "wrap_up" => Err(format!(
+            "`{text}` is not supported yet; write \"deny\" or \"observe\""
+        )),
+        _ => value::word(&[("deny", false), ("observe", true)])(value),
+    }
+}
+
+/// `per`: names of sides, or `call` alone, or `none`. Absent: one account for all.
+fn read_per(section: &Section<'_>) -> Option<Per> {
+    let words = section.list("per", |value| {
+        let text = value::text(value)?;
+        match Side::from_name(&text) {
+            Some(Side::Dialect) => Err("nothing is counted per dialect; `match` it".to_owned()),
+            Some(side) => Ok(Some(side)),
+            None if text == "call" || text == "none" => Ok(None),
+            None => {
+                let sides = Side::ALL.into_iter().filter(|side| *side != Side::Dialect);
+                let mut known: Vec<&str> = sides.map(Side::name).collect();
+                known.extend(["call", "none"]);
+                Err(format!(
+                    "`{text}` is nothing to count per; {}",
+                    advice(&text, &known)
+                ))
+            }
+        }
+    });
+    let words = words.unwrap_or_default();
+    if words.contains(&None) {
+        if words.len() > 1 {
+            section.fault_of("per", "`per`: `call` and `none` stand alone");
+            return None;
+        }
+        let is_call = |value: &toml::de::DeValue<'_>| match value {
+            toml::de::DeValue::Array(items) => Ok(items
+                .iter()
+                .any(|item| item.get_ref().as_str() == Some("call"))),
+            other => Ok(other.as_str() == Some("call")),
+        };
+        return match section.or("per", false, is_call) {
+            true => Some(Per::Call),
+            false => Some(Per::Sides(Vec::new())),
+        };
+    }
+    let mut sides: Vec<Side> = Vec::with_capacity(words.len());
+    for side in words.into_iter().flatten() {
+        if sides.contains(&side) {
+            section.fault_of("per", format!("`per` names `{}` twice", side.name()));
+        } else {
+            sides.push(side);
+        }
+    }
+    Some(Per::Sides(sides))
+}
+
+fn read_window(section: &Section<'_>) -> Option<Window> {
+    let every = section.need(
+        "every",
+        value::word(&Every::ALL.map(|every| (every.name(), every))),
+    );
+    let timezone = section.or("timezone", "UTC".to_owned(), |value| {
+        let name = value::text(value)?;
+        match Window::new(Every::Day, &name) {
+            Ok(_) => Ok(name),
+            Err(_) => Err(format!(
+                "`{name}` is no timezone; write \"UTC\" or a name such as \"Europe/Berlin\""
+            )),
+        }
+    });
+    section.close();
+    Window::new(every?, &timezone).ok()
+}
+
+fn read_match(parent: &Section<'_>) -> Match {
+    let mut sides = Vec::new();
+    if let Some(section) = parent.section("match") {
+        for side in Side::ALL {
+            let Some(patterns) = section.list(side.name(), value::name) else {
+                continue;
+            };
+            if patterns.is_empty() {
+                let name = side.name();
+                section.fault_of(name, format!("`{name}`: an empty list matches nothing"));
+            }
+            sides.push((side, patterns.into_iter().collect::<Globs>()));
+        }
+        section.close();
+    }
+    Match { sides }
+}
+
+fn read_caps(section: &Section<'_>) -> Caps {
+    let mut caps = Caps::default();
+    for meter in Meter::ALL {
+        caps.0[meter as usize] = match meter {
+            Meter::Usd => section.get("usd", |value| value::money(value).map(|usd| usd.0)),
+            Meter::Duration => section.get("duration", |value| {
+                let span = value::positive_span(value)?;
+                u64::try_from(span.as_millis()).map_err(|error| error.to_string())
+            }),
+            _ => section.get(meter.name(), value::count),
+        };
+    }
+    caps
+}
+
+/// What no single key can tell: which caps mean something for what the limit counts per.
+fn check_shape(
+    section: &Section<'_>,
+    per: &Per,
+    window: Option<&Window>,
+    caps: &Caps,
+    matches: &Match,
+) {
+    let is_per = |side| matches!(per, Per::Sides(sides) if sides.contains(&side));
+    let of_tools = is_per(Side::Tool) || matches.on(Side::Tool).is_some();
+    let has = |meter: Meter| section.has(meter.name());
+    if !Meter::ALL.into_iter().any(has) {
+        section.fault("this limit caps nothing; give it `usd`, `turns`, `tokens` or the like");
+    }
+    let is_call = *per == Per::Call;
+    if window.is_none() && !section.has("window") && !is_call && !is_per(Side::Task) {
+        section.fault(
+            "this limit needs a window such as `window = { every = \"day\", timezone = \"UTC\" }`: \
+             only limits per task or per call do without",
+        );
+    }
+    if is_call && window.is_some() {
+        section.fault_of("window", "a limit per call has no window");
+    }
+    for meter in Meter::ALL
+        .into_iter()
+        .filter(|m| caps.0[*m as usize].is_some())
+    {
+        let name = meter.name();
+        let counted = [
+            Meter::Turns,
+            Meter::Attempts,
+            Meter::ToolCalls,
+            Meter::Tasks,
+        ];
+        let why = match meter {
+            _ if is_call && of_tools => "tools are not known before the call; count per task",
+            _ if is_call && counted.contains(&meter) => "a single call cannot be counted so",
+            Meter::Duration if of_tools => "a tool has no duration here",
+            Meter::Duration if !is_call && !is_per(Side::Task) => {
+                "this is for limits per task or per call"
+            }
+            Meter::Duration if window.is_some() => "this is for limits without a window",
+            Meter::Tasks if is_per(Side::Task) => "a task opens no further tasks",
+            Meter::Usd | Meter::ToolCalls | Meter::Duration => continue,
+            _ if of_tools => "a limit on tools caps `usd` or `tool_calls`",
+            _ => continue,
+        };
+        section.fault_of(name, format!("`{name}`: {why}"));
+    }
+}
+
+/// The name and a digest of the shape, stable across versions: written out here in words, never by
+/// a derived format.
+fn id(name: &str, per: &Per, window: Option<&Window>, matches: &Match) -> Arc<str> {
+    let mut shape = String::from("per");
+    match per {
+        Per::Call => shape.push_str(" call"),
+        Per::Sides(sides) => sides.iter().for_each(|side| {
+            shape.push(' ');
+            shape.push_str(side.name());
+        }),
+    }
+    if let Some(window) = window {
+        shape.push_str("\nwindow ");
+        shape.push_str(window.every.name());
+        shape.push(' ');
+        shape.push_str(&window.timezone);
+    }
+    for (side, globs) in &matches.sides {
+        let mut patterns: Vec<&str> = globs.iter().map(Glob::as_str).collect();
+        patterns.sort_unstable();
+        shape.push_str("\nmatch ");
+        shape.push_str(side.name());
+        for pattern in patterns {
+            // A name has no control characters: the separator cannot be forged.
+            shape.push('\t');
+            shape.push_str(pattern);
+        }
+    }
+    let digest = Sha256::digest(shape.as_bytes());
+    let mut id = format!("{name}#");
+    for byte in &digest[..6] {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id.into()
+}

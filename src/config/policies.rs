@@ -1,0 +1,312 @@
+//! `policies/limits.toml` as a whole, and the question asked on every call: which accounts cover it?
+//!
+//! **Invariant:** every limit that matches covers the call; none hides another.
+
+use super::facts::{Facts, Match, Side};
+use super::fault::Faults;
+use super::limit::{self, Limit, Per, ToolPrice};
+use super::read::document;
+use super::window::Clock;
+use crate::ledger::{AccountKey, Caps, Cover, Dimension};
+use crate::units::{Meter, NanoUsd, UnixMs};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+/// Stands for a side that the call lacks: all calls without an agent share one account per agent.
+static ABSENT: LazyLock<Arc<str>> = LazyLock::new(|| "-".into());
+
+/// A limit's place in [`Policies::limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitIndex(pub usize);
+
+/// The ceilings on one call by itself: the least of all limits per call that match, meter by meter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCeiling {
+    /// The ceilings.
+    pub caps: Caps,
+    /// Whose each is.
+    pub of: [Option<LimitIndex>; Meter::COUNT],
+}
+
+impl CallCeiling {
+    fn lower(&mut self, caps: &Caps, of: LimitIndex) {
+        for (i, cap) in caps.0.iter().enumerate() {
+            let Some(cap) = *cap else { continue };
+            if self.caps.0[i].is_none_or(|held| cap < held) {
+                self.caps.0[i] = Some(cap);
+                self.of[i] = Some(of);
+            }
+        }
+    }
+}
+
+/// What the limits per call say of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCeilings {
+    /// Beyond these it is refused.
+    pub deny: CallCeiling,
+    /// Beyond these it is only noted.
+    pub observe: CallCeiling,
+}
+
+/// A limit with all that can be worked out before a call comes.
+#[derive(Debug)]
+struct Rule {
+    limit: Limit,
+    /// What its keys are made of: `per` and, for limits per task, the owner last, since a task is
+    /// known within its owner only.
+    key: Vec<Side>,
+    clock: Option<usize>,
+    /// Concerns tool calls, not model calls.
+    of_tools: bool,
+    /// `match` names a role or an agent.
+    by_claim: bool,
+    /// The other limits by claim with the same `per`, window and `on_exceed`.
+    peers: Vec<usize>,
+}
+
+/// The limits and tool prices in force.
+#[derive(Debug, Default)]
+pub struct Policies {
+    rules: Vec<Rule>,
+    /// One per distinct window, so that limits with the same window roll at the same instant.
+    clocks: Vec<Clock>,
+    tools: Vec<ToolPrice>,
+}
+
+impl Policies {
+    /// Reads the text of a `limits.toml` that stands at `path`.
+    ///
+    /// # Errors
+    /// Every fault, with its line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
+        document(path, text, |section| {
+            let limits = limit::read_limits(section);
+            Some(Self::new(limits, limit::read_tools(section)))
+        })
+    }
+
+    fn new(limits: Vec<Limit>, tools: Vec<ToolPrice>) -> Self {
+        let mut clocks: Vec<Clock> = Vec::new();
+        let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
+        let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
+            let clock = limit.window.as_ref().map(|window| {
+                let same = clocks.iter().position(|clock| clock.window == *window);
+                same.unwrap_or_else(|| {
+                    clocks.push(Clock::new(window.clone()));
+                    clocks.len() - 1
+                })
+            });
+            let mut key = limit.sides().to_vec();
+            if limit.is_per(Side::Task) && !limit.is_per(Side::Owner) {
+                key.push(Side::Owner);
+            }
+            Rule {
+                key,
+                clock,
+                of_tools: limit.is_of_tools(),
+                by_claim: is_by_claim(&limit.matches),
+                peers,
+                limit,
+            }
+        });
+        let rules = rules.collect();
+        Self {
+            rules,
+            clocks,
+            tools,
+        }
+    }
+
+    /// Every limit, in the order of the file.
+    pub fn limits(&self) -> impl ExactSizeIterator<Item = &Limit> {
+        self.rules.iter().map(|rule| &rule.limit)
+    }
+
+    /// The limit at an index that these policies gave.
+    #[must_use]
+    pub fn limit(&self, index: LimitIndex) -> Option<&Limit> {
+        self.rules.get(index.0).map(|rule| &rule.limit)
+    }
+
+    /// The limit with that id, if it still exists.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Limit> {
+        self.limits().find(|limit| *limit.id == *id)
+    }
+
+    /// What one call of a tool costs; nothing if no price is set.
+    #[must_use]
+    pub fn tool_price(&self, name: &str) -> NanoUsd {
+        let priced = self.tools.iter().find(|tool| tool.name.matches(name));
+        priced.map_or(NanoUsd::ZERO, |tool| tool.price)
+    }
+
+    /// Appends the accounts that cover a call, in the order of the file, and returns the ceilings
+    /// on the call by itself. With `facts.tool` set: the accounts that cover that one tool call
+    /// (limits with `tool` in `per` or `match`), and no others.
+    pub fn covers(
+        &self,
+        facts: &Facts,
+        now: UnixMs,
+        out: &mut Vec<(LimitIndex, Cover)>,
+    ) -> CallCeilings {
+        let mut ceilings = CallCeilings::default();
+        for (i, rule) in self.rules.iter().enumerate() {
+            let limit = &rule.limit;
+            if rule.of_tools != facts.tool.is_some() || !limit.matches.matches(facts) {
+                continue;
+            }
+            let mut caps = limit.caps;
+            if rule.by_claim {
+                self.tighten(rule, facts, &mut caps);
+            }
+            if limit.per == Per::Call {
+                let side = match limit.observe {
+                    true => &mut ceilings.observe,
+                    false => &mut ceilings.deny,
+                };
+                side.lower(&caps, LimitIndex(i));
+                continue;
+            }
+            if facts.unattributed && limit.is_per(Side::Task) {
+                // The unattributed task of a day is no stretch of work that could last too long.
+                caps.0[Meter::Duration as usize] = None;
+            }
+            let window = rule.clock.map(|clock| self.clocks[clock].opened(now));
+            let cover = Cover {
+                key: rule.key(facts, window),
+                caps,
+                observe: limit.observe,
+            };
+            out.push((LimitIndex(i), cover));
+        }
+        ceilings
+    }
+
+    /// A caller that picks its own role or agent shall gain nothing by the choice: where `rule`
+    /// matches through a claim, each cap is the least among its peers that another claim would
+    /// have matched.
+    fn tighten(&self, rule: &Rule, facts: &Facts, caps: &mut Caps) {
+        let claimed = |matches: &Match, side| facts.is_claimed(side) && matches.on(side).is_some();
+        let own = [Side::Role, Side::Agent].map(|side| claimed(&rule.limit.matches, side));
+        if own == [false, false] {
+            return;
+        }
+        for peer in &rule.peers {
+            let peer = &self.rules[*peer].limit;
+            let shared = (own[0] && claimed(&peer.matches, Side::Role))
+                || (own[1] && claimed(&peer.matches, Side::Agent));
+            if !shared || !peer.matches.matches_unclaimed(facts) {
+                continue;
+            }
+            for (cap, other) in caps.0.iter_mut().zip(peer.caps.0) {
+                *cap = match (*cap, other) {
+                    (Some(cap), Some(other)) => Some(cap.min(other)),
+                    (cap, other) => cap.or(other),
+                };
+            }
+        }
+    }
+
+    /// The account of a past call under one limit: what a new or changed limit must count from the
+    /// journal before it opens. `None` if the limit does not cover the call. Unlike [`Self::covers`]
+    /// it looks at the window of `admitted` itself, however long ago that is.
+    #[must_use]
+    pub fn account_of(
+        &self,
+        index: LimitIndex,
+        facts: &Facts,
+        admitted: UnixMs,
+    ) -> Option<AccountKey> {
+        let rule = self.rules.get(index.0)?;
+        let limit = &rule.limit;
+        let covered = limit.per != Per::Call
+            && rule.of_tools == facts.tool.is_some()
+            && limit.matches.matches(facts);
+        let window = limit.window.as_ref().map(|w| w.opening(admitted).opens);
+        covered.then(|| rule.key(facts, window))
+    }
+
+    /// When the limit's window of `now` ends; `None` if it has none.
+    #[must_use]
+    pub fn resets_at(&self, index: LimitIndex, now: UnixMs) -> Option<UnixMs> {
+        let rule = self.rules.get(index.0)?;
+        let clock = &self.clocks[rule.clock?];
+        let opened = clock.opened(now);
+        Some(clock.window.opening(opened).closes)
+    }
+
+    /// Moves every window at least to `at`: the latest time that the store has seen. Called once at
+    /// start, so that a clock that was set back while the gateway was down reopens nothing.
+    pub fn not_before(&self, at: UnixMs) {
+        for clock in &self.clocks {
+            clock.opened(at);
+        }
+    }
+
+    /// Keeps the windows that `before` had reached: called when these policies take its place.
+    pub fn follow(&self, before: &Self) {
+        for clock in &self.clocks {
+            let same = before.clocks.iter().find(|c| c.window == clock.window);
+            if let Some(reached) = same.and_then(Clock::reached) {
+                clock.opened(reached);
+            }
+        }
+    }
+
+    /// Limits whose caps are not what they say for a caller that claims its role or agent: for
+    /// `bursar check`.
+    pub(super) fn tightened(&self) -> impl Iterator<Item = (&Limit, &Limit)> {
+        self.rules.iter().filter_map(|rule| {
+            let tighter = rule.peers.iter().find(|peer| {
+                let pairs = rule
+                    .limit
+                    .caps
+                    .0
+                    .iter()
+                    .zip(self.rules[**peer].limit.caps.0);
+                let mut tighter = pairs.map(|(own, other)| match (own, other) {
+                    (Some(own), Some(other)) => other < *own,
+                    (None, Some(_)) => true,
+                    _ => false,
+                });
+                tighter.any(|is| is)
+            });
+            tighter.map(|peer| (&rule.limit, &self.rules[*peer].limit))
+        })
+    }
+}
+
+impl Rule {
+    fn key(&self, facts: &Facts, window: Option<UnixMs>) -> AccountKey {
+        let dimension = |side: &Side| -> Dimension {
+            let text = facts.shared(*side).unwrap_or_else(|| &*ABSENT);
+            (side.name(), Arc::clone(text))
+        };
+        AccountKey {
+            limit: Arc::clone(&self.limit.id),
+            per: self.key.iter().map(dimension).collect(),
+            window,
+        }
+    }
+}
+
+fn is_by_claim(matches: &Match) -> bool {
+    matches.on(Side::Role).is_some() || matches.on(Side::Agent).is_some()
+}
+
+fn peers(limits: &[Limit], index: usize) -> Vec<usize> {
+    let limit = &limits[index];
+    let is_peer = |other: &Limit| {
+        is_by_claim(&other.matches)
+            && other.per == limit.per
+            && other.window == limit.window
+            && other.observe == limit.observe
+            && other.is_of_tools() == limit.is_of_tools()
+    };
+    let others = limits.iter().enumerate();
+    let others =
+        others.filter(|(i, other)| *i != index && is_by_claim(&limit.matches) && is_peer(other));
+    others.map(|(i, _)| i).collect()
+}

@@ -1,0 +1,145 @@
+//! What is allowed and probably not meant: for `bursar check` and the log at start.
+
+use super::facts::Side;
+use super::fault::Fault;
+use super::glob::{Glob, Globs};
+use super::limit::{Limit, Per};
+use super::{Kind, Loaded};
+use crate::units::Meter;
+
+pub(super) fn warnings(loaded: &Loaded, env: &dyn Fn(&str) -> Option<String>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    providers(loaded, &mut found);
+    limits(loaded, &mut found);
+    if !loaded.identities.is_local() && env("BURSAR_KEY").is_some() {
+        let file = loaded.config.policies.join("identities.toml");
+        let message = "BURSAR_KEY is set and not used, for identities are configured";
+        found.push(Fault::of(&file, message));
+    }
+    found.sort();
+    found
+}
+
+fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
+    let providers = &loaded.config.providers;
+    for (i, provider) in providers.iter().enumerate() {
+        let mut warn = |message: String| found.push(Fault::at(&provider.place, message));
+        let name = &provider.name;
+        for glob in provider.models.iter() {
+            let shadow = providers[..i].iter().find_map(|first| {
+                let includes = first.models.iter().find(|other| other.includes(glob))?;
+                Some((&first.name, includes))
+            });
+            if let Some((first, includes)) = shadow {
+                let (glob, includes) = (glob.as_str(), includes.as_str());
+                warn(format!(
+                    "`{glob}` of `{name}` never sees a bare model name: `{includes}` of `{first}` comes first; \
+                     only `{name}/MODEL` gets here"
+                ));
+            }
+        }
+        let host = provider.base_url.host().unwrap_or_default();
+        let is_here = super::Address::Tcp(host.trim_matches(['[', ']']).to_owned(), 0).is_local();
+        let in_clear = provider.base_url.scheme_str() == Some("http") && !is_here;
+        if in_clear && (provider.api_key.is_some() || provider.forward_credentials) {
+            warn(format!(
+                "credentials for `{name}` leave this machine unencrypted"
+            ));
+        }
+        if provider.kind == Kind::Anthropic && provider.base_url.path().ends_with("/v1") {
+            warn(format!(
+                "the base URL of `{name}` ends with /v1; Anthropic's is written without"
+            ));
+        }
+        for path in provider.unmetered.iter() {
+            let path = path.as_str();
+            warn(format!(
+                "calls to `{path}` of `{name}` pass without a meter: no cap holds for them"
+            ));
+        }
+    }
+}
+
+fn limits(loaded: &Loaded, found: &mut Vec<Fault>) {
+    for limit in loaded.policies.limits() {
+        let name = &limit.name;
+        if limit.cap(Meter::Usd).is_some() && !is_bounded(loaded, limit) {
+            found.push(Fault::at(
+                &limit.place,
+                format!(
+                    "nothing bounds what one owner or identity spends in all: `{name}` caps dollars, but its callers \
+                     can open new accounts under it; add a limit with `per = [\"owner\"]` and a window"
+                ),
+            ));
+        }
+        if let Some((side, pattern)) = impossible(loaded, limit) {
+            let side = side.name();
+            found.push(Fault::at(
+                &limit.place,
+                format!("`{name}` never matches: there is no {side} like `{pattern}`"),
+            ));
+        }
+    }
+    for (limit, tighter) in loaded.policies.tightened() {
+        let (name, other) = (&limit.name, &tighter.name);
+        found.push(Fault::at(
+            &limit.place,
+            format!(
+                "`{name}` holds in full only for a role or agent bound to the key; a caller that merely claims \
+                 it gets the tightest such caps, here those of `{other}`"
+            ),
+        ));
+    }
+}
+
+/// True if some limit caps the dollars of a whole owner, identity or gateway for all that `limit` covers.
+fn is_bounded(loaded: &Loaded, limit: &Limit) -> bool {
+    loaded.policies.limits().any(|above| {
+        let wide = |side: &Side| matches!(side, Side::Owner | Side::Identity);
+        let is_wide = above.per != Per::Call && above.sides().iter().all(wide);
+        let covers = |(side, globs): &(Side, Globs)| {
+            let ours = limit.matches.on(*side);
+            ours.is_some_and(|ours| {
+                ours.iter()
+                    .all(|own| globs.iter().any(|other| other.includes(own)))
+            })
+        };
+        is_wide
+            && !above.observe
+            && above.cap(Meter::Usd).is_some()
+            && above.matches.sides.iter().all(covers)
+    })
+}
+
+/// A side whose patterns none of the values known in advance can match.
+fn impossible<'l>(loaded: &Loaded, limit: &'l Limit) -> Option<(Side, &'l str)> {
+    let dialects = [
+        "openai-chat",
+        "openai-responses",
+        "openai-embeddings",
+        "openai-completions",
+        "anthropic-messages",
+    ];
+    let providers: Vec<&str> = loaded
+        .config
+        .providers
+        .iter()
+        .map(|p| p.name.as_str())
+        .collect();
+    let identities: Vec<&str> = loaded.identities.iter().map(|i| i.name.as_str()).collect();
+    let owners: Vec<&str> = loaded.identities.iter().map(|i| i.owner.as_str()).collect();
+    let known: [(Side, &[&str]); 4] = [
+        (Side::Dialect, &dialects),
+        (Side::Provider, &providers),
+        (Side::Identity, &identities),
+        (Side::Owner, &owners),
+    ];
+    known.into_iter().find_map(|(side, known)| {
+        let globs = limit.matches.on(side)?;
+        let possible = globs
+            .iter()
+            .any(|glob| known.iter().any(|text| glob.matches(text)));
+        let first = globs.iter().next().map(Glob::as_str)?;
+        (!possible).then_some((side, first))
+    })
+}
