@@ -1,1 +1,3 @@
-//! stub
+//! The commands.
+
+pub mod replay_streams;

@@ -1,6 +1,9 @@
 //! The wire formats: what a request says ([`Call`]), what an answer cost ([`Usage`], [`Answer`]),
 //! and how to say no in the caller's own dialect. One file per format in `dialect/`.
 
+pub mod answer;
+pub mod refusal;
+
 use bytes::Bytes;
 use std::ops::Range;
 

@@ -1,0 +1,140 @@
+//! How Bursar says no: a code, a status, a message that says which limit and why, and the numbers
+//! behind it. Pure data here; `render` puts it into the client's dialect.
+//!
+//! A message never contains "429", "rate limit" or "too many requests": some clients look for
+//! these words and try again, whatever the status says.
+
+mod code;
+pub(crate) mod render;
+mod wording;
+
+pub use code::Code;
+pub use render::Family;
+
+use crate::ledger::Dimension;
+use crate::units::{Meter, UnixMs};
+use std::sync::Arc;
+
+/// Longest `Retry-After`, in seconds.
+pub const RETRY_AFTER_S_MAX: u32 = 60;
+
+/// Where the account that refused stands. Quantities are in the meter's own unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The limit's name in `policies/`.
+    pub limit: Arc<str>,
+    /// The values of the limit's `per`.
+    pub account: Vec<Dimension>,
+    /// What is counted.
+    pub meter: Meter,
+    /// The most that may be spent, top-ups included.
+    pub cap: u64,
+    /// Spent for certain.
+    pub settled: u64,
+    /// Set aside for calls in flight.
+    pub held: u64,
+    /// Spent perhaps.
+    pub in_doubt: u64,
+    /// The most that this call may take.
+    pub needed: u64,
+    /// When the account's window ends.
+    pub resets_at: Option<UnixMs>,
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    code: Code,
+    status: u16,
+    message: String,
+    standing: Option<Box<Standing>>,
+    escalation: Option<Arc<str>>,
+    retry_after_s: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal that no account stands behind.
+    #[must_use]
+    pub fn new(code: Code, message: &str) -> Self {
+        Self {
+            code,
+            status: code.status(),
+            message: wording::without_retry_words(message),
+            standing: None,
+            escalation: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// An account leaves too little for the call. The code follows from the meter and the `per`.
+    #[must_use]
+    pub fn exceeded(standing: Standing) -> Self {
+        Self::standing(Code::exceeded(standing.meter, &standing.account), standing)
+    }
+
+    /// Only held money is in the way, and the wait for it is over.
+    #[must_use]
+    pub fn held(standing: Standing) -> Self {
+        Self::standing(Code::BudgetHeld, standing)
+    }
+
+    fn standing(code: Code, standing: Standing) -> Self {
+        let message = wording::message(code, &standing);
+        Self {
+            standing: Some(Box::new(standing)),
+            ..Self::new(code, &message)
+        }
+    }
+
+    /// Throughput is exhausted for a moment: the only refusal that names a time to come back.
+    #[must_use]
+    pub fn rate_limited(message: &str, retry_after_s: u32) -> Self {
+        Self {
+            retry_after_s: Some(retry_after_s.clamp(1, RETRY_AFTER_S_MAX)),
+            ..Self::new(Code::RateLimited, message)
+        }
+    }
+
+    /// With another status in place of 402 (`refusal_status`); other statuses stay.
+    #[must_use]
+    pub fn with_refusal_status(mut self, status: u16) -> Self {
+        if self.code.is_final() {
+            self.status = status;
+        }
+        self
+    }
+
+    /// With the id of the question that a person was asked about it.
+    #[must_use]
+    pub fn with_escalation(mut self, id: &str) -> Self {
+        self.escalation = Some(id.into());
+        self
+    }
+
+    /// What happened.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// What the client is told in words.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The limit that refused, if one did.
+    #[must_use]
+    pub fn limit(&self) -> Option<&str> {
+        self.standing.as_deref().map(|standing| &*standing.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests;
