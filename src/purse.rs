@@ -1,16 +1,16 @@
 //! The ledger at work: one lock around the pure state machine, the store's I/O, and the calls that
 //! wait in line.
 //!
-//! Every change to the ledger goes through [`Purse::change`], which hands the verdicts that the
-//! change brought about to the calls waiting for them before the lock is let go.
+//! Every change to the ledger goes through [`Purse::change`], which hands out the verdicts and
+//! carries the grants that the change brought about.
 
 use crate::clock;
 use crate::ledger::{
-    AccountKey, Ask, Asker, Denial, End, Held, HoldId, Ledger, Patience, Verdict, WaiterId,
+    AccountKey, Ask, Asker, End, Held, HoldId, Ledger, Patience, Refusal, Verdict, WaiterId,
 };
-use crate::store::{Grant, Place, Store, StoreError};
+use crate::store::{Grant, Place, SeedQuery, Store, StoreError};
 use crate::units::{Amounts, UnixMs};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,24 @@ use tokio::sync::{Notify, oneshot};
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
 /// How long an account rests before its allotment goes back, milliseconds.
 const IDLE_MS: i64 = 30_000;
-/// The least pause between two looks at the line.
+/// The least pause between two looks at the line, milliseconds.
 const TICK_MIN_MS: i64 = 5;
+/// The longest, milliseconds.
+const TICK_MAX_MS: i64 = 60_000;
 
 /// Why a call got no hold.
 #[derive(Debug)]
 pub enum NoHold {
-    /// A limit is in the way.
-    Denied(Denial),
-    /// The store is.
+    /// The ledger refuses.
+    Refused(Refusal),
+    /// The journal has no place for the call's end.
     Store(StoreError),
+    /// A window ended while the call waited: other accounts cover it now.
+    Rolled,
 }
+
+/// Which earlier calls an account that is new to the store would have counted.
+pub type Seeds = Box<dyn Fn(&AccountKey) -> Option<Arc<SeedQuery>> + Send + Sync>;
 
 struct Inner {
     ledger: Ledger,
@@ -41,6 +48,7 @@ struct Inner {
 pub struct Purse {
     inner: Mutex<Inner>,
     store: Arc<dyn Store>,
+    seeds: RwLock<Seeds>,
     line_changed: Notify,
 }
 
@@ -53,16 +61,19 @@ pub struct Hold {
     pub terms: Held,
     /// The accounts that cover the call.
     pub accounts: Arc<[AccountKey]>,
-    /// The journal place of its own end.
-    pub place: Place,
+    place: Place,
 }
 
 impl Purse {
-    /// A purse over a store, beginning with what the store knows.
+    /// A purse over a store.
     #[must_use]
     pub fn new(ledger: Ledger, store: Arc<dyn Store>) -> Arc<Self> {
-        let inner = Mutex::new(Inner { ledger, waiting: HashMap::new() });
-        Arc::new(Self { inner, store, line_changed: Notify::new() })
+        Arc::new(Self {
+            inner: Mutex::new(Inner { ledger, waiting: HashMap::new() }),
+            store,
+            seeds: RwLock::new(Box::new(|_| None)),
+            line_changed: Notify::new(),
+        })
     }
 
     /// The store behind it.
@@ -71,25 +82,35 @@ impl Purse {
         &self.store
     }
 
+    /// Says how accounts of new limits begin.
+    pub fn seed_by(&self, seeds: Seeds) {
+        *self.seeds.write() = seeds;
+    }
+
     /// Looks at the ledger.
     pub fn look<R>(&self, look: impl FnOnce(&Ledger) -> R) -> R {
         look(&self.inner.lock().ledger)
     }
 
-    /// Changes the ledger and wakes those whom the change concerns.
+    /// Changes the ledger, answers those whom the change concerns, and carries its grants.
     pub fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Ledger) -> R) -> R {
+        self.with(|inner| change(&mut inner.ledger))
+    }
+
+    fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
-        let result = change(&mut inner.ledger);
-        let grants = inner.hand_out();
+        let result = change(&mut inner);
+        inner.hand_out();
+        let grants = inner.ledger.grants();
         drop(inner);
-        for grant in grants {
-            self.spawn_grant(grant);
+        if !grants.is_empty() {
+            self.carry(grants);
         }
         result
     }
 
     /// Sets aside what the ask may cost, waiting for other holds until `deadline`. `tighten` is
-    /// asked once, when the ask does not fit as it is; it returns true if it made it smaller.
+    /// asked once, when the ask does not fit as it is and a better bound on its input could help.
     ///
     /// # Errors
     /// A limit or the store is in the way.
@@ -100,76 +121,69 @@ impl Purse {
         deadline: UnixMs,
         tighten: impl FnOnce(&mut Ask),
     ) -> Result<Hold, NoHold> {
-        let place = self.store.reserve().await.map_err(NoHold::Store)?;
-        let mut tighten = Some(tighten);
-        loop {
-            let patience = match tighten {
-                Some(_) => Patience::Peek,
-                None => Patience::Wait { deadline },
-            };
-            let verdict = match self.request(asker, ask, patience) {
-                Answered::Now(verdict) => verdict,
-                Answered::Later(waiting) => waiting.verdict().await,
-            };
-            match verdict {
-                Verdict::Held(terms) => {
-                    let accounts = ask.covers.iter().map(|cover| cover.key.clone()).collect();
-                    let purse = Arc::clone(self);
-                    return Ok(Hold { purse, id: terms.id, terms, accounts, place });
-                }
-                Verdict::Grants(grants) => {
-                    // On a task of its own: others wait for this grant even if this call goes away.
-                    let granted = self.spawn_grant(grants);
-                    granted.await.map_err(|_| NoHold::Store(StoreError::gone()))?.map_err(NoHold::Store)?;
-                }
-                Verdict::Short(_) => {
-                    if let Some(tighten) = tighten.take() {
-                        tighten(ask);
-                    }
-                }
-                Verdict::Waiting(_) => unreachable!("a waiting call is answered later"),
-                Verdict::Refused(denial) => return Err(NoHold::Denied(denial)),
+        let place = match self.store.try_reserve() {
+            Ok(place) => place,
+            Err(StoreError::Full) => self.store.reserve().await.map_err(NoHold::Store)?,
+            Err(error) => return Err(NoHold::Store(error)),
+        };
+        let mut verdict = self.ask(asker, ask, Patience::Peek).await;
+        if let Verdict::Short(shortage) = verdict {
+            if shortage.refinable {
+                tighten(ask);
+            }
+            verdict = self.ask(asker, ask, Patience::Wait { deadline }).await;
+        }
+        match verdict {
+            Verdict::Held(terms) => {
+                let accounts = ask.covers.iter().filter(|cover| !cover.key.is_per_call());
+                let accounts = accounts.map(|cover| cover.key.clone()).collect();
+                Ok(Hold { purse: Arc::clone(self), id: terms.id, terms, accounts, place })
+            }
+            Verdict::Rolled => Err(NoHold::Rolled),
+            Verdict::Refused(refusal) => Err(NoHold::Refused(refusal)),
+            Verdict::Short(_) | Verdict::Waiting(_) => unreachable!("a patient asker is answered"),
+        }
+    }
+
+    async fn ask(self: &Arc<Self>, asker: &Asker, ask: &Ask, patience: Patience) -> Verdict {
+        let (verdict, waiting) = self.with(|inner| {
+            let verdict = inner.ledger.request(clock::now(), asker, ask, patience);
+            let Verdict::Waiting(id) = verdict else { return (verdict, None) };
+            let (tell, told) = oneshot::channel();
+            inner.waiting.insert(id, tell);
+            (verdict, Some(Waiting { purse: Arc::clone(self), id, told: Some(told) }))
+        });
+        match waiting {
+            None => verdict,
+            Some(waiting) => {
+                self.line_changed.notify_one();
+                waiting.verdict().await
             }
         }
     }
 
-    fn request(self: &Arc<Self>, asker: &Asker, ask: &Ask, patience: Patience) -> Answered {
-        let mut inner = self.inner.lock();
-        let verdict = inner.ledger.request(clock::now(), asker, ask, patience);
-        let answered = if let Verdict::Waiting(id) = verdict {
-            let (tell, told) = oneshot::channel();
-            inner.waiting.insert(id, tell);
-            let purse = Arc::clone(self);
-            Answered::Later(Waiting { purse, id, told: Some(told) })
-        } else {
-            Answered::Now(verdict)
-        };
-        let grants = inner.hand_out();
-        drop(inner);
-        for grant in grants {
-            self.spawn_grant(grant);
-        }
-        if matches!(answered, Answered::Later(_)) {
-            self.line_changed.notify_one();
-        }
-        answered
-    }
-
-    fn spawn_grant(self: &Arc<Self>, grants: Vec<Grant>) -> tokio::task::JoinHandle<Result<(), StoreError>> {
+    /// Makes grants durable, in a task of its own: several calls may need them, and the one that
+    /// needed them first may hang up.
+    fn carry(self: &Arc<Self>, mut grants: Vec<Grant>) {
         let purse = Arc::clone(self);
+        {
+            let seeds = self.seeds.read();
+            for grant in &mut grants {
+                grant.seed = seeds(&grant.key);
+            }
+        }
         tokio::spawn(async move {
             let keys: Vec<AccountKey> = grants.iter().map(|grant| grant.key.clone()).collect();
             match purse.store.open(None, grants).await {
                 Ok(opened) => {
                     purse.change(|ledger| ledger.granted(clock::now(), &opened.balances));
-                    Ok(())
                 }
                 Err(error) => {
+                    tracing::error!(%error, "the store could not grant an allotment");
                     purse.change(|ledger| ledger.grant_failed(&keys));
-                    Err(error)
                 }
             }
-        })
+        });
     }
 
     /// Looks at the line when waits end, and gives idle allotments back. Runs until it is dropped.
@@ -177,8 +191,8 @@ impl Purse {
         let mut give_back = tokio::time::interval(GIVE_BACK_EVERY);
         loop {
             let next = self.look(Ledger::next_tick);
-            let pause = next.map(|at| (at.0 - clock::now().0).max(TICK_MIN_MS));
-            let pause = Duration::from_millis(pause.map_or(60_000, i64::unsigned_abs));
+            let pause = next.map_or(TICK_MAX_MS, |at| at.0 - clock::now().0);
+            let pause = Duration::from_millis(pause.clamp(TICK_MIN_MS, TICK_MAX_MS).unsigned_abs());
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.change(|ledger| ledger.tick(clock::now())),
                 () = self.line_changed.notified() => {}
@@ -194,43 +208,33 @@ impl Purse {
             return;
         }
         let keys: Vec<AccountKey> = idle.iter().map(|(key, _)| key.clone()).collect();
-        match self.store.give_back(idle).await {
-            Ok(()) => self.change(|ledger| keys.iter().for_each(|key| ledger.forget(key))),
-            Err(error) => tracing::warn!(%error, "idle allotments could not be given back"),
+        if let Err(error) = self.store.give_back(idle).await {
+            tracing::warn!(%error, "idle allotments could not be given back");
         }
+        self.change(|ledger| keys.iter().for_each(|key| ledger.forget(key)));
     }
 }
 
 impl Inner {
-    /// Hands out verdicts until none is left. A hold whose waiter has gone is voided at once; grants
-    /// for which nobody waits any more are still carried out, for others may stand behind them.
-    fn hand_out(&mut self) -> Vec<Vec<Grant>> {
-        let mut orphaned = Vec::new();
+    /// Hands out verdicts until none is left. A hold whose waiter has gone is voided at once, which
+    /// may answer others.
+    fn hand_out(&mut self) {
         loop {
             let woken = self.ledger.woken();
             if woken.is_empty() {
-                return orphaned;
+                return;
             }
             for (id, verdict) in woken {
                 let unheard = match self.waiting.remove(&id) {
                     Some(tell) => tell.send(verdict).err(),
                     None => Some(verdict),
                 };
-                match unheard {
-                    Some(Verdict::Held(held)) => {
-                        self.ledger.void(clock::now(), held.id, 0);
-                    }
-                    Some(Verdict::Grants(grants)) => orphaned.push(grants),
-                    _ => {}
+                if let Some(Verdict::Held(held)) = unheard {
+                    self.ledger.void(clock::now(), held.id, 0);
                 }
             }
         }
     }
-}
-
-enum Answered {
-    Now(Verdict),
-    Later(Waiting),
 }
 
 /// A place in the line; leaves it when dropped.
@@ -246,43 +250,46 @@ impl Waiting {
         // hangs up is found there by `drop`.
         let verdict = match &mut self.told {
             Some(told) => told.await,
-            None => unreachable!("told is taken once, below"),
+            None => unreachable!("told is taken below and nowhere else"),
         };
         self.told = None;
-        verdict.unwrap_or(Verdict::Refused(Denial::Gone))
+        verdict.unwrap_or(Verdict::Refused(Refusal::StoreUnavailable))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(mut told) = self.told.take() else { return };
-        told.close();
-        let late = told.try_recv().ok();
         let id = self.id;
-        self.purse.change(|ledger| match late {
-            Some(Verdict::Held(held)) => {
-                ledger.void(clock::now(), held.id, 0);
+        self.purse.with(|inner| {
+            inner.waiting.remove(&id);
+            match told.try_recv() {
+                Ok(Verdict::Held(held)) => {
+                    inner.ledger.void(clock::now(), held.id, 0);
+                }
+                _ => inner.ledger.leave(id),
             }
-            _ => ledger.leave(id),
         });
-        self.purse.inner.lock().waiting.remove(&id);
     }
 }
 
 impl Hold {
     /// Ends it at what was charged.
+    #[must_use]
     pub fn settle(self, charged: Amounts) -> (End, Place) {
         let end = self.purse.change(|ledger| ledger.settle(clock::now(), self.id, charged));
         (end, self.place)
     }
 
     /// Ends it without a charge.
+    #[must_use]
     pub fn void(self, attempts: u64) -> (End, Place) {
         let end = self.purse.change(|ledger| ledger.void(clock::now(), self.id, attempts));
         (end, self.place)
     }
 
     /// Ends it in doubt.
+    #[must_use]
     pub fn doubt(self, in_doubt: Amounts) -> (End, Place) {
         let end = self.purse.change(|ledger| ledger.doubt(clock::now(), self.id, in_doubt));
         (end, self.place)

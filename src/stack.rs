@@ -1,4 +1,116 @@
-//! stub
+//! THE MAP: the path of a call through Bursar, top to bottom.
+//!
+//! Stages talk through typed request extensions; each file says what it needs and what it adds.
+//! Refusals travel back as [`Refused`] and become answers in one place, [`respond`].
+
+pub mod admit;
+pub mod attribute;
+pub mod authenticate;
+pub mod body;
+pub mod budget;
+pub mod decode;
+pub mod elsewhere;
 pub mod endpoint;
+pub mod gate;
+pub mod meter;
+pub mod record;
+pub mod respond;
+pub mod route;
+pub mod throttle;
 pub mod trace;
 pub mod upstream;
+
+use crate::dialect::refusal::Refusal;
+pub use crate::dialect::refusal::Code;
+use crate::gateway::{Gateway, Live};
+use body::AnswerBody;
+use gate::GateLayer;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tower::{Service, ServiceBuilder};
+
+/// Builds the stack. Cloning it is cheap: one clone serves one connection.
+pub fn build(
+    gateway: &Arc<Gateway>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<AnswerBody>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
+    // What is metered: the upstream stack.
+    let metered = ServiceBuilder::new()
+        // The first stage that needs the model's name: everything behind it needs a provider.
+        .layer(GateLayer(route::Route))
+        // Money is set aside once it is known where the bytes go, and before any leaves.
+        .layer(admit::AdmitLayer(Arc::clone(gateway)))
+        // Around the exchange, for it ends the hold by what came back; `record` is its pen.
+        .layer(meter::MeterLayer)
+        // The bytes leave.
+        .service(upstream::Send);
+    ServiceBuilder::new()
+        // Outermost: whatever is refused below leaves in the caller's dialect, with an id.
+        .layer(respond::RespondLayer(Arc::clone(gateway)))
+        // Before anything can fail, so that every answer belongs to a trace.
+        .layer(GateLayer(trace::Continue))
+        // Before a byte of the body is read: strangers cost nothing.
+        .layer(GateLayer(authenticate::Authenticate))
+        // One read of the body serves every later stage.
+        .layer(decode::DecodeLayer)
+        // Whose call it is may stand in the body; every refusal below says whose it was.
+        .layer(attribute::AttributeLayer(Arc::clone(gateway)))
+        // Throughput before budget: a flood must not reach the ledger.
+        .layer(GateLayer(throttle::Throttle::default()))
+        // Metered calls go on below; the rest (models, budget, named passthrough) ends here.
+        .layer(elsewhere::ElsewhereLayer(Arc::clone(gateway)))
+        .service(metered)
+}
+
+/// A refusal on its way back, with the headers that stages put on it.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is told.
+    pub refusal: Box<Refusal>,
+    /// Whose call it was.
+    pub headers: HeaderMap,
+}
+
+impl Refused {
+    /// A refusal that no account stands behind.
+    #[must_use]
+    pub fn new(code: Code, message: &str) -> Self {
+        Refusal::new(code, message).into()
+    }
+
+    /// A fault of our own: the outside learns nothing of it, the log does.
+    #[must_use]
+    pub fn internal(why: &'static str) -> Self {
+        tracing::error!(why, "a stage found the stack out of order");
+        Self::new(Code::UpstreamError, "The gateway failed.").status(500)
+    }
+
+    /// With another HTTP status.
+    #[must_use]
+    pub fn status(self, status: u16) -> Self {
+        let Self { refusal, headers } = self;
+        Self { refusal: Box::new(refusal.with_status(status)), headers }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal: Box::new(refusal), headers: HeaderMap::new() }
+    }
+}
+
+/// The configuration that this call sees all its way: put there by `respond`.
+fn live<B>(request: &Request<B>) -> Arc<Live> {
+    match request.extensions().get::<Arc<Live>>() {
+        Some(live) => Arc::clone(live),
+        None => unreachable!("respond stands before every stage"),
+    }
+}

@@ -9,7 +9,7 @@ use super::endpoint::Target;
 use super::{Code, Refused, live};
 use crate::attribution::{Attribution, Source, Sourced};
 use crate::clock;
-use crate::config::{Identity, TaskFrom, Unattributed};
+use crate::config::{Identity, TaskSource};
 use crate::dialect::Call;
 use crate::gateway::{Gateway, Live};
 use crate::units::{AgentId, Role, TaskId};
@@ -92,7 +92,8 @@ impl<S> Attribute<S> {
         }
         let previous = call
             .and_then(|call| call.ids.previous_response.as_deref())
-            .and_then(|id| self.gateway.answers.task_of(&identity.owner, id));
+            .and_then(|id| self.gateway.answers.find(&identity.owner, id))
+            .map(|handed| handed.task);
         if let Some(previous) = &previous {
             said.task.offer(
                 rank::PREVIOUS,
@@ -148,16 +149,16 @@ fn configured<'a>(
     trace_id: Option<&'a str>,
     said: &mut Said<'a>,
 ) {
-    for (index, from) in live.config.attribution.task_from.iter().enumerate() {
+    for (index, from) in live.config().attribution.task_from.iter().enumerate() {
         let value = match from {
-            TaskFrom::Header(name) => headers.get(name).and_then(|value| value.to_str().ok()),
-            TaskFrom::Baggage(key) => headers
+            TaskSource::Header(name) => headers.get(name).and_then(|value| value.to_str().ok()),
+            TaskSource::Baggage(key) => headers
                 .get_all("baggage")
                 .into_iter()
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(ids::baggage_members)
                 .find_map(|(found, value)| (found == key.as_str()).then_some(value)),
-            TaskFrom::TraceId => trace_id,
+            TaskSource::Trace => trace_id,
         };
         if let Some(value) = value {
             let rank = rank::CONFIGURED.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
@@ -183,7 +184,7 @@ fn assemble(
     let role = match said.role.take()? {
         Some((value, source)) => Some(Sourced { value: Role::from(value), source }),
         None => bound(identity.role.as_ref()).or_else(|| {
-            let role = live.config.roles.get(&agent.as_ref()?.value)?;
+            let role = live.role_of(&agent.as_ref()?.value)?;
             Some(Sourced { value: role.clone(), source: Source::Policy })
         }),
     };
@@ -221,15 +222,13 @@ fn bound<T: Clone>(value: Option<&T>) -> Option<Sourced<T>> {
 /// Nothing named a task: the owner's `unattributed` task of that day or hour. A missing id never
 /// means no cap.
 fn unattributed(live: &Live, is_call: bool) -> Result<Sourced<TaskId>, Refused> {
-    let text = match live.config.attribution.unattributed {
-        Unattributed::Refuse if is_call => {
-            let message = "This call names no task. Send `x-bursar-task-id`, or put /task/{id} into the base URL.";
-            return Err(Refused::new(Code::InvalidRequest, message));
-        }
-        Unattributed::Hour => live.calendar.hour(clock::now()),
-        Unattributed::Day | Unattributed::Refuse => live.calendar.day(clock::now()),
+    let now = clock::now();
+    let Some(task) = live.unattributed(now).or_else(|| (!is_call).then(|| "unattributed".into()))
+    else {
+        let message = "This call names no task. Send `x-bursar-task-id`, or put /task/{id} into the base URL.";
+        return Err(Refused::new(Code::InvalidRequest, message));
     };
-    Ok(Sourced { value: TaskId::from(text), source: Source::Unattributed })
+    Ok(Sourced { value: task, source: Source::Unattributed })
 }
 
 impl From<BadId> for Refused {

@@ -17,7 +17,7 @@ pub struct Authenticate;
 impl<B> Gate<B> for Authenticate {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let live = live(request);
-        let identities = &live.config.identities;
+        let identities = &live.loaded.identities;
         let identity = if identities.is_local() {
             let peer = request.extensions().get::<Peer>().copied();
             local_only(request.headers(), peer)?;

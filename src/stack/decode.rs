@@ -81,7 +81,7 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
         let message = "WebSockets are not supported here; send a POST.";
         return Err(Refused::new(Code::InvalidRequest, message));
     }
-    let max_bytes = live(&request).config.bounds.max_body;
+    let max_bytes = live(&request).config().bounds.max_body;
     let (mut parts, body) = request.into_parts();
     let collected = tokio::time::timeout(BODY_TIME, collect(&mut parts.headers, body, max_bytes));
     let bytes = collected.await.map_err(|_| {

@@ -10,9 +10,10 @@ use super::upstream::{Outgoing, Reached, reached};
 use super::{Code, Refused};
 use crate::dialect::answer::{BodyBuffer, Cut, Kept, StreamFilter};
 use crate::flights::Stop;
+use crate::gateway::Provider;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::ResponseFuture;
@@ -55,16 +56,19 @@ pub struct Admitted {
 
 impl<S> Service<Admitted> for Meter<S>
 where
-    S: Service<(Arc<crate::gateway::Provider>, Request<Outgoing>), Response = ResponseFuture>,
-    S::Error: Into<Refused>,
-    S::Future: Future<Output = Result<ResponseFuture, S::Error>> + Send + 'static,
+    S: Service<
+            (Arc<Provider>, Request<Outgoing>),
+            Response = ResponseFuture,
+            Error = std::convert::Infallible,
+        >,
+    S::Future: Send + 'static,
 {
     type Response = Response<AnswerBody>;
     type Error = Refused;
     type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+        self.inner.poll_ready(cx).map_err(|never| match never {})
     }
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
@@ -72,7 +76,7 @@ where
         let sending = self.inner.call((Arc::clone(&record.provider), request));
         Box::pin(async move {
             record.sent();
-            let future = sending.await.map_err(Into::into)?;
+            let Ok(future) = sending.await;
             let underway = Underway { part: Some(Part::Sent(future)), record: Some(record) };
             underway.answer().await
         })
@@ -504,7 +508,7 @@ impl Metered {
 /// Sees an exchange through to its usage in a task of its own, for a bounded time.
 fn see_through(part: Part, record: Record) {
     let gateway = Arc::clone(record.gateway());
-    let bounded = gateway.live().config.bounds.finish_upstream;
+    let bounded = gateway.live().config().bounds.finish_upstream;
     gateway.clone().finishing(async move {
         let mut record = record;
         let outcome = match timeout(bounded, read_to_end(part, &mut record)).await {
@@ -584,15 +588,5 @@ impl Reading {
                 true
             }
         }
-    }
-}
-
-/// True for statuses whose complete error answers providers do not bill.
-#[must_use]
-pub fn is_unbilled(status: StatusCode) -> bool {
-    match status.as_u16() {
-        408 | 499 => false,
-        300..=499 | 500 | 503 | 529 => true,
-        _ => false,
     }
 }

@@ -4,7 +4,6 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
-use super::meter::is_unbilled;
 use super::trace::Trace;
 use super::{Code, Refused};
 use crate::clock;
@@ -459,10 +458,4 @@ fn count_tools(answer: &Answer) -> Vec<(Arc<str>, u64)> {
         }
     }
     counts
-}
-
-/// Whether this status of this provider is billed, by its setting or by the common rule.
-#[must_use]
-pub fn bills(billed: Option<&[u16]>, status: StatusCode) -> bool {
-    billed.map_or_else(|| !is_unbilled(status), |billed| billed.contains(&status.as_u16()))
 }

@@ -60,7 +60,7 @@ where
         let live = self.gateway.live();
         let shape = Shape {
             anthropic: request.headers().contains_key("anthropic-version"),
-            refusal_status: live.config.refusal_status,
+            refusal_status: live.config().bounds.refusal_status,
             id: HeaderValue::from_str(id.as_str()).ok(),
         };
         let target = endpoint::read(request.uri().path(), *request.method() == http::Method::GET);

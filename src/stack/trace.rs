@@ -5,8 +5,22 @@
 //! sends `03`) and never rewritten beyond its span id; baggage is read by `attribute` and not
 //! forwarded.
 
-use http::{HeaderMap, HeaderValue};
+use super::Refused;
+use super::gate::Gate;
+use http::{HeaderMap, HeaderValue, Request};
 use std::sync::Arc;
+
+/// The stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Continue;
+
+impl<B> Gate<B> for Continue {
+    fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
+        let trace = Trace::from_headers(request.headers());
+        request.extensions_mut().insert(trace);
+        Ok(())
+    }
+}
 
 /// Where a call stands in its trace.
 #[derive(Clone, Debug)]

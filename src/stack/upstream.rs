@@ -4,6 +4,7 @@
 //! Needs the body that leaves and the provider `route` chose. Adds nothing: it is the end of the
 //! stack. Its errors say whether the provider can have seen the call, for that decides the hold.
 
+use crate::gateway::Provider;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use http_body::{Frame, SizeHint};
@@ -18,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tower::Service;
 
 /// A body on its way out: whole where Bursar read it, streaming where it only passes.
 pub enum Outgoing {
@@ -57,6 +59,25 @@ impl http_body::Body for Outgoing {
     }
 }
 
+/// The end of the stack: sends what `admit` let leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Send;
+
+impl Service<(Arc<Provider>, http::Request<Outgoing>)> for Send {
+    type Response = ResponseFuture;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<ResponseFuture, std::convert::Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), std::convert::Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (provider, request): (Arc<Provider>, http::Request<Outgoing>)) -> Self::Future {
+        // The exchange itself is handed back as a future that outlives a caller who hangs up.
+        std::future::ready(Ok(provider.pool.send(request)))
+    }
+}
+
 /// Why a provider cannot be reached as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
@@ -66,17 +87,6 @@ pub enum PoolError {
     /// A certificate in the CA file is unusable.
     #[error("a certificate of the CA file cannot be used: {0}")]
     Root(#[from] rustls::Error),
-}
-
-/// How long each part of an exchange may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// TCP and TLS.
-    pub connect: Duration,
-    /// From sending to the head of the answer.
-    pub first_byte: Duration,
-    /// Between two pieces of the body.
-    pub between_bytes: Duration,
 }
 
 /// The connections to one provider.

@@ -1,0 +1,281 @@
+//! The gateway's shared state: what a reload replaces ([`Live`]), and what outlives every reload
+//! (purse, tasks, calls in flight, metrics).
+
+pub mod provider;
+
+pub use provider::Provider;
+
+use crate::attribution::Attribution;
+use crate::config::{self, Loaded, Unattributed};
+use crate::conversation::Known;
+use crate::ops::metrics::{Labels, Metrics};
+use crate::price::Catalogue;
+use crate::purse::Purse;
+use crate::task::Tasks;
+use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, UnixMs};
+use arc_swap::ArcSwap;
+use moka::sync::Cache;
+use parking_lot::RwLock;
+use provider::ProviderError;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio_util::task::TaskTracker;
+
+/// What one version of the configuration says, ready for use.
+pub struct Live {
+    /// The files as they were read.
+    pub loaded: Loaded,
+    /// The price list with its overrides.
+    pub catalogue: Arc<Catalogue>,
+    /// In the order of the file.
+    pub providers: Vec<Arc<Provider>>,
+    roles: HashMap<AgentId, Role>,
+    calendar: Calendar,
+}
+
+/// Why a configuration that reads well cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// `policies/prices.toml`.
+    #[error("{0}")]
+    Prices(String),
+    /// A provider.
+    #[error("provider `{0}`: {1}")]
+    Provider(ProviderName, ProviderError),
+}
+
+impl Live {
+    /// Makes a configuration ready. Providers that did not change keep their connections.
+    ///
+    /// # Errors
+    /// See [`LiveError`].
+    pub fn new(loaded: Loaded, before: Option<&Self>) -> Result<Self, LiveError> {
+        let catalogue = match &loaded.prices {
+            None => Catalogue::builtin(),
+            Some((path, text)) => Catalogue::with_overrides(text, path)
+                .map_err(|error| LiveError::Prices(error.to_string()))?,
+        };
+        let providers = loaded.config.providers.iter().map(|config| {
+            let same = before.and_then(|before| {
+                before.providers.iter().find(|provider| provider.config == *config)
+            });
+            match same {
+                Some(same) => Ok(Arc::clone(same)),
+                None => Provider::new(config.clone())
+                    .map(Arc::new)
+                    .map_err(|error| LiveError::Provider(config.name.clone(), error)),
+            }
+        });
+        let providers = providers.collect::<Result<_, _>>()?;
+        let roles = loaded.config.agents.iter();
+        let roles = roles.filter_map(|agent| Some((agent.id.clone(), agent.role.clone()?)));
+        let roles = roles.collect();
+        if let Some(before) = before {
+            loaded.policies.follow(&before.loaded.policies);
+        }
+        Ok(Self { catalogue, providers, roles, calendar: Calendar::default(), loaded })
+    }
+
+    /// `config/bursar.toml`.
+    #[must_use]
+    pub fn config(&self) -> &config::Config {
+        &self.loaded.config
+    }
+
+    /// The role configured for an agent.
+    #[must_use]
+    pub fn role_of(&self, agent: &AgentId) -> Option<&Role> {
+        self.roles.get(agent)
+    }
+
+    /// The owner's task for calls that name none; `None` if such calls are refused.
+    #[must_use]
+    pub fn unattributed(&self, now: UnixMs) -> Option<TaskId> {
+        match self.config().attribution.unattributed {
+            Unattributed::Refuse => None,
+            Unattributed::Day => Some(self.calendar.task(now, DAY_MS, "%Y-%m-%d")),
+            Unattributed::Hour => Some(self.calendar.task(now, HOUR_MS, "%Y-%m-%dT%H")),
+        }
+    }
+
+    /// What a call's metrics are counted under.
+    #[must_use]
+    pub fn labels(&self, attribution: &Attribution, provider: &ProviderName, model: &Arc<str>) -> Labels {
+        let named = |agent: &AgentId| self.config().agents.iter().any(|known| known.id == *agent);
+        let agent = attribution.agent.as_ref().map(|agent| &agent.value);
+        Labels {
+            identity: attribution.identity.shared(),
+            role: attribution.role.as_ref().map_or_else(|| "-".into(), |role| role.value.shared()),
+            agent: match agent {
+                Some(agent) if named(agent) => agent.shared(),
+                Some(_) => "other".into(),
+                None => "-".into(),
+            },
+            provider: provider.shared(),
+            model: Arc::clone(model),
+        }
+    }
+}
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The name of the present `unattributed` task, made once per day or hour.
+#[derive(Default)]
+struct Calendar(RwLock<Option<(i64, TaskId)>>);
+
+impl Calendar {
+    fn task(&self, now: UnixMs, every_ms: i64, format: &str) -> TaskId {
+        let period = now.0.div_euclid(every_ms);
+        if let Some((made_for, task)) = &*self.0.read()
+            && *made_for == period
+        {
+            return task.clone();
+        }
+        let at = jiff::Timestamp::from_millisecond(period * every_ms).unwrap_or_default();
+        let task = TaskId::from(format!("unattributed-{}", at.strftime(format)));
+        *self.0.write() = Some((period, task.clone()));
+        task
+    }
+}
+
+/// Everything a call may need on its way.
+pub struct Gateway {
+    live: ArcSwap<Live>,
+    /// The purse.
+    pub purse: Arc<Purse>,
+    /// The tasks and the calls in flight.
+    pub tasks: Arc<Tasks>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Input counts that providers told, by conversation.
+    pub known: Known,
+    /// Answers that were handed out, by id.
+    pub answers: Answers,
+    /// Models that produce more than they are told.
+    pub scales: Scales,
+    finishing: TaskTracker,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(live: Live, purse: Arc<Purse>, tasks: Arc<Tasks>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            live: ArcSwap::from_pointee(live),
+            purse,
+            tasks,
+            metrics,
+            known: Known::default(),
+            answers: Answers::default(),
+            scales: Scales::default(),
+            finishing: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Puts a new configuration in force. Calls under way keep the one they began with.
+    pub fn replace(&self, live: Live) {
+        self.live.store(Arc::new(live));
+    }
+
+    /// Runs something that outlives its caller but not the gateway: an exchange seen through.
+    pub fn finishing(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.finishing.spawn(work);
+    }
+
+    /// Waits until every exchange has been seen through.
+    pub async fn finished(&self) {
+        self.finishing.close();
+        self.finishing.wait().await;
+    }
+
+    /// From now on new calls are refused.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// New calls are refused: the gateway is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Answers remembered, by owner and id; beyond it the least used are let go. Nothing that a balance
+/// depends on: a forgotten answer only makes a bound wider.
+const MAX_ANSWERS: u64 = 100_000;
+
+/// What is remembered of an answer that was handed out.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    /// The task it belongs to.
+    pub task: TaskId,
+    /// Its input and output together: the context that a call continuing it begins with.
+    pub tokens: u64,
+}
+
+/// Answers that were handed out, by their ids.
+pub struct Answers(Cache<(Owner, String), Handed>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(Cache::new(MAX_ANSWERS))
+    }
+}
+
+impl Answers {
+    /// Remembers an answer.
+    pub fn remember(&self, attribution: &Attribution, id: &str, tokens: u64) {
+        let handed = Handed { task: attribution.task.value.clone(), tokens };
+        self.0.insert((attribution.owner.clone(), id.to_owned()), handed);
+    }
+
+    /// What is known of an answer of this owner.
+    #[must_use]
+    pub fn find(&self, owner: &Owner, id: &str) -> Option<Handed> {
+        self.0.get(&(owner.clone(), id.to_owned()))
+    }
+}
+
+/// Models remembered for producing more than they were told.
+const MAX_SCALES: usize = 10_000;
+
+/// By how much a model's output bound must be stretched: it once produced more than it was told.
+#[derive(Default)]
+pub struct Scales(RwLock<HashMap<(ProviderName, Arc<str>), u64>>);
+
+impl Scales {
+    /// Learns that `produced` tokens came where `told` were allowed.
+    pub fn learn(&self, provider: &ProviderName, model: &Arc<str>, produced: u64, told: u64) {
+        if produced <= told {
+            return;
+        }
+        let scale = produced.div_ceil(told.max(1)).min(1_000);
+        let mut scales = self.0.write();
+        let key = (provider.clone(), Arc::clone(model));
+        if scales.len() < MAX_SCALES || scales.contains_key(&key) {
+            let kept = scales.entry(key).or_insert(1);
+            *kept = scale.max(*kept);
+        }
+    }
+
+    /// The factor for a model; 1 for those that do as they are told.
+    #[must_use]
+    pub fn of(&self, provider: &ProviderName, model: &Arc<str>) -> u64 {
+        let scales = self.0.read();
+        if scales.is_empty() {
+            return 1;
+        }
+        scales.get(&(provider.clone(), Arc::clone(model))).copied().unwrap_or(1)
+    }
+}

@@ -1,0 +1,176 @@
+//! One provider, ready to be called: its address, its credentials, its connections.
+
+use crate::config::{self, HeaderText, Kind, Proxy};
+use crate::dialect::Dialect;
+use crate::stack::upstream::{Passing, Pool, PoolError, outgoing_headers};
+use crate::units::ProviderName;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use hyper_util::client::proxy::matcher::Matcher;
+
+/// Why a provider cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// Its TLS roots.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The URL has no host.
+    #[error("`{0}` is no absolute URL")]
+    BaseUrl(Uri),
+}
+
+/// One provider.
+pub struct Provider {
+    /// As the file has it.
+    pub config: config::Provider,
+    /// Its name.
+    pub name: ProviderName,
+    /// How long it may take.
+    pub timeouts: config::Timeouts,
+    /// Its connections.
+    pub pool: Pool,
+    scheme: Scheme,
+    authority: Authority,
+    prefix: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Provider {
+    /// Makes a provider ready; nothing is connected yet.
+    ///
+    /// # Errors
+    /// See [`ProviderError`].
+    pub fn new(config: config::Provider) -> Result<Self, ProviderError> {
+        let proxy = match &config.proxy {
+            Proxy::Direct => None,
+            Proxy::Through(uri) => Some(uri.clone()),
+            Proxy::Env => {
+                Matcher::from_env().intercept(&config.base_url).map(|found| found.uri().clone())
+            }
+        };
+        let pool = Pool::new(config.ca_file.as_deref(), proxy, config.timeouts.connect)?;
+        let parts = config.base_url.clone().into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(ProviderError::BaseUrl(config.base_url));
+        };
+        let path = parts.path_and_query.map_or_else(String::new, |path| path.path().to_owned());
+        // OpenAI's SDK takes its base URL with /v1, Anthropic's without.
+        let version = match config.kind {
+            Kind::Openai => "",
+            Kind::Anthropic => "/v1",
+        };
+        let prefix = format!("{}{version}", path.trim_end_matches('/'));
+        let headers = own_headers(&config);
+        Ok(Self {
+            name: config.name.clone(),
+            timeouts: config.timeouts,
+            pool,
+            scheme,
+            authority,
+            prefix,
+            headers,
+            config,
+        })
+    }
+
+    /// The address of an endpoint below `/v1`, with the caller's query.
+    ///
+    /// # Errors
+    /// The path or query cannot stand in a URI.
+    pub fn uri(&self, suffix: &str, query: Option<&str>) -> Result<Uri, http::Error> {
+        let mut path = String::with_capacity(self.prefix.len() + suffix.len() + 32);
+        path.push_str(&self.prefix);
+        path.push_str(suffix);
+        if let Some(query) = query {
+            path.push('?');
+            path.push_str(query);
+        }
+        let path = PathAndQuery::from_maybe_shared(bytes::Bytes::from(path))?;
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+
+    /// Makes the caller's headers this provider's.
+    pub fn dress(&self, headers: &mut HeaderMap) {
+        let passing = Passing {
+            credentials: self.config.forward_credentials,
+            attribution: self.config.forward_attribution,
+        };
+        outgoing_headers(headers, passing);
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// A key is configured but was not to be had.
+    #[must_use]
+    pub fn lacks_key(&self) -> Option<String> {
+        let secret = self.config.api_key.as_ref()?;
+        secret.expose().is_none().then(|| secret.kept.to_string())
+    }
+
+    /// Whether it speaks a dialect.
+    #[must_use]
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        match self.config.kind {
+            Kind::Openai => dialect != Dialect::AnthropicMessages,
+            Kind::Anthropic => dialect == Dialect::AnthropicMessages,
+        }
+    }
+
+    /// Whether it bills complete error answers of this status.
+    #[must_use]
+    pub fn bills(&self, status: StatusCode) -> bool {
+        match &self.config.billed_errors {
+            Some(billed) => billed.contains(&status.as_u16()),
+            None => !is_unbilled(status),
+        }
+    }
+
+    /// Whose price list its models stand in.
+    #[must_use]
+    pub fn family(&self) -> &str {
+        match (&self.config.catalogue, self.config.kind) {
+            (Some(family), _) => family,
+            (None, Kind::Openai) => "openai",
+            (None, Kind::Anthropic) => "anthropic",
+        }
+    }
+}
+
+fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    if let Some(key) = config.api_key.as_ref().and_then(|key| key.expose()) {
+        let (name, text) = match config.kind {
+            Kind::Openai => (header::AUTHORIZATION, format!("Bearer {key}")),
+            Kind::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+        };
+        headers.extend(sensitive(&text).map(|value| (name, value)));
+    }
+    for (name, text) in &config.headers {
+        let value = match text {
+            HeaderText::Plain(value) => Some(value.clone()),
+            HeaderText::Secret(secret) => secret.expose().and_then(sensitive),
+        };
+        headers.extend(value.map(|value| (name.clone(), value)));
+    }
+    headers
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// True for statuses whose complete error answers providers do not bill.
+fn is_unbilled(status: StatusCode) -> bool {
+    match status.as_u16() {
+        408 | 499 => false,
+        300..=499 | 500 | 503 | 529 => true,
+        _ => false,
+    }
+}
