@@ -16,9 +16,12 @@ const KEY_BYTES: usize = 32;
 /// Why the file was left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// It has faults already, or would have with the change.
+    /// It has faults already.
     #[error("{0}")]
     Faults(#[from] super::Faults),
+    /// The new identity has faults.
+    #[error("{0}")]
+    Rejected(super::Faults),
     /// There is an identity of this name.
     #[error("there is an identity `{0}` already")]
     Taken(String),
@@ -83,7 +86,7 @@ pub fn append(path: &Path, new: &NewKey, key: &str) -> Result<(), KeyringError> 
     };
     let entry = entry(new, &digest(key.as_bytes()));
     let text = format!("{text}{separator}{entry}");
-    Identities::parse(&text, path)?;
+    Identities::parse(&text, path).map_err(KeyringError::Rejected)?;
     replace(path, &text)
 }
 
@@ -121,12 +124,11 @@ fn marked(text: &str, name: &str) -> Option<String> {
     let DeValue::Array(identities) = document.get_ref().get("identity")?.get_ref() else {
         return None;
     };
-    let tables = identities
+    let mut tables = identities
         .iter()
         .filter_map(|item| item.get_ref().as_table());
-    let table = tables
-        .filter(|table| table.get("name").and_then(|n| n.get_ref().as_str()) == Some(name))
-        .last()?;
+    let table =
+        tables.find(|table| table.get("name").and_then(|n| n.get_ref().as_str()) == Some(name))?;
     if let Some(revoked) = table.get("revoked") {
         let mut text = text.to_owned();
         text.replace_range(revoked.span(), "true");

@@ -201,7 +201,10 @@ fn read_per(section: &Section<'_>) -> Option<Per> {
             }
         }
     });
-    let words = words.unwrap_or_default();
+    let words = match words {
+        None if section.has("per") => return None,
+        words => words.unwrap_or_default(),
+    };
     if words.contains(&None) {
         if words.len() > 1 {
             section.fault_of("per", "`per`: `call` and `none` stand alone");

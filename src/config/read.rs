@@ -145,7 +145,8 @@ impl<'a> Section<'a> {
         self.get(key, parse)
     }
 
-    /// A list's values, each with its line; a single value stands for a list of one. Wrong ones are reported and left out.
+    /// A list's values, each with its line; a single value stands for a list of one.
+    /// With any wrong one, which is reported, there is no list.
     pub fn list<T>(
         &self,
         key: &'static str,
@@ -157,14 +158,15 @@ impl<'a> Section<'a> {
             DeValue::Array(values) => values.iter().collect::<Vec<_>>(),
             _ => one.iter().collect(),
         };
-        let mut parsed = Vec::with_capacity(values.len());
+        let total = values.len();
+        let mut parsed = Vec::with_capacity(total);
         for value in values {
             match parse(value.get_ref()) {
                 Ok(item) => parsed.push(item),
                 Err(message) => self.fault_at(value.span().start, format!("`{key}`: {message}")),
             }
         }
-        Some(parsed)
+        (parsed.len() == total).then_some(parsed)
     }
 
     /// A table below this one: `[listen]`.

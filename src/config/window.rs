@@ -100,8 +100,8 @@ impl Window {
         let instant = Timestamp::from_millisecond(at.0).ok()?;
         let local = instant.to_zoned(self.zone.clone());
         match self.every {
-            Every::Minute => Some(self.clockwise(&local, 60)),
-            Every::Hour => Some(self.clockwise(&local, 3600)),
+            Every::Minute => Some(clockwise(at, &local, 60_000)),
+            Every::Hour => Some(clockwise(at, &local, 3_600_000)),
             Every::Day => self.between(local.date(), 1.day()),
             Every::Week => {
                 let since = i64::from(local.weekday().to_monday_zero_offset());
@@ -109,18 +109,6 @@ impl Window {
                 self.between(monday, 1.week())
             }
             Every::Month => self.between(local.date().first_of_month(), 1.month()),
-        }
-    }
-
-    /// Windows shorter than a day are counted on the zone's clock face, and never repeat when that
-    /// clock is set back.
-    fn clockwise(&self, local: &Zoned, length: i64) -> Opening {
-        let seconds = local.timestamp().as_second();
-        let offset = i64::from(local.offset().seconds());
-        let opens = seconds - (seconds + offset).rem_euclid(length);
-        Opening {
-            opens: UnixMs(opens * 1000),
-            closes: UnixMs((opens + length) * 1000),
         }
     }
 
@@ -135,6 +123,16 @@ impl Window {
             opens: start(first)?,
             closes: start(last)?,
         })
+    }
+}
+
+/// Windows shorter than a day are counted on the zone's clock face, `length` in milliseconds.
+fn clockwise(at: UnixMs, local: &Zoned, length: i64) -> Opening {
+    let offset = i64::from(local.offset().seconds()) * 1000;
+    let opens = at.0 - (at.0 + offset).rem_euclid(length);
+    Opening {
+        opens: UnixMs(opens),
+        closes: UnixMs(opens + length),
     }
 }
 
