@@ -1,1 +1,3 @@
 //! stub
+pub mod prices;
+pub mod replay_costs;
