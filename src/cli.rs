@@ -1,5 +1,7 @@
-//! The commands.
+//! The commands, each thin.
 
 pub mod check;
 pub mod key;
+pub mod prices;
+pub mod replay_costs;
 pub mod replay_streams;

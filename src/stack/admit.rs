@@ -1,0 +1,391 @@
+//! Before the money is spent: quotes the bytes that will leave and sets that much aside on every
+//! account that covers the call, or refuses.
+//!
+//! Needs the route. Opens the call's [`Record`], which owns the hold from here on, and hands both
+//! the request that leaves and the record to `meter`.
+
+mod bounds;
+mod refusal;
+
+pub use refusal::stop_refusal;
+
+use super::body::AnswerBody;
+use super::endpoint::Target;
+use super::meter::Admitted;
+use super::record::{Facts, Record};
+use super::respond::Arrived;
+use super::route::Routed;
+use super::trace::Trace;
+use super::upstream::Outgoing;
+use super::{Code, Refused, live};
+use crate::attribution::Attribution;
+use crate::clock;
+use crate::config::{CallCeilings, LimitIndex};
+use crate::dialect::{Call, Dialect, Edits};
+use crate::flights::Boarded;
+use crate::gateway::{Gateway, Live};
+use crate::ledger::{Ask, Asker, Cover};
+use crate::purse::{Hold, NoHold};
+use crate::stack::attribute::TaskUsd;
+use crate::store::TaskOpening;
+use crate::task::{Task, own_usd};
+use crate::units::{Amounts, Meter, RequestId, UnixMs};
+use bounds::Bound;
+use futures_util::future::{Either, select};
+use http::{HeaderValue, Request, Response};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+/// The layer.
+#[derive(Clone)]
+pub struct AdmitLayer(pub Arc<Gateway>);
+
+impl<S> Layer<S> for AdmitLayer {
+    type Service = Admit<S>;
+
+    fn layer(&self, inner: S) -> Admit<S> {
+        Admit { gateway: Arc::clone(&self.0), inner }
+    }
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Admit<S> {
+    gateway: Arc<Gateway>,
+    inner: S,
+}
+
+impl<S> Service<Request<Outgoing>> for Admit<S>
+where
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Refused;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
+        let gateway = Arc::clone(&self.gateway);
+        let mut inner = self.inner.clone();
+        Box::pin(async move {
+            let admission = Admission::of(gateway, &request)?;
+            let admitted = match admission.admit(request).await {
+                Ok(admitted) => admitted,
+                Err(refused) => return Err(refused),
+            };
+            inner.call(admitted).await
+        })
+    }
+}
+
+/// One call on its way to a hold.
+struct Admission {
+    gateway: Arc<Gateway>,
+    live: Arc<Live>,
+    attribution: Arc<Attribution>,
+    call: Arc<Call>,
+    routed: Routed,
+    request: RequestId,
+    trace: Option<Trace>,
+    arrived: std::time::Instant,
+    task_usd: Option<TaskUsd>,
+    now: UnixMs,
+}
+
+/// The accounts that cover a call, and the limits they come from.
+struct Covers {
+    covers: Vec<Cover>,
+    limits: Vec<LimitIndex>,
+    ceilings: CallCeilings,
+}
+
+impl Covers {
+    /// Some cap of this meter binds.
+    fn bind(&self, meter: impl Fn(Meter) -> bool) -> bool {
+        let caps = self.covers.iter().filter(|cover| !cover.observe).map(|cover| &cover.caps);
+        caps.chain([&self.ceilings.deny.caps])
+            .any(|caps| Meter::ALL.into_iter().any(|m| meter(m) && caps.0[m as usize].is_some()))
+    }
+}
+
+impl Admission {
+    fn of(gateway: Arc<Gateway>, request: &Request<Outgoing>) -> Result<Self, Refused> {
+        let extensions = request.extensions();
+        let (Some(attribution), Some(call), Some(routed), Some(id)) = (
+            extensions.get::<Arc<Attribution>>(),
+            extensions.get::<Arc<Call>>(),
+            extensions.get::<Routed>(),
+            extensions.get::<RequestId>(),
+        ) else {
+            return Err(Refused::internal("admit stands behind route"));
+        };
+        let arrived = extensions.get::<Arrived>();
+        Ok(Self {
+            live: live(request),
+            attribution: Arc::clone(attribution),
+            call: Arc::clone(call),
+            routed: routed.clone(),
+            request: id.clone(),
+            trace: extensions.get::<Trace>().cloned(),
+            arrived: arrived.map_or_else(std::time::Instant::now, |arrived| arrived.0),
+            task_usd: extensions.get::<TaskUsd>().cloned(),
+            now: clock::now(),
+            gateway,
+        })
+    }
+
+    async fn admit(&self, request: Request<Outgoing>) -> Result<Admitted, Refused> {
+        if self.gateway.is_draining() {
+            let message = "The gateway is about to stop; its successor takes calls.";
+            return Err(Refused::new(Code::Draining, message));
+        }
+        // On the list of calls in flight first, then the look at the task's state: a stop in
+        // between finds the call on the list.
+        let attribution = Arc::clone(&self.attribution);
+        let boarded = self.gateway.tasks.flights.board(attribution, self.now);
+        let task = self.task().await?;
+        if let Some(standstill) = self.gateway.tasks.standstill(&task, &self.attribution) {
+            return Err(self.denied(refusal::standstill(&self.attribution, standstill)));
+        }
+        let (bound, hold) = {
+            let holding = pin!(self.hold(&task));
+            let stop = pin!(boarded.flight.stop());
+            match select(holding, stop).await {
+                Either::Left((held, _)) => held?,
+                Either::Right((stop, _)) => {
+                    return Err(self.denied(stop_refusal(&self.attribution, stop)));
+                }
+            }
+        };
+        self.depart(request, boarded, bound, hold)
+    }
+
+    /// The task, opened if nobody has seen it, its own cap lowered if the caller says so.
+    async fn task(&self) -> Result<Arc<Task>, Refused> {
+        let tasks = &self.gateway.tasks;
+        let key = self.attribution.task_key();
+        let own = self.task_usd.as_ref().map(|usd| own_usd(usd.0));
+        let task = match tasks.known(&key, self.now) {
+            Some(task) => task,
+            None => {
+                let opening = TaskOpening { key: key.clone(), caps: own.unwrap_or_default() };
+                tasks.open(opening, self.pay_for_task()).await?
+            }
+        };
+        if let Some(own) = own {
+            let usd = |caps: &crate::ledger::Caps| caps.0[Meter::Usd as usize].unwrap_or(u64::MAX);
+            if usd(&own) < usd(&task.caps()) {
+                let by = self.attribution.identity.shared();
+                tasks.lower_caps(key, own, by).await?;
+            }
+        }
+        Ok(task)
+    }
+
+    /// A task that nobody has seen counts on the accounts that cap `tasks`.
+    async fn pay_for_task(&self) -> Result<(), Refused> {
+        let mut found = self.covers(None);
+        let tasks = Meter::Tasks as usize;
+        found.covers.retain(|cover| cover.caps.0[tasks].is_some());
+        found.covers.extend(self.tasks_per_hour());
+        let mut ask = Ask {
+            covers: found.covers,
+            fixed: Amounts::ZERO.with(Meter::Tasks, 1),
+            elastic: None,
+        };
+        let asker = self.asker(0, None);
+        let hold = self.gateway.purse.hold(&asker, &mut ask, self.now, |_| {}).await;
+        let hold = hold.map_err(|error| self.no_hold(error))?;
+        super::record::settle_opening(hold, self);
+        Ok(())
+    }
+
+    /// The bound on tasks opened per owner and hour.
+    fn tasks_per_hour(&self) -> Option<Cover> {
+        if self.attribution.is_unattributed() {
+            return None;
+        }
+        let most = self.live.config().attribution.tasks_per_hour;
+        let key = crate::ledger::AccountKey {
+            limit: refusal::TASKS_PER_HOUR.into(),
+            per: [("owner", self.attribution.owner.shared())].into(),
+            window: Some(UnixMs(self.now.0 - self.now.0.rem_euclid(3_600_000))),
+        };
+        let caps = crate::ledger::Caps::default().with(Meter::Tasks, most);
+        Some(Cover { key, caps, observe: false, warn_permille: None })
+    }
+
+    /// Quotes and holds; again with other accounts if a window ends meanwhile.
+    async fn hold(&self, task: &Task) -> Result<(Bound, Hold), Refused> {
+        let deadline = UnixMs(i64::MAX);
+        loop {
+            let covers = self.covers(Some(task));
+            let bound = Bound::of(self, &covers)?;
+            let mut ask = Ask {
+                covers: covers.covers,
+                fixed: bound.fixed,
+                elastic: bound.elastic,
+            };
+            let asker = self.asker(task.paused_ms(self.now), Some(self.call.body.len()));
+            let mut tightened = None;
+            let hold = self.gateway.purse.hold(&asker, &mut ask, deadline, |ask| {
+                if let Some(tighter) = bound.tighter(self) {
+                    (ask.fixed, ask.elastic) = (tighter.fixed, tighter.elastic);
+                    tightened = Some(tighter);
+                }
+            });
+            match hold.await {
+                Ok(hold) => return Ok((tightened.unwrap_or(bound), hold)),
+                Err(NoHold::Rolled) => {}
+                Err(error) => return Err(self.no_hold(error)),
+            }
+        }
+    }
+
+    fn asker(&self, paused_ms: u64, bytes: Option<usize>) -> Asker {
+        let attribution = &self.attribution;
+        Asker {
+            task: attribution.task_key(),
+            agent: attribution.agent.as_ref().map(|agent| agent.value.clone()),
+            parent: attribution.parent.as_ref().map(|parent| parent.value.clone()),
+            bytes: bytes.unwrap_or(0),
+            paused_ms,
+            windows_until: self.live.loaded.policies.next_roll(self.now),
+        }
+    }
+
+    fn covers(&self, task: Option<&Task>) -> Covers {
+        let attribution = &self.attribution;
+        let facts = crate::config::Facts::new(
+            attribution,
+            Arc::clone(&self.routed.model),
+            self.routed.provider.name.shared(),
+            self.call.dialect.name(),
+        );
+        let mut found = Vec::with_capacity(6);
+        let ceilings = self.live.loaded.policies.covers(&facts, clock::now(), &mut found);
+        let (limits, mut covers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let own = task.map(Task::caps).unwrap_or_default();
+        if own.0.iter().any(Option::is_some) {
+            let key = crate::ledger::AccountKey {
+                limit: refusal::TASKS_OWN.into(),
+                per: [
+                    ("task", attribution.task.value.shared()),
+                    ("owner", attribution.owner.shared()),
+                ]
+                .into(),
+                window: None,
+            };
+            covers.push(Cover { key, caps: own, observe: false, warn_permille: None });
+        }
+        Covers { covers, limits, ceilings }
+    }
+
+    /// The request as it leaves, and the record that goes along.
+    fn depart(
+        &self,
+        request: Request<Outgoing>,
+        boarded: Boarded,
+        bound: Bound,
+        hold: Hold,
+    ) -> Result<Admitted, Refused> {
+        let call = &self.call;
+        let (edits, hide_usage) = self.edits(&bound, &hold);
+        let facts = Facts {
+            request: self.request.clone(),
+            trace: self.trace.clone(),
+            model: Arc::clone(&self.routed.model),
+            card: bound.card,
+            fixed: bound.fixed,
+            elastic: bound.elastic,
+            known_input: bound.known_input,
+            arrived: self.arrived,
+        };
+        let record = Record::open(
+            Arc::clone(&self.gateway),
+            Arc::clone(&self.live),
+            hold,
+            boarded,
+            (Arc::clone(call), Arc::clone(&self.routed.provider), hide_usage),
+            facts,
+        );
+        let (mut parts, _) = request.into_parts();
+        let provider = &self.routed.provider;
+        let suffix = parts.extensions.get::<Target>().map_or("", |target| target.suffix.as_str());
+        parts.uri = provider
+            .uri(suffix, parts.uri.query())
+            .map_err(|_| Refused::new(Code::InvalidRequest, "The query is malformed."))?;
+        if provider.config.forward_attribution {
+            self.forward_attribution(&mut parts.headers);
+        }
+        provider.dress(&mut parts.headers);
+        if let Some(value) = self.trace.as_ref().and_then(Trace::traceparent) {
+            parts.headers.insert("traceparent", value);
+        }
+        parts.version = http::Version::HTTP_11;
+        parts.extensions.clear();
+        let body = crate::dialect::rewrite(call, &edits);
+        let request = Request::from_parts(parts, Outgoing::Whole(body));
+        Ok(Admitted { request, record })
+    }
+
+    /// What must be changed in the body, and whether usage was asked for on the caller's behalf.
+    fn edits(&self, bound: &Bound, hold: &Hold) -> (Edits, bool) {
+        let call = &self.call;
+        let mut edits = Edits::default();
+        if *call.model != *self.routed.model {
+            edits.model = Some(self.routed.model.to_string());
+        }
+        if let Some(field) = bound.cap_field {
+            // What was asked for under a name that the target ignores must be told under one it honours.
+            let unheard = call.asked_output.filter(|_| call.tells(field).is_none());
+            let told = hold.terms.told.or(unheard.and(bound.elastic.map(|elastic| elastic.want)));
+            edits.output_cap = told.map(|tokens| (field, tokens));
+        }
+        let hide_usage = call.stream
+            && !call.usage_asked
+            && matches!(call.dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions);
+        edits.include_usage = hide_usage;
+        edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
+        edits.strip_foreign = !call.ids.foreign.is_empty();
+        (edits, hide_usage)
+    }
+
+    /// Servers of one's own may see whose call it is, wherever the caller had said it.
+    fn forward_attribution(&self, headers: &mut http::HeaderMap) {
+        let attribution = &self.attribution;
+        let mut set = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        set("x-bursar-request-id", self.request.as_str());
+        set("x-bursar-task-id", attribution.task.value.as_str());
+        if let Some(agent) = &attribution.agent {
+            set("x-bursar-agent-id", agent.value.as_str());
+        }
+        if let Some(role) = &attribution.role {
+            set("x-bursar-agent-role", role.value.as_str());
+        }
+        if let Some(parent) = &attribution.parent {
+            set("x-bursar-parent-agent-id", parent.value.as_str());
+        }
+    }
+
+    fn no_hold(&self, error: NoHold) -> Refused {
+        self.denied(refusal::no_hold(self, error))
+    }
+
+    /// Notes a refusal in the journal.
+    fn denied(&self, refused: Refused) -> Refused {
+        super::record::deny(self, &refused);
+        refused
+    }
+}
