@@ -496,4 +496,4 @@ fn survey(body: &[u8]) -> (bool, bool) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

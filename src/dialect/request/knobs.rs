@@ -96,12 +96,18 @@ impl<'a> Reader<'a> {
                 prompt.hosted_tools.push((tool.to_owned(), None));
                 prompt.builtin_tools += 1;
             }
-            Field::Surcharge(surcharge) => {
-                self.call.selectors.surcharges.push(surcharge.to_owned());
-            }
+            Field::Surcharge(surcharge) => self.surcharge(surcharge),
             other => debug_assert!(false, "{other:?} has a reader of its own"),
         }
         Ok(())
+    }
+
+    /// Something that must be priced or refused.
+    pub(super) fn surcharge(&mut self, name: &str) {
+        let surcharges = &mut self.call.selectors.surcharges;
+        if !surcharges.iter().any(|other| other == name) {
+            surcharges.push(name.to_owned());
+        }
     }
 
     /// Null, `false`, or an array or object without members.
@@ -318,10 +324,7 @@ impl<'a> Reader<'a> {
         }
         if !clears {
             self.call.prompt.steady = false;
-            let surcharges = &mut self.call.selectors.surcharges;
-            if !surcharges.iter().any(|name| name == "compaction") {
-                surcharges.push("compaction".to_owned());
-            }
+            self.surcharge("compaction");
         }
         Ok(())
     }

@@ -156,10 +156,11 @@ impl<'a> Reader<'a> {
                 prompt.steady = false;
             }
             "image_generation" => self.call.selectors.image_output = true,
-            "advisor" => self.call.selectors.surcharges.push(name.to_owned()),
+            "advisor" => self.surcharge(name),
             _ => {}
         }
         let name = name.chars().take(KIND_BYTES_MAX).collect();
+        let prompt = &mut self.call.prompt;
         prompt.hosted_tools.push((name, tool.max_uses));
     }
 
