@@ -4,8 +4,13 @@
 pub mod answer;
 pub mod refusal;
 
+use crate::conversation::Media;
 use bytes::Bytes;
 use std::ops::Range;
+
+pub mod request;
+
+pub use request::{DecodeError, decode, rewrite};
 
 /// One wire format of a metered endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,16 +62,19 @@ pub struct Call {
     pub stream: bool,
     /// The caller itself asked for usage in the stream (always true where the dialect always sends it).
     pub usage_asked: bool,
-    /// The output cap the caller named: the smallest of its aliases.
+    /// The output cap the caller named: the smallest of its aliases. Whether the target is told so
+    /// by the body as it stands is another question: see [`Call::tells`].
     pub asked_output: Option<u64>,
-    /// Every output-cap field present: its name and the range of its value.
-    pub output_caps: Vec<(&'static str, Range<usize>)>,
+    /// Every output-cap field present, nulls included.
+    pub output_caps: Vec<OutputCap>,
     /// max(`n`, `best_of`) × number of prompts: how many outputs are produced.
     pub outputs: u64,
     /// Anthropic's `thinking.budget_tokens`.
     pub thinking_budget: Option<u64>,
     /// The output cannot be clamped (predicted outputs).
     pub unclampable: bool,
+    /// Bytes of predicted output: rejected ones are billed as output on top, at most a token a byte.
+    pub predicted_bytes: u64,
     /// `background: true`.
     pub background: bool,
     /// What enters the prompt, for the bound on input tokens.
@@ -75,31 +83,80 @@ pub struct Call {
     pub selectors: Selectors,
     /// Ids found in the body.
     pub ids: BodyIds,
-    /// Top-level fields that this dialect's table does not list.
+    /// Top-level fields that this dialect's table does not list; at most
+    /// [`request::UNLISTED_MAX`] of them.
     pub unlisted: Vec<String>,
     /// The conversation's digests: `d0`, then one per message.
     pub chain: crate::conversation::Chain,
+    /// Where [`rewrite`] finds what it changes.
+    pub places: Places,
+}
+
+/// One output-cap field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputCap {
+    /// The field.
+    pub name: &'static str,
+    /// The range of its value.
+    pub at: Range<usize>,
+    /// Its value; `None` for null.
+    pub tokens: Option<u64>,
+}
+
+/// Byte ranges of what may have to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Just behind the body's opening brace: where members are put in.
+    pub members: usize,
+    /// The last byte of the messages (the array's bracket) or of the only message, exclusive.
+    pub messages_end: usize,
+    /// The value of `stream_options`, null included.
+    pub stream_options: Option<Range<usize>>,
+    /// The value of `stream_options.include_usage`.
+    pub include_usage: Option<Range<usize>>,
+    /// The value of `parallel_tool_calls`.
+    pub parallel_tool_calls: Option<Range<usize>>,
+    /// The value of `tool_choice`, null included.
+    pub tool_choice: Option<Range<usize>>,
+    /// The value of Anthropic's `tool_choice.disable_parallel_tool_use`.
+    pub disable_parallel: Option<Range<usize>>,
+    /// `tool_choice` names a kind that knows of parallel calls (not `none`).
+    pub tool_choice_open: bool,
+    /// `tools` is there and not empty: without it, servers refuse fields about parallel calls.
+    pub has_tools: bool,
 }
 
 /// What enters the prompt.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
-    /// Bytes of literal text: an upper bound in bytes of everything but media payloads.
+    /// Bytes of literal text: the body's length but for media payloads, so an upper bound.
     pub text_bytes: u64,
     /// Messages or input items.
     pub messages: u64,
     /// Tool declarations (functions and hosted ones).
     pub tools: u64,
-    /// Images, by reference or inline.
-    pub images: u64,
-    /// Documents and files, by reference or inline.
-    pub files: u64,
-    /// Audio inputs.
-    pub audio: u64,
-    /// Content parts of a kind that the table does not list.
-    pub unknown_parts: u64,
-    /// Something enters the prompt that cannot be seen from here (`previous_response_id`, stored prompts, conversations).
+    /// The longest tool declaration, in bytes.
+    pub longest_tool_bytes: u64,
+    /// Tools among them that the request only names and the provider describes to the model itself.
+    pub builtin_tools: u64,
+    /// What of other than literal text there is.
+    pub media: Media,
+    /// Inline payloads of images, files and audio, quotes included.
+    pub payloads: Vec<Range<usize>>,
+    /// `$ref`s in tool or answer schemas: such a schema can grow when it is rendered.
+    pub schema_refs: u64,
+    /// Something enters the prompt that cannot be seen from here: what `stored` and
+    /// `previous_response` name, or something `opaque`.
     pub unseen: bool,
+    /// Ids of items that the provider has stored and will put into the prompt. A bound exists if
+    /// Bursar recorded the size of each, and of `previous_response`.
+    pub stored: Vec<String>,
+    /// Something enters the prompt that not even an id of ours bounds (prompt templates,
+    /// conversations, MCP servers, skills).
+    pub opaque: bool,
+    /// The same messages take the same tokens again, so that a count of a prefix holds for longer
+    /// ones. Not so where the provider rewrites the context (compaction, automatic truncation).
+    pub steady: bool,
     /// A response format or schema is asked for.
     pub structured: bool,
     /// Hosted tools (web search, code interpreter …): name and the bound on uses, if one was given.
@@ -117,9 +174,11 @@ pub struct Selectors {
     pub speed: Option<String>,
     /// Anthropic's `inference_geo`.
     pub inference_geo: Option<String>,
-    /// Some `cache_control` asks for a five-minute write (also the automatic kind).
+    /// Some `cache_control` asks for a five-minute write (also the automatic kind), or some cache
+    /// option of OpenAI's for its short term.
     pub cache_write_5m: bool,
-    /// Some `cache_control` asks for a one-hour write.
+    /// Some `cache_control` asks for a one-hour write, or some cache option of OpenAI's for its
+    /// long term.
     pub cache_write_1h: bool,
     /// Audio output is asked for (`modalities`).
     pub audio_output: bool,
@@ -147,8 +206,9 @@ pub struct BodyIds {
     pub previous_response: Option<String>,
     /// Ranges (member with its comma) of metadata members to splice out for targets that reject them.
     pub foreign: Vec<Range<usize>>,
-    /// Tool-result or function-output ids answered in this request.
-    pub answered_tools: Vec<String>,
+    /// Tool-call ids whose results are in this request, as ranges of JSON strings, oldest first:
+    /// see [`Call::answered_tools`].
+    pub answered_tools: Vec<Range<usize>>,
 }
 
 /// What to change in a body before it leaves. Nothing set: the very same bytes leave.

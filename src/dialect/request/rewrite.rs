@@ -1,0 +1,141 @@
+//! Changing a request: at its byte ranges, everything else as it came.
+
+use crate::dialect::{Call, Dialect, Edits};
+use crate::json::{Change, quoted, splice};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// The body of `call` with `edits`; without any, the very same bytes.
+///
+/// Every output cap present is set to the number told, and the field named is added unless the
+/// target is told already by one that it takes for the same. A cap that is null says nothing and
+/// stays, but for the one named.
+#[must_use]
+pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
+    let mut changes = Vec::new();
+    if let Some(model) = edits.model.as_deref().filter(|model| *model != call.model) {
+        changes.push(replace(&call.model_at, quoted(model)));
+    }
+    if let Some((field, tokens)) = edits.output_cap {
+        output_cap(call, field, tokens, &mut changes);
+    }
+    if edits.include_usage && call.stream && !call.usage_asked {
+        include_usage(call, &mut changes);
+    }
+    if edits.no_parallel_tools && call.places.has_tools {
+        no_parallel_tools(call, &mut changes);
+    }
+    if edits.strip_foreign {
+        let cut = |at: &Range<usize>| replace(at, "");
+        changes.extend(call.ids.foreign.iter().map(cut));
+    }
+    splice(&call.body, changes)
+}
+
+/// Fields that every server of the dialect honours; others are aliases that some honour, so that
+/// they never count as told.
+pub(super) fn is_standard(dialect: Dialect, field: &str) -> bool {
+    match dialect {
+        Dialect::OpenaiChat => matches!(field, "max_tokens" | "max_completion_tokens"),
+        Dialect::OpenaiResponses => field == "max_output_tokens",
+        Dialect::OpenaiCompletions | Dialect::AnthropicMessages => field == "max_tokens",
+        Dialect::OpenaiEmbeddings => false,
+    }
+}
+
+/// True if a target that honours `field` is told a number by the fields present. Targets named by
+/// `max_completion_tokens` take `max_tokens` for it, and refuse a request that has both.
+pub(super) fn is_told(call: &Call, field: &str) -> bool {
+    call.output_caps.iter().any(|cap| {
+        let same = cap.name == field
+            || (field == "max_completion_tokens" && cap.name == "max_tokens")
+                && call.dialect == Dialect::OpenaiChat;
+        same && cap.tokens.is_some()
+    })
+}
+
+fn replace<'a>(at: &Range<usize>, with: impl Into<Cow<'a, str>>) -> Change<'a> {
+    Change {
+        at: at.clone(),
+        with: with.into(),
+    }
+}
+
+/// Puts a member in at the front of the body, which is never without members.
+fn insert(call: &Call, member: &str) -> Change<'static> {
+    let at = call.places.members;
+    replace(&(at..at), format!("{member},"))
+}
+
+/// Puts a member in at the front of the object at `at`.
+fn insert_into(call: &Call, at: &Range<usize>, member: &str) -> Change<'static> {
+    let inside = &call.body[at.start + 1..at.end - 1];
+    let empty = inside.iter().all(u8::is_ascii_whitespace);
+    let comma = if empty { "" } else { "," };
+    replace(&(at.start + 1..at.start + 1), format!("{member}{comma}"))
+}
+
+fn is_object(call: &Call, at: &Range<usize>) -> bool {
+    call.body[at.clone()].starts_with(b"{")
+}
+
+fn output_cap(call: &Call, field: &'static str, tokens: u64, changes: &mut Vec<Change<'_>>) {
+    let mut named = false;
+    for cap in &call.output_caps {
+        if cap.tokens.is_none() && (cap.name != field || is_told(call, field)) {
+            continue;
+        }
+        named |= cap.name == field;
+        if cap.tokens != Some(tokens) {
+            changes.push(replace(&cap.at, tokens.to_string()));
+        }
+    }
+    if !named && !is_told(call, field) {
+        changes.push(insert(call, &format!("\"{field}\":{tokens}")));
+    }
+}
+
+fn include_usage(call: &Call, changes: &mut Vec<Change<'_>>) {
+    const ASK: &str = "\"include_usage\":true";
+    let places = &call.places;
+    changes.push(match (&places.include_usage, &places.stream_options) {
+        (Some(value), _) => replace(value, "true"),
+        (None, Some(options)) if is_object(call, options) => insert_into(call, options, ASK),
+        (None, Some(null)) => replace(null, format!("{{{ASK}}}")),
+        (None, None) => insert(call, &format!("\"stream_options\":{{{ASK}}}")),
+    });
+}
+
+fn no_parallel_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
+    const DISABLE: &str = "\"disable_parallel_tool_use\":true";
+    let places = &call.places;
+    match call.dialect {
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => {
+            changes.push(match &places.parallel_tool_calls {
+                Some(value) => replace(value, "false"),
+                None => insert(call, "\"parallel_tool_calls\":false"),
+            });
+        }
+        Dialect::AnthropicMessages => {
+            let auto = || format!("{{\"type\":\"auto\",{DISABLE}}}");
+            match (&places.disable_parallel, &places.tool_choice) {
+                _ if places.tool_choice.is_some()
+                    && !places.tool_choice_open
+                    && places
+                        .tool_choice
+                        .as_ref()
+                        .is_some_and(|at| is_object(call, at)) => {}
+                (Some(value), _) => changes.push(replace(value, "true")),
+                (None, Some(choice)) if is_object(call, choice) => {
+                    changes.push(insert_into(call, choice, DISABLE));
+                }
+                (None, Some(null)) => changes.push(replace(null, auto())),
+                (None, None) => {
+                    changes.push(insert(call, &format!("\"tool_choice\":{}", auto())));
+                }
+            }
+        }
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => {}
+    }
+}

@@ -1,0 +1,190 @@
+//! The most that a call can cost on each meter: its price card, the bound on its input, the quote.
+
+use super::{Admission, Covers};
+use crate::config::UnlistedFields;
+use crate::dialect::Dialect;
+use crate::ledger::Elastic;
+use crate::price::{self, Card, Settings, Tokenizer, Unpriceable, Unpriced};
+use crate::stack::{Code, Refused};
+use crate::tokens::{self, Encoding, InputBound, Overheads};
+use crate::units::{Amounts, Meter};
+use std::sync::Arc;
+
+/// The bounds of one call.
+pub struct Bound {
+    /// The price card; `None` where no cap in dollars needs one.
+    pub card: Option<Arc<Card>>,
+    /// Input, fees, the turn.
+    pub fixed: Amounts,
+    /// The output side.
+    pub elastic: Option<Elastic>,
+    /// Input tokens counted by the provider before.
+    pub known_input: u64,
+    /// The field under which the target honours an output cap.
+    pub cap_field: Option<&'static str>,
+}
+
+/// Worst cases where no card tells: as a large model's.
+const UNKNOWN: Overheads = Overheads {
+    per_request: 64,
+    per_message: 16,
+    per_tool: 64,
+    per_builtin_tool: 4_096,
+    tool_prompt: 1_024,
+    structured: 512,
+    per_ref_schema: 4_096,
+    worst_image: 20_000,
+    worst_file: 500_000,
+    worst_audio: 100_000,
+    worst_unknown: 500_000,
+    context_window: None,
+};
+
+impl Bound {
+    /// Works the bounds out.
+    ///
+    /// # Errors
+    /// The call cannot be bounded, and a cap that it falls under needs it to be.
+    pub fn of(admission: &Admission, covers: &Covers) -> Result<Self, Refused> {
+        let (call, live) = (&admission.call, &admission.live);
+        let in_usd = covers.bind(|meter| meter == Meter::Usd);
+        let capped = covers.bind(|meter| meter != Meter::Duration);
+        if call.background && capped {
+            let message = "`background: true` is refused under a cap: its answer, and its cost, would come past the gateway.";
+            return Err(admission.denied(Refused::new(Code::NotPermitted, message)));
+        }
+        if live.config().bounds.unlisted_fields == UnlistedFields::Refuse
+            && let Some(field) = call.unlisted.first()
+        {
+            let message = format!("The field `{field}` is not listed, so what it may cost is not known.");
+            return Err(admission.denied(Refused::new(Code::UnlistedField, &message)));
+        }
+        let provider = &admission.routed.provider;
+        let model = &*admission.routed.model;
+        let card = match live.catalogue.find(provider.family(), model) {
+            Ok(card) => Some(card),
+            Err(unpriced) => match &provider.config.ceiling {
+                Some(ceiling) => Some(Arc::new(Card::ceiling(model, ceiling.input, ceiling.output))),
+                None if in_usd => return Err(admission.denied(no_price(&unpriced))),
+                None => None,
+            },
+        };
+        let overheads = card.as_ref().map_or(UNKNOWN, |card| card.overheads());
+        let seen = admission.gateway.known.seen(call, model);
+        let input = tokens::input_bound(call, &overheads, &seen);
+        let mut bound = Self {
+            cap_field: cap_field(admission, card.as_deref()),
+            known_input: seen.prefix.as_ref().map_or(0, |prefix| prefix.tokens),
+            card,
+            fixed: Amounts::ZERO,
+            elastic: None,
+        };
+        bound.quote(admission, input, in_usd)?;
+        Ok(bound)
+    }
+
+    fn quote(&mut self, admission: &Admission, input: InputBound, in_usd: bool) -> Result<(), Refused> {
+        let call = &admission.call;
+        let bounds = &admission.live.config().bounds;
+        let role = admission.attribution.role.as_ref().map(|role| role.value.as_str());
+        let settings = Settings {
+            min_output_tokens: bounds.min_output_tokens,
+            output_when_unasked: bounds.output_when_unasked.of(&admission.routed.model, role),
+            known_prefix_tokens: input.all.saturating_sub(input.fresh),
+            at: admission.now,
+            ..Settings::default()
+        };
+        let turn = call.dialect.generates();
+        let quoted = self
+            .card
+            .as_ref()
+            .map(|card| price::quote(card, call, input.all, turn, &settings));
+        (self.fixed, self.elastic) = match quoted {
+            Some(Ok(quote)) => (quote.fixed, quote.elastic),
+            Some(Err(why)) if in_usd => return Err(admission.denied(no_quote(&why))),
+            Some(Err(_)) | None => unpriced(call, input, &settings),
+        };
+        if let Some(elastic) = &mut self.elastic {
+            let routed = &admission.routed;
+            let scale = admission.gateway.scales.of(&routed.provider.name, &routed.model);
+            elastic.outputs = elastic.outputs.saturating_mul(scale);
+            // Without a field to say it in, a smaller number would rest on nothing.
+            if self.cap_field.is_none() {
+                elastic.least = elastic.want;
+                elastic.unasked = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with the real tokenizer's count, where it is public and the count is smaller.
+    #[must_use]
+    pub fn tighter(&self, admission: &Admission) -> Option<Self> {
+        let card = self.card.as_ref()?;
+        let encoding = match card.tokenizer {
+            Tokenizer::O200k => Encoding::O200k,
+            Tokenizer::Cl100k => Encoding::Cl100k,
+            _ => return None,
+        };
+        let call = &admission.call;
+        let seen = admission.gateway.known.seen(call, &admission.routed.model);
+        let input = tokens::exact_bound(encoding, call, &card.overheads(), &seen)?;
+        let mut tighter = Self {
+            card: self.card.clone(),
+            fixed: Amounts::ZERO,
+            elastic: None,
+            known_input: self.known_input,
+            cap_field: self.cap_field,
+        };
+        tighter.quote(admission, input, false).ok()?;
+        Some(tighter)
+    }
+}
+
+/// The field under which this target honours an output cap, in the call's dialect.
+fn cap_field(admission: &Admission, card: Option<&Card>) -> Option<&'static str> {
+    let dialect = admission.call.dialect;
+    let configured = admission.routed.provider.config.output_cap_field;
+    match (dialect, configured) {
+        (Dialect::OpenaiChat, Some(field)) => Some(field.name()),
+        (Dialect::OpenaiEmbeddings, _) => None,
+        (Dialect::OpenaiResponses, _) => Some("max_output_tokens"),
+        _ => card.map_or(Some("max_tokens"), |card| card.output_cap_field(dialect)),
+    }
+}
+
+/// Tokens and turns alone, for a model that has no price and needs none.
+fn unpriced(
+    call: &crate::dialect::Call,
+    input: InputBound,
+    settings: &Settings<'_>,
+) -> (Amounts, Option<Elastic>) {
+    let fixed = Amounts::ZERO
+        .with(Meter::Tokens, input.all)
+        .with(Meter::InputTokens, input.all)
+        .with(Meter::FreshTokens, input.fresh)
+        .with(Meter::Turns, u64::from(call.dialect.generates()));
+    let want = call.asked_output.unwrap_or(price::quote::NO_MAXIMUM);
+    let elastic = Elastic {
+        want,
+        unasked: call.asked_output.is_none().then_some(settings.output_when_unasked),
+        least: if call.unclampable { want } else { settings.min_output_tokens.min(want) },
+        outputs: call.outputs.max(1),
+        nano_per_million: 0,
+    };
+    (fixed, call.dialect.generates().then_some(elastic))
+}
+
+fn no_price(unpriced: &Unpriced) -> Refused {
+    let message = format!("A cap in dollars covers this call, and {unpriced}.");
+    Refused::new(Code::UnpricedModel, &message)
+}
+
+fn no_quote(why: &Unpriceable) -> Refused {
+    let code = match why {
+        Unpriceable::Surcharge(_) => Code::UnlistedField,
+        Unpriceable::HostedTool(_) | Unpriceable::HostedToolUnbounded(_) => Code::NotPermitted,
+        _ => Code::UnpricedModel,
+    };
+    Refused::new(code, &format!("A cap in dollars covers this call, and {why}."))
+}

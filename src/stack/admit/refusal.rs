@@ -1,0 +1,102 @@
+//! Why a call is not admitted, in the words and numbers that its caller gets.
+
+use super::Admission;
+use crate::attribution::Attribution;
+use crate::config::Limit;
+use crate::dialect::refusal::{Refusal, Standing};
+use crate::flights::Stop;
+use crate::ledger::{self, Denial};
+use crate::purse::NoHold;
+use crate::stack::{Code, Refused};
+use crate::store::StoreError;
+use crate::task::Standstill;
+
+/// The limit that a task's own caps make.
+pub const TASKS_OWN: &str = "task's own";
+/// The limit that `[attribution] tasks_per_hour` makes.
+pub const TASKS_PER_HOUR: &str = "tasks per hour";
+
+/// The answer to a call that got no hold.
+pub fn no_hold(admission: &Admission, error: NoHold) -> Refused {
+    match error {
+        NoHold::Refused(ledger::Refusal::Limit(denial) | ledger::Refusal::LineFull(denial)) => {
+            let only_held = denial.only_held;
+            let standing = standing(admission, denial);
+            let refusal =
+                if only_held { Refusal::held(standing) } else { Refusal::exceeded(standing) };
+            refusal.into()
+        }
+        NoHold::Refused(ledger::Refusal::StoreUnavailable) => store_unavailable(),
+        NoHold::Store(error) => error.into(),
+        NoHold::Rolled => Refused::internal("a rolled window is asked again"),
+    }
+}
+
+fn standing(admission: &Admission, denial: Denial) -> Standing {
+    let policies = &admission.live.loaded.policies;
+    let found = policies.limits().position(|limit| limit.id == denial.key.limit);
+    let limit = found.and_then(|index| policies.limit(crate::config::LimitIndex(index)));
+    let resets_at = denial.key.window.and_then(|_| {
+        policies.resets_at(crate::config::LimitIndex(found?), admission.now)
+    });
+    Standing {
+        limit: limit.map_or_else(|| denial.key.limit.clone(), |limit: &Limit| limit.name.shared()),
+        account: denial.key.per.to_vec(),
+        meter: denial.meter,
+        cap: denial.cap,
+        settled: denial.settled,
+        held: denial.held,
+        in_doubt: denial.in_doubt,
+        needed: denial.needed,
+        resets_at,
+    }
+}
+
+/// The answer to a call that was stopped.
+#[must_use]
+pub fn stop_refusal(attribution: &Attribution, stop: Stop) -> Refused {
+    let standstill = match stop {
+        Stop::Suspended => Standstill::Suspended,
+        Stop::Closed => Standstill::Closed,
+    };
+    self::standstill(attribution, standstill)
+}
+
+/// The answer to a call whose task may not spend.
+#[must_use]
+pub fn standstill(attribution: &Attribution, standstill: Standstill) -> Refused {
+    let task = &attribution.task.value;
+    let (code, message) = match standstill {
+        Standstill::Suspended => {
+            (Code::TaskSuspended, format!("Task `{task}` is suspended until somebody resumes it."))
+        }
+        Standstill::IdentitySuspended => (
+            Code::TaskSuspended,
+            format!("Identity `{}` is suspended until somebody resumes it.", attribution.identity),
+        ),
+        Standstill::AllSuspended => {
+            (Code::TaskSuspended, "All tasks are suspended until somebody resumes them.".to_owned())
+        }
+        Standstill::Closed => (Code::TaskClosed, format!("Task `{task}` is closed.")),
+    };
+    Refused::new(code, &message)
+}
+
+fn store_unavailable() -> Refused {
+    let message = "The store does not answer, so nothing can be set aside and no call is let through.";
+    Refused::new(Code::StoreUnavailable, message)
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TaskClosed(task) => {
+                Self::new(Code::TaskClosed, &format!("Task `{task}` is closed."))
+            }
+            error => {
+                tracing::error!(%error, "the store failed a call");
+                store_unavailable()
+            }
+        }
+    }
+}
