@@ -27,6 +27,25 @@ pub enum Source {
     Unattributed,
 }
 
+impl Source {
+    /// The word in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Header => "header",
+            Self::Path => "path",
+            Self::Baggage => "baggage",
+            Self::Foreign => "foreign",
+            Self::Body => "body",
+            Self::PreviousResponse => "previous_response",
+            Self::Configured => "configured",
+            Self::Policy => "policy",
+            Self::Unattributed => "unattributed",
+        }
+    }
+}
+
 /// A value and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sourced<T> {

@@ -1,9 +1,36 @@
 //! What outlives the process: balances, allotments, tasks, and the hash-chained journal that is
 //! ledger, audit log and source of every report at once.
+//!
+//! [`Store`] has few verbs, so that another database can stand behind it. Grants are durable
+//! before they are answered; journal entries are posted to a [`Place`] reserved beforehand and are
+//! written behind the call, in groups.
+
+mod chain;
+mod entry;
+mod error;
+mod read;
+mod sqlite;
+
+pub use chain::{Head, ParseHeadError};
+pub use entry::{
+    AccountBody, CallBody, CheckpointBody, CrashBody, DoubtBody, Entry, Evidence, EvidenceKey,
+    Kind, Note, NoteBody, NoteKind, StartBody, StopBody, Sums, SwitchBody, TaskBody, Text,
+    TopUpBody,
+};
+pub use error::StoreError;
+pub use read::{
+    AccountFilter, AccountRow, By, CallRow, DoubtFilter, FirstBad, Reader, ReportQuery, ReportRow,
+    Row, TaskFilter, Verdict, VerifyOptions,
+};
+pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
 
 use crate::ledger::{AccountKey, Caps};
-use crate::units::{Amounts, TaskKey, UnixMs};
+use crate::units::{Amounts, IdentityName, NanoUsd, TaskKey, UnixMs};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// What the store knows of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,8 +52,55 @@ pub struct Balance {
 pub struct Grant {
     /// Which account.
     pub key: AccountKey,
-    /// Raise `granted` to at least this, meter by meter.
+    /// Raise `granted` to at least this, meter by meter (cumulative: settled and in doubt
+    /// included). On an account opened from a seed it comes on top of the seed.
     pub upto: Amounts,
+    /// Which earlier calls the account would have counted. Looked at only if the limit is younger
+    /// than the account's window or task; `None`: the account opens empty.
+    pub seed: Option<Arc<SeedQuery>>,
+}
+
+/// A field of a call that a limit matches on or counts per.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The owner.
+    Owner,
+    /// The identity.
+    Identity,
+    /// On whose behalf.
+    OnBehalfOf,
+    /// The task.
+    Task,
+    /// The agent.
+    Agent,
+    /// The role.
+    Role,
+    /// The model asked for.
+    Model,
+    /// The provider it went to.
+    Provider,
+    /// A tool: only its tool calls are counted.
+    Tool,
+}
+
+/// From where a seed counts.
+#[derive(Clone, Debug)]
+pub enum SeedFrom {
+    /// Calls admitted since a calendar window opened.
+    Window(UnixMs),
+    /// Calls of one task.
+    Task(TaskKey),
+}
+
+/// Which calls of the journal an account would have counted.
+#[derive(Clone, Debug)]
+pub struct SeedQuery {
+    /// The account's window or task.
+    pub from: SeedFrom,
+    /// The limit's `match`: each field must match one of its globs.
+    pub matching: Vec<(Field, Vec<Arc<str>>)>,
+    /// The account's `per`: each field must be this; `""` stands for absent.
+    pub per: Vec<(Field, Arc<str>)>,
 }
 
 /// The state of a task.
@@ -40,8 +114,28 @@ pub enum TaskState {
     Closed,
 }
 
+impl TaskState {
+    /// The word in the store, in reports and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended, Self::Closed]
+            .into_iter()
+            .find(|state| state.name() == name)
+    }
+}
+
 /// What the store knows of a task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRecord {
     /// Which task.
     pub key: TaskKey,
@@ -68,6 +162,27 @@ pub enum Ending {
     Void,
     /// Never reached a provider: the call was refused here.
     Denied,
+}
+
+impl Ending {
+    /// The word in the journal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Settle => "settle",
+            Self::Unreconciled => "unreconciled",
+            Self::Void => "void",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// The ending of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Settle, Self::Unreconciled, Self::Void, Self::Denied]
+            .into_iter()
+            .find(|ending| ending.name() == name)
+    }
 }
 
 /// One call, from admission to its end: one row of the journal.
@@ -106,7 +221,7 @@ pub struct CallEntry {
     /// The output cap the provider was told.
     pub told: Option<u64>,
     /// Charged beyond the hold.
-    pub overrun: crate::units::NanoUsd,
+    pub overrun: NanoUsd,
     /// The price list's version.
     pub price_version: Arc<str>,
     /// Tools asked for by the answer, by name with their count.
@@ -116,3 +231,206 @@ pub struct CallEntry {
     /// The accounts that covered it.
     pub accounts: Arc<[AccountKey]>,
 }
+
+/// A task that a call names.
+#[derive(Clone, Debug)]
+pub struct TaskOpening {
+    /// Which task.
+    pub key: TaskKey,
+    /// Its own caps, kept only if the task is new.
+    pub caps: Caps,
+}
+
+/// The answer to [`Store::open`].
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The task, if one was named.
+    pub task: Option<TaskRecord>,
+    /// The task was unknown until now.
+    pub newly_opened: bool,
+    /// The accounts, in the order of the grants.
+    pub balances: Vec<(AccountKey, Balance)>,
+}
+
+/// A stop button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Everybody.
+    All,
+    /// One identity.
+    Identity(IdentityName),
+}
+
+/// Which doubts a person releases.
+#[derive(Clone, Debug)]
+pub enum Release {
+    /// One doubt, by its id.
+    One(i64),
+    /// Every doubt of one task.
+    Task(TaskKey),
+    /// Every doubt about one call.
+    Request(Arc<str>),
+    /// Every doubt older than this.
+    Before(UnixMs),
+    /// All of them.
+    All,
+}
+
+/// Money (and what else is metered) of which nobody knows whether it was spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Its id: the number of the journal row that raised it.
+    pub id: i64,
+    /// When it was raised.
+    pub at: UnixMs,
+    /// Why: a call's reason, or `crash`.
+    pub reason: Arc<str>,
+    /// The call's task; `None` after a crash.
+    pub task: Option<TaskKey>,
+    /// The call's identity.
+    pub identity: Option<Arc<str>>,
+    /// The call.
+    pub request: Option<Arc<str>>,
+    /// The answer's own id.
+    pub answer_id: Option<Arc<str>>,
+    /// The provider.
+    pub provider: Option<Arc<str>>,
+    /// The model.
+    pub model: Option<Arc<str>>,
+    /// How much.
+    pub amounts: Amounts,
+    /// The accounts that count it.
+    pub accounts: Vec<AccountKey>,
+}
+
+/// A change that a release or a reconciliation made to one account. `granted` stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// Which account.
+    pub key: AccountKey,
+    /// `in_doubt` fell by this.
+    pub doubt_less: Amounts,
+    /// `settled` rose by this.
+    pub settled_more: Amounts,
+}
+
+/// What evidence did.
+#[derive(Clone, Debug, Default)]
+pub struct Reconciled {
+    /// Doubts that it ended.
+    pub doubts: u64,
+    /// Nano-dollars that were in doubt and are so no longer.
+    pub cleared: NanoUsd,
+    /// Nano-dollars of it that were spent.
+    pub spent: NanoUsd,
+    /// What changed, account by account.
+    pub shifts: Vec<Shift>,
+    /// Evidence about calls that are not in doubt, by its place in the request (from 0).
+    pub unmatched: Vec<usize>,
+}
+
+/// How well the store does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why it cannot write, while it cannot.
+    pub fault: Option<StoreError>,
+    /// How long the oldest entry received has waited to be written.
+    pub lag: Duration,
+}
+
+impl Health {
+    /// True while writes succeed.
+    #[must_use]
+    pub const fn is_healthy(&self) -> bool {
+        self.fault.is_none()
+    }
+}
+
+/// What a verb returns: a future that ends when the change is committed.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A place in the journal's queue, reserved before a call leaves, so that its end can always be posted.
+#[derive(Debug)]
+pub struct Place(mpsc::OwnedPermit<Entry>);
+
+impl Place {
+    /// Posts the entry. Never blocks and never fails: it is written with the next group, or as soon
+    /// as the store can write again.
+    pub fn post(self, entry: Entry) {
+        drop(self.0.send(entry));
+    }
+}
+
+/// What outlives the process.
+pub trait Store: Send + Sync + 'static {
+    /// One durable step: the task's row, if it is new, and every grant, all or none.
+    fn open(&self, task: Option<TaskOpening>, grants: Vec<Grant>) -> Pending<'_, Opened>;
+
+    /// Lowers `granted` to these levels, but never below settled + in doubt. Unknown accounts are ignored.
+    fn give_back(&self, levels: Vec<(AccountKey, Amounts)>) -> Pending<'_, ()>;
+
+    /// Reserves a journal place at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if every place is taken (the store lags), [`StoreError::Stopped`] after a stop.
+    fn try_reserve(&self) -> Result<Place, StoreError>;
+
+    /// Reserves a journal place, waiting for one.
+    fn reserve(&self) -> Pending<'_, Place>;
+
+    /// Sets a task's state. A closed task stays closed.
+    fn set_task_state(
+        &self,
+        key: TaskKey,
+        state: TaskState,
+        by: Arc<str>,
+    ) -> Pending<'_, TaskRecord>;
+
+    /// Lowers a task's own caps, meter by meter; a higher cap than the present one is ignored.
+    fn lower_task_caps(&self, key: TaskKey, caps: Caps, by: Arc<str>) -> Pending<'_, TaskRecord>;
+
+    /// Presses or lifts a stop button. The answer is every button that is pressed.
+    fn set_switch(&self, switch: Switch, on: bool, by: Arc<str>) -> Pending<'_, Vec<Switch>>;
+
+    /// Raises one account's cap by these amounts.
+    fn top_up(&self, key: AccountKey, amounts: Amounts, by: Arc<str>) -> Pending<'_, Balance>;
+
+    /// A person takes money out of doubt as not spent.
+    fn release(&self, release: Release, by: Arc<str>) -> Pending<'_, Reconciled>;
+
+    /// Evidence takes money out of doubt: what it says was spent is settled.
+    fn reconcile(&self, evidence: Vec<Evidence>, by: Arc<str>) -> Pending<'_, Reconciled>;
+
+    /// Says which limits are in force, at start and after each reload. A limit that was absent
+    /// counts as new when it returns, so that its accounts open with what calls cost meanwhile.
+    fn set_limits(&self, limits: Vec<Arc<str>>) -> Pending<'_, ()>;
+
+    /// The tasks, newest first.
+    fn tasks(&self, filter: TaskFilter) -> Pending<'_, Vec<TaskRecord>>;
+
+    /// The accounts.
+    fn accounts(&self, filter: AccountFilter) -> Pending<'_, Vec<AccountRow>>;
+
+    /// The open doubts, oldest first.
+    fn doubts(&self, filter: DoubtFilter) -> Pending<'_, Vec<Doubt>>;
+
+    /// Costs by one dimension.
+    fn report(&self, query: ReportQuery) -> Pending<'_, Vec<ReportRow>>;
+
+    /// The calls of one task, oldest first, at most `limit` of the newest.
+    fn trace(&self, task: TaskKey, limit: usize) -> Pending<'_, Vec<CallRow>>;
+
+    /// Waits until everything posted before is committed.
+    fn flush(&self) -> Pending<'_, ()>;
+
+    /// Stops: no more places; waits up to `grace` for the places that are out; then gives every
+    /// allotment back and closes the file. The answer is false if places were still out: their
+    /// holds become doubts at the next start.
+    fn stop(&self, grace: Duration) -> Pending<'_, bool>;
+
+    /// How well it does.
+    fn health(&self) -> Health;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Grants, give-backs and top-ups, and the seed of an account whose limit is younger than its
+//! window or task.
+
+use super::super::Balance;
+use super::super::entry::{AccountBody, KeyBody, TopUpBody};
+use super::super::{Grant, Kind, Opened, SeedFrom, StoreError, Sums, TaskOpening, Text};
+use super::group::{Db, Group, at_least, at_most};
+use super::tasks;
+use crate::ledger::AccountKey;
+use crate::units::{Amounts, UnixMs};
+use rusqlite::{OptionalExtension, params};
+use std::sync::Arc;
+
+/// (settled, in doubt) that the journal holds for an account.
+pub(super) type Seed = (Amounts, Amounts);
+
+/// What an `open` came to.
+#[derive(Debug)]
+pub(super) enum OpenStep {
+    /// It is done.
+    Done(Box<Opened>),
+    /// Nothing was done: the grants at these places need their seed counted first.
+    NeedSeeds(Vec<usize>),
+}
+
+/// The task's row and every grant.
+pub(super) fn open(
+    group: &mut Group<'_>,
+    task: Option<&TaskOpening>,
+    grants: &[Grant],
+    seeds: &[Option<Seed>],
+) -> Db<Result<OpenStep, StoreError>> {
+    let mut needed = Vec::new();
+    for (index, grant) in grants.iter().enumerate() {
+        if seeds[index].is_none() && needs_seed(group, grant)? {
+            needed.push(index);
+        }
+    }
+    if !needed.is_empty() {
+        return Ok(Ok(OpenStep::NeedSeeds(needed)));
+    }
+    let (task, newly_opened) = match task {
+        Some(opening) => {
+            let (record, new) = tasks::open(group, opening)?;
+            (Some(record), new)
+        }
+        None => (None, false),
+    };
+    let mut balances = Vec::with_capacity(grants.len());
+    for (grant, seed) in grants.iter().zip(seeds) {
+        let index = open_account(group, grant, seed.as_ref())?;
+        balances.push((grant.key.clone(), group.at(index).balance.clone()));
+    }
+    Ok(Ok(OpenStep::Done(Box::new(Opened {
+        task,
+        newly_opened,
+        balances,
+    }))))
+}
+
+/// True if calls were made, within the account's window or task, before its limit was in force.
+fn needs_seed(group: &mut Group<'_>, grant: &Grant) -> Db<bool> {
+    let Some(query) = &grant.seed else {
+        return Ok(false);
+    };
+    let (since, last_call_at) = limit_since(group, &grant.key.limit)?;
+    if let Some(index) = group.account(&grant.key)?
+        && group.at(index).limit_since == since
+    {
+        return Ok(false);
+    }
+    Ok(match &query.from {
+        SeedFrom::Window(start) => last_call_at >= *start,
+        SeedFrom::Task(key) => tasks::find(group, key)?.is_some_and(|task| since >= task.opened.0),
+    })
+}
+
+fn open_account(group: &mut Group<'_>, grant: &Grant, seed: Option<&Seed>) -> Db<usize> {
+    let (since, _) = limit_since(group, &grant.key.limit)?;
+    let index = match group.account(&grant.key)? {
+        Some(index) => {
+            if let Some(seed) = seed {
+                seed_again(group, index, seed)?;
+            }
+            group.set_limit_since(index, since);
+            raise(group, index, &grant.upto);
+            return Ok(index);
+        }
+        None => group.new_account(
+            &grant.key,
+            since,
+            seed.unwrap_or(&(Amounts::ZERO, Amounts::ZERO)),
+        )?,
+    };
+    let seeded = group.at(index).balance.granted;
+    raise(group, index, &seeded.saturating_add(&grant.upto));
+    Ok(index)
+}
+
+fn raise(group: &mut Group<'_>, index: usize, upto: &Amounts) {
+    let granted = at_least(&group.at(index).balance.granted, upto);
+    if granted != group.at(index).balance.granted {
+        group.change(index, |balance| balance.granted = granted);
+    }
+}
+
+/// The limit was away: whatever the journal knows beyond the account is added to it, and to what is
+/// granted, so that the allotment stays as large as it was.
+fn seed_again(group: &mut Group<'_>, index: usize, seed: &Seed) -> Db<()> {
+    let account = group.at(index);
+    let settled = seed.0.saturating_sub(&account.balance.settled);
+    let in_doubt = seed.1.saturating_sub(&account.balance.in_doubt);
+    if settled.is_zero() && in_doubt.is_zero() {
+        return Ok(());
+    }
+    let body = AccountBody {
+        account: account.id,
+        key: KeyBody(account.key.clone()),
+        settled: Sums(settled),
+        in_doubt: Sums(in_doubt),
+    };
+    group.append(Kind::Seed, group.now(), None, &body)?;
+    group.change(index, |balance| {
+        balance.settled = balance.settled.saturating_add(&settled);
+        balance.in_doubt = balance.in_doubt.saturating_add(&in_doubt);
+        let more = settled.saturating_add(&in_doubt);
+        balance.granted = balance.granted.saturating_add(&more);
+    });
+    Ok(())
+}
+
+/// Since when a limit is in force, and when the newest call before that was; now, if it is new.
+pub(super) fn limit_since(group: &Group<'_>, limit: &str) -> Db<(i64, UnixMs)> {
+    let found = group
+        .conn
+        .prepare_cached("SELECT since, last_call_at FROM limits WHERE id = ?1")?
+        .query_row([limit], |row| Ok((row.get(0)?, UnixMs(row.get(1)?))))
+        .optional()?;
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let new = (group.now().0, group.head.last_call_at);
+    group
+        .conn
+        .prepare_cached("INSERT INTO limits VALUES (?1, ?2, ?3)")?
+        .execute(params![limit, new.0, new.1.0])?;
+    Ok(new)
+}
+
+/// Forgets since when other limits than these were in force; these are in force from now at the latest.
+pub(super) fn set_limits(group: &mut Group<'_>, limits: &[Arc<str>]) -> Db<Result<(), StoreError>> {
+    let known: Vec<String> = group
+        .conn
+        .prepare_cached("SELECT id FROM limits")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for gone in known
+        .iter()
+        .filter(|id| !limits.iter().any(|limit| **limit == ***id))
+    {
+        group
+            .conn
+            .prepare_cached("DELETE FROM limits WHERE id = ?1")?
+            .execute([gone])?;
+    }
+    for limit in limits {
+        limit_since(group, limit)?;
+    }
+    Ok(Ok(()))
+}
+
+/// Lowers what is granted, down to what is proven.
+pub(super) fn give_back(
+    group: &mut Group<'_>,
+    levels: &[(AccountKey, Amounts)],
+) -> Db<Result<(), StoreError>> {
+    for (key, level) in levels {
+        if let Some(index) = group.account(key)? {
+            group.change(index, |balance| {
+                balance.granted = at_most(&balance.granted, level)
+            });
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Raises an account's cap.
+pub(super) fn top_up(
+    group: &mut Group<'_>,
+    key: &AccountKey,
+    amounts: &Amounts,
+    by: &str,
+) -> Db<Result<Balance, StoreError>> {
+    let index = group.account_or_new(key)?;
+    let body = TopUpBody {
+        account: group.at(index).id,
+        amounts: Sums(*amounts),
+        by: Text::from(by),
+    };
+    group.append(Kind::TopUp, group.now(), None, &body)?;
+    group.change(index, |balance| {
+        balance.topped_up = balance.topped_up.saturating_add(amounts);
+    });
+    Ok(Ok(group.at(index).balance.clone()))
+}

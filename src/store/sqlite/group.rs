@@ -1,0 +1,386 @@
+//! One group: a transaction in which journal rows are appended and each touched account is read
+//! once and written once, however many calls it covers.
+//!
+//! A group works on its own copy of the chain's head; the writer takes it over only after the
+//! commit, so that a failed group leaves no trace.
+
+use super::super::chain;
+use super::super::entry::{AccountBody, CallBody, KeyBody, NoteBody};
+use super::super::{Balance, CallEntry, Ending, Entry, Kind, Note, StoreError, Sums, Text};
+use super::schema::{ChainHead, pack, unpack};
+use crate::ledger::AccountKey;
+use crate::units::{Amounts, TaskKey, UnixMs};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use std::collections::HashMap;
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// The result of a step in the database: an error ends the whole group.
+pub(super) type Db<T> = Result<T, StoreError>;
+
+/// An account while a group works on it.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// Its row.
+    pub id: i64,
+    /// Which account.
+    pub key: AccountKey,
+    /// What it holds.
+    pub balance: Balance,
+    /// Since when its limit had been in force when the account was last opened.
+    pub limit_since: i64,
+    changed: bool,
+}
+
+/// A transaction under way.
+#[derive(Debug)]
+pub(super) struct Group<'c> {
+    /// The writer's connection, inside the transaction.
+    pub conn: &'c Connection,
+    /// Where the chain will be.
+    pub head: ChainHead,
+    epoch: i64,
+    now: UnixMs,
+    accounts: Vec<Account>,
+    by_key: HashMap<AccountKey, usize>,
+    by_id: HashMap<i64, usize>,
+    text: Vec<u8>,
+}
+
+impl<'c> Group<'c> {
+    /// Begins a transaction.
+    pub(super) fn begin(
+        conn: &'c Connection,
+        head: ChainHead,
+        epoch: i64,
+        now: UnixMs,
+    ) -> Db<Self> {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self {
+            conn,
+            head,
+            epoch,
+            now: now.max(head.at),
+            accounts: Vec::new(),
+            by_key: HashMap::new(),
+            by_id: HashMap::new(),
+            text: Vec::with_capacity(1024),
+        })
+    }
+
+    /// The store's time, which never steps back.
+    pub(super) const fn now(&self) -> UnixMs {
+        self.now
+    }
+
+    /// This process's epoch.
+    pub(super) const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Writes the accounts and the head, checks the epoch, and commits.
+    pub(super) fn commit(self) -> Db<ChainHead> {
+        self.write_accounts()?;
+        let sql = "UPDATE meta SET head_seq = ?1, head_hash = ?2, head_at = ?3, last_call_at = ?4
+                   WHERE epoch = ?5";
+        let head = &self.head;
+        let fenced = self.conn.prepare_cached(sql)?.execute(params![
+            head.seq,
+            head.hash.as_slice(),
+            head.at.0,
+            head.last_call_at.0,
+            self.epoch
+        ])? == 0;
+        if fenced {
+            let theirs = self
+                .conn
+                .query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
+            return Err(StoreError::Fenced {
+                ours: self.epoch,
+                theirs,
+            });
+        }
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(self.head)
+    }
+
+    fn write_accounts(&self) -> Db<()> {
+        let sql = "UPDATE accounts SET limit_since = ?1, settled = ?2, in_doubt = ?3, granted = ?4,
+                   topped_up = ?5, outstanding = ?6 WHERE id = ?7";
+        let mut update = self.conn.prepare_cached(sql)?;
+        for account in self.accounts.iter().filter(|account| account.changed) {
+            let balance = &account.balance;
+            let proven = balance.settled.saturating_add(&balance.in_doubt);
+            let outstanding = !balance.granted.saturating_sub(&proven).is_zero();
+            update.execute(params![
+                account.limit_since,
+                pack(&balance.settled).as_slice(),
+                pack(&balance.in_doubt).as_slice(),
+                pack(&balance.granted).as_slice(),
+                pack(&balance.topped_up).as_slice(),
+                outstanding,
+                account.id
+            ])?;
+        }
+        Ok(())
+    }
+
+    // === the journal ===
+
+    /// Appends a row; `at` is moved forward if the chain is already later. The answer is its number.
+    pub(super) fn append(
+        &mut self,
+        kind: Kind,
+        at: UnixMs,
+        task: Option<i64>,
+        body: &impl Serialize,
+    ) -> Db<i64> {
+        self.text.clear();
+        serde_json::to_writer(&mut self.text, body)?;
+        let seq = self.head.seq + 1;
+        let at = at.max(self.head.at);
+        let hash = chain::link(&self.head.hash, seq, at.0, kind.name(), &self.text);
+        let entry = std::str::from_utf8(&self.text)
+            .map_err(|error| StoreError::Failed(format!("an entry is no UTF-8: {error}")))?;
+        self.conn
+            .prepare_cached("INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute(params![
+                seq,
+                at.0,
+                kind.name(),
+                task,
+                entry,
+                hash.as_slice()
+            ])?;
+        self.head = ChainHead {
+            seq,
+            hash,
+            at,
+            last_call_at: match kind {
+                Kind::Call => at,
+                _ => self.head.last_call_at,
+            },
+        };
+        Ok(seq)
+    }
+
+    /// Writes a posted entry and what follows from it.
+    pub(super) fn post(&mut self, entry: &Entry) -> Db<()> {
+        match entry {
+            Entry::Call(call) => self.post_call(call),
+            Entry::Note(note) => self.post_note(note),
+            Entry::Evidence(evidence) => {
+                let by = "gateway";
+                super::doubts::reconcile(self, std::slice::from_ref(&**evidence), by)?.map(drop)
+            }
+        }
+    }
+
+    fn post_note(&mut self, note: &Note) -> Db<()> {
+        let body = NoteBody {
+            by: Text::from(&*note.by),
+            subject: Text::from(&*note.subject),
+            detail: Text::from(&*note.detail),
+        };
+        self.append(note.what.kind(), self.now, None, &body)
+            .map(drop)
+    }
+
+    fn post_call(&mut self, call: &CallEntry) -> Db<()> {
+        let in_doubt = call.ending == Ending::Unreconciled;
+        let mut ids = Vec::new();
+        if !call.charged.is_zero() {
+            ids.reserve_exact(call.accounts.len());
+            for key in call.accounts.iter() {
+                let index = self.account_or_new(key)?;
+                ids.push(self.accounts[index].id);
+                self.change(index, |balance| {
+                    let pile = if in_doubt {
+                        &mut balance.in_doubt
+                    } else {
+                        &mut balance.settled
+                    };
+                    *pile = pile.saturating_add(&call.charged);
+                });
+            }
+        }
+        let attribution = &call.attribution;
+        let task = task_digest(attribution.owner.as_str(), attribution.task.value.as_str());
+        let body = CallBody::new(call, ids);
+        let seq = self.append(Kind::Call, call.ended, Some(task), &body)?;
+        if in_doubt {
+            super::doubts::raise_for_call(self, seq, call, &body.accounts)?;
+        }
+        Ok(())
+    }
+
+    // === accounts ===
+
+    /// The account's place in the group, if the store knows it.
+    pub(super) fn account(&mut self, key: &AccountKey) -> Db<Option<usize>> {
+        if let Some(index) = self.by_key.get(key) {
+            return Ok(Some(*index));
+        }
+        let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up
+                   FROM accounts WHERE key = ?1";
+        let text = key_text(key)?;
+        let mut select = self.conn.prepare_cached(sql)?;
+        let found = select
+            .query_row([&text], |row| read_account(row, key.clone()))
+            .optional()?;
+        Ok(found.map(|account| self.adopt(account)))
+    }
+
+    /// The account of that number.
+    pub(super) fn account_by_id(&mut self, id: i64) -> Db<usize> {
+        if let Some(index) = self.by_id.get(&id) {
+            return Ok(*index);
+        }
+        let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, key
+                   FROM accounts WHERE id = ?1";
+        let mut select = self.conn.prepare_cached(sql)?;
+        let (text, mut account) = select.query_row([id], |row| {
+            let nobody = AccountKey {
+                limit: "".into(),
+                per: [].into(),
+                window: None,
+            };
+            Ok((row.get::<_, String>(7)?, read_account(row, nobody)?))
+        })?;
+        account.key = serde_json::from_str::<KeyBody>(&text)?.0;
+        Ok(self.adopt(account))
+    }
+
+    /// The account, opened empty if it is unknown.
+    pub(super) fn account_or_new(&mut self, key: &AccountKey) -> Db<usize> {
+        match self.account(key)? {
+            Some(index) => Ok(index),
+            None => {
+                let since = super::grants::limit_since(self, &key.limit)?.0;
+                self.new_account(key, since, &(Amounts::ZERO, Amounts::ZERO))
+            }
+        }
+    }
+
+    /// Opens an account with a seed of (settled, in doubt); journalled.
+    pub(super) fn new_account(
+        &mut self,
+        key: &AccountKey,
+        limit_since: i64,
+        seed: &(Amounts, Amounts),
+    ) -> Db<usize> {
+        let (settled, in_doubt) = *seed;
+        let granted = settled.saturating_add(&in_doubt);
+        let sql = "INSERT INTO accounts (key, limit_since, opened, settled, in_doubt, granted, topped_up, outstanding)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            key_text(key)?,
+            limit_since,
+            self.now.0,
+            pack(&settled).as_slice(),
+            pack(&in_doubt).as_slice(),
+            pack(&granted).as_slice(),
+            pack(&Amounts::ZERO).as_slice()
+        ])?;
+        let id = self.conn.last_insert_rowid();
+        let body = AccountBody {
+            account: id,
+            key: KeyBody(key.clone()),
+            settled: Sums(settled),
+            in_doubt: Sums(in_doubt),
+        };
+        self.append(Kind::Account, self.now, None, &body)?;
+        let balance = Balance {
+            settled,
+            in_doubt,
+            granted,
+            topped_up: Amounts::ZERO,
+            opened: Some(self.now),
+        };
+        Ok(self.adopt(Account {
+            id,
+            key: key.clone(),
+            balance,
+            limit_since,
+            changed: false,
+        }))
+    }
+
+    fn adopt(&mut self, account: Account) -> usize {
+        let index = self.accounts.len();
+        self.by_key.insert(account.key.clone(), index);
+        self.by_id.insert(account.id, index);
+        self.accounts.push(account);
+        index
+    }
+
+    /// An account of this group.
+    pub(super) fn at(&self, index: usize) -> &Account {
+        &self.accounts[index]
+    }
+
+    /// Changes a balance. What is spent or in doubt has been granted, at the latest now.
+    pub(super) fn change(&mut self, index: usize, change: impl FnOnce(&mut Balance)) {
+        let account = &mut self.accounts[index];
+        change(&mut account.balance);
+        let balance = &mut account.balance;
+        let proven = balance.settled.saturating_add(&balance.in_doubt);
+        balance.granted = at_least(&balance.granted, &proven);
+        account.changed = true;
+    }
+
+    /// The account has been opened under its limit's present stay.
+    pub(super) fn set_limit_since(&mut self, index: usize, since: i64) {
+        let account = &mut self.accounts[index];
+        account.changed |= account.limit_since != since;
+        account.limit_since = since;
+    }
+}
+
+/// Meter by meter the larger.
+pub(super) fn at_least(one: &Amounts, other: &Amounts) -> Amounts {
+    Amounts(std::array::from_fn(|i| one.0[i].max(other.0[i])))
+}
+
+/// Meter by meter the smaller.
+pub(super) fn at_most(one: &Amounts, other: &Amounts) -> Amounts {
+    Amounts(std::array::from_fn(|i| one.0[i].min(other.0[i])))
+}
+
+fn read_account(row: &rusqlite::Row<'_>, key: AccountKey) -> rusqlite::Result<Account> {
+    let amounts = |column: usize| -> rusqlite::Result<Amounts> {
+        Ok(unpack(row.get_ref(column)?.as_blob()?))
+    };
+    Ok(Account {
+        id: row.get(0)?,
+        key,
+        limit_since: row.get(1)?,
+        balance: Balance {
+            opened: Some(UnixMs(row.get(2)?)),
+            settled: amounts(3)?,
+            in_doubt: amounts(4)?,
+            granted: amounts(5)?,
+            topped_up: amounts(6)?,
+        },
+        changed: false,
+    })
+}
+
+/// An account's key as the store writes it.
+pub(super) fn key_text(key: &AccountKey) -> Db<String> {
+    Ok(serde_json::to_string(&KeyBody(key.clone()))?)
+}
+
+/// A task's digest, by which its rows are indexed. Collisions only cost a reader a second look.
+pub(crate) fn task_digest(owner: &str, task: &str) -> i64 {
+    let mut hasher = Xxh3Default::new();
+    hasher.update(owner.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(task.as_bytes());
+    i64::from_ne_bytes(hasher.digest().to_ne_bytes())
+}
+
+/// The digest of a task's key.
+pub(super) fn key_digest(key: &TaskKey) -> i64 {
+    task_digest(key.owner.as_str(), key.task.as_str())
+}

@@ -1,0 +1,291 @@
+//! The file: its lock, its tables and its connection settings.
+//!
+//! One process at a time: an advisory lock on a sibling file dies with its process, and an epoch in
+//! the file, which a successor raises and every transaction checks, fences a predecessor whose lock
+//! was lost (a network disk, a copied container).
+
+use super::super::StoreError;
+use super::super::chain::{self, Hash};
+use super::{Durability, Options};
+use crate::units::{Amounts, Meter, UnixMs};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// `PRAGMA user_version` of the files written here.
+pub(crate) const SCHEMA: i64 = 1;
+/// `PRAGMA application_id`: "BRSR".
+const APPLICATION_ID: i64 = 0x4252_5352;
+/// Prepared statements kept, in number.
+const STATEMENTS: usize = 64;
+
+const TABLES: &str = "
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    node TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    clean INTEGER NOT NULL,
+    head_seq INTEGER NOT NULL,
+    head_hash BLOB NOT NULL,
+    head_at INTEGER NOT NULL,
+    last_call_at INTEGER NOT NULL,
+    base_seq INTEGER NOT NULL,
+    base_hash BLOB NOT NULL
+);
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    task INTEGER,
+    entry TEXT NOT NULL,
+    hash BLOB NOT NULL
+);
+CREATE INDEX journal_by_task ON journal (task) WHERE task IS NOT NULL;
+CREATE TABLE accounts (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    limit_since INTEGER NOT NULL,
+    opened INTEGER NOT NULL,
+    settled BLOB NOT NULL,
+    in_doubt BLOB NOT NULL,
+    granted BLOB NOT NULL,
+    topped_up BLOB NOT NULL,
+    outstanding INTEGER NOT NULL
+);
+CREATE INDEX accounts_outstanding ON accounts (outstanding) WHERE outstanding = 1;
+CREATE TABLE limits (
+    id TEXT PRIMARY KEY,
+    since INTEGER NOT NULL,
+    last_call_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    task TEXT NOT NULL,
+    state TEXT NOT NULL,
+    opened INTEGER NOT NULL,
+    caps TEXT NOT NULL,
+    paused_ms INTEGER NOT NULL,
+    paused_since INTEGER,
+    UNIQUE (owner, task)
+);
+CREATE TABLE switches (
+    identity TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    by TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE doubts (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    owner TEXT,
+    task TEXT,
+    identity TEXT,
+    request TEXT,
+    answer_id TEXT,
+    provider TEXT,
+    model TEXT,
+    amounts BLOB NOT NULL,
+    accounts TEXT NOT NULL
+);
+CREATE INDEX doubts_by_request ON doubts (request) WHERE request IS NOT NULL;
+CREATE INDEX doubts_by_answer ON doubts (answer_id) WHERE answer_id IS NOT NULL;
+CREATE VIEW calls AS SELECT seq, at,
+    entry ->> 'owner' AS owner, entry ->> 'identity' AS identity, entry ->> 'task' AS task,
+    entry ->> 'agent' AS agent, entry ->> 'role' AS role, entry ->> 'parent' AS parent,
+    entry ->> 'provider' AS provider, entry ->> 'model' AS model, entry ->> 'ending' AS ending,
+    entry ->> 'reason' AS reason, entry ->> '$.charged.usd' AS nano_usd,
+    entry ->> '$.charged.tokens' AS tokens, entry ->> 'request' AS request
+    FROM journal WHERE kind = 'call';
+";
+
+/// The `meta` row.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    /// This file's chain.
+    pub node: String,
+    /// Which process writes.
+    pub epoch: i64,
+    /// The process before stopped in good order.
+    pub clean: bool,
+    /// The newest row.
+    pub head: ChainHead,
+    /// The last row that left the table.
+    pub base_seq: i64,
+    /// Its hash.
+    pub base_hash: Hash,
+}
+
+/// Where the chain is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChainHead {
+    /// The newest row's number.
+    pub seq: i64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its time, which never steps back.
+    pub at: UnixMs,
+    /// The newest call's.
+    pub last_call_at: UnixMs,
+}
+
+/// The lock that keeps a second gateway out; released when dropped or when the process dies.
+#[derive(Debug)]
+pub(super) struct FileLock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl FileLock {
+    pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
+        let mut name = OsString::from(database);
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| StoreError::opening(&path, &error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(database.to_owned())),
+            Err(TryLockError::Error(error)) => Err(StoreError::opening(&path, &error)),
+        }
+    }
+}
+
+/// Opens the file for the writer, making it if it is new, and takes its epoch.
+pub(super) fn open(options: &Options) -> Result<(Connection, FileLock, Meta), StoreError> {
+    let path = resolve(&options.path)?;
+    let lock = FileLock::take(&path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(&path, flags)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.busy_timeout(std::time::Duration::from_secs(2))?;
+    check_version(&conn)?;
+    let synchronous = match options.durability {
+        Durability::Process => "NORMAL",
+        Durability::Power => "FULL",
+    };
+    conn.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = {synchronous};
+         PRAGMA wal_autocheckpoint = 2000;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -8000;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = OFF;"
+    ))?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let meta = create_or_take(&tx)?;
+    tx.commit()?;
+    Ok((conn, lock, meta))
+}
+
+/// Absolute, with links resolved, so that two names of one file share one lock.
+fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    if let Ok(path) = path.canonicalize() {
+        return Ok(path);
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).map_err(|error| StoreError::opening(parent, &error))?;
+    let parent = parent
+        .canonicalize()
+        .map_err(|error| StoreError::opening(parent, &error))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| StoreError::CannotOpen(format!("{} is no file", path.display())))?;
+    Ok(parent.join(name))
+}
+
+/// Refuses files of a newer version and files of something else.
+pub(crate) fn check_version(conn: &Connection) -> Result<(), StoreError> {
+    let found: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > SCHEMA {
+        return Err(StoreError::NewerSchema {
+            found,
+            known: SCHEMA,
+        });
+    }
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let application: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(StoreError::Corrupt(
+            "this SQLite file belongs to another program".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn create_or_take(tx: &Transaction<'_>) -> Result<Meta, StoreError> {
+    let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version == 0 {
+        tx.execute_batch(TABLES)?;
+        tx.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
+        ))?;
+        let node = new_node()?;
+        let genesis = chain::genesis(&node);
+        tx.execute(
+            "INSERT INTO meta VALUES (1, ?1, 0, 1, 0, ?2, 0, 0, 0, ?2)",
+            params![node, genesis.as_slice()],
+        )?;
+    }
+    let mut meta = read_meta(tx)?;
+    meta.epoch += 1;
+    tx.execute("UPDATE meta SET epoch = ?1, clean = 0", [meta.epoch])?;
+    Ok(meta)
+}
+
+fn new_node() -> Result<String, StoreError> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random[..8])
+        .map_err(|error| StoreError::Failed(format!("no randomness: {error}")))?;
+    Ok(chain::hex(&random)[..16].to_owned())
+}
+
+/// The `meta` row.
+pub(crate) fn read_meta(conn: &Connection) -> Result<Meta, StoreError> {
+    let sql = "SELECT node, epoch, clean, head_seq, head_hash, head_at, last_call_at, base_seq, base_hash FROM meta";
+    let meta = conn.query_row(sql, [], |row| {
+        Ok(Meta {
+            node: row.get(0)?,
+            epoch: row.get(1)?,
+            clean: row.get(2)?,
+            head: ChainHead {
+                seq: row.get(3)?,
+                hash: row.get(4)?,
+                at: UnixMs(row.get(5)?),
+                last_call_at: UnixMs(row.get(6)?),
+            },
+            base_seq: row.get(7)?,
+            base_hash: row.get(8)?,
+        })
+    })?;
+    Ok(meta)
+}
+
+/// Bytes of [`Amounts`] in a column: eight a meter, little end first, in [`Meter`]'s order.
+pub(super) const AMOUNTS_BYTES: usize = 8 * Meter::COUNT;
+
+/// Amounts as a column holds them.
+pub(super) fn pack(amounts: &Amounts) -> [u8; AMOUNTS_BYTES] {
+    let mut bytes = [0; AMOUNTS_BYTES];
+    for (slot, quantity) in bytes.chunks_exact_mut(8).zip(amounts.0) {
+        slot.copy_from_slice(&quantity.to_le_bytes());
+    }
+    bytes
+}
+
+/// Amounts from a column; meters that the file does not know yet are zero.
+pub(crate) fn unpack(bytes: &[u8]) -> Amounts {
+    let mut amounts = Amounts::ZERO;
+    for (quantity, slot) in amounts.0.iter_mut().zip(bytes.chunks_exact(8)) {
+        *quantity = u64::from_le_bytes(slot.try_into().unwrap_or_default());
+    }
+    amounts
+}
