@@ -53,9 +53,11 @@ impl Live {
     /// See [`LiveError`].
     pub fn new(loaded: Loaded, before: Option<&Self>) -> Result<Self, LiveError> {
         let catalogue = match &loaded.prices {
-            None => Catalogue::builtin(),
-            Some((path, text)) => Catalogue::with_overrides(text, path)
-                .map_err(|error| LiveError::Prices(error.to_string()))?,
+            None => Arc::new(Catalogue::builtin()),
+            Some((path, text)) => Arc::new(
+                Catalogue::with_overrides(text, path)
+                    .map_err(|error| LiveError::Prices(error.to_string()))?,
+            ),
         };
         let providers = loaded.config.providers.iter().map(|config| {
             let same = before.and_then(|before| {
@@ -169,7 +171,7 @@ impl Gateway {
             purse,
             tasks,
             metrics,
-            known: Known::default(),
+            known: Known::new(MAX_KNOWN),
             answers: Answers::default(),
             scales: Scales::default(),
             finishing: TaskTracker::new(),
@@ -211,6 +213,8 @@ impl Gateway {
     }
 }
 
+/// Prefixes of conversations whose token counts are remembered, about 100 bytes each.
+const MAX_KNOWN: u64 = 100_000;
 /// Answers remembered, by owner and id; beyond it the least used are let go. Nothing that a balance
 /// depends on: a forgotten answer only makes a bound wider.
 const MAX_ANSWERS: u64 = 100_000;

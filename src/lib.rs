@@ -10,6 +10,7 @@ pub mod config;
 pub mod conversation;
 pub mod dialect;
 pub mod flights;
+pub mod gateway;
 pub mod json;
 pub mod ledger;
 pub mod ops;

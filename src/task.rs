@@ -134,7 +134,11 @@ impl Tasks {
         if let Some(task) = self.known(&opening.key, now) {
             return Ok(task);
         }
-        let filter = TaskFilter::one(opening.key.clone());
+        let filter = TaskFilter {
+            owner: Some(opening.key.owner.clone()),
+            task: Some(opening.key.task.clone()),
+            ..TaskFilter::default()
+        };
         let record = match self.store.tasks(filter).await?.pop() {
             Some(record) => record,
             None => {

@@ -178,6 +178,7 @@ impl Policies {
                 key: rule.key(facts, window),
                 caps,
                 observe: limit.observe,
+                warn_permille: limit.warn_at.map(|at| u16::try_from(at).unwrap_or(1_000)),
             };
             out.push((LimitIndex(i), cover));
         }

@@ -190,7 +190,7 @@ pub fn quote(
 }
 
 /// Stands for "no maximum is known": more than any model writes, and small enough to multiply.
-const NO_MAXIMUM: u64 = 1 << 40;
+pub const NO_MAXIMUM: u64 = 1 << 40;
 
 fn elastic(card: &Card, call: &Call, dearest: &Dearest, settings: &Settings<'_>) -> Elastic {
     let known = [card.max_output, card.context_window];

@@ -86,17 +86,17 @@ where
 }
 
 /// One call on its way to a hold.
-struct Admission {
-    gateway: Arc<Gateway>,
-    live: Arc<Live>,
-    attribution: Arc<Attribution>,
-    call: Arc<Call>,
-    routed: Routed,
-    request: RequestId,
-    trace: Option<Trace>,
-    arrived: std::time::Instant,
-    task_usd: Option<TaskUsd>,
-    now: UnixMs,
+pub(super) struct Admission {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) live: Arc<Live>,
+    pub(super) attribution: Arc<Attribution>,
+    pub(super) call: Arc<Call>,
+    pub(super) routed: Routed,
+    pub(super) request: RequestId,
+    pub(super) trace: Option<Trace>,
+    pub(super) arrived: std::time::Instant,
+    pub(super) task_usd: Option<TaskUsd>,
+    pub(super) now: UnixMs,
 }
 
 /// The accounts that cover a call, and the limits they come from.

@@ -6,7 +6,7 @@
 use super::gate::Gate;
 use super::{Code, Refused, live};
 use crate::clock;
-use crate::config::{AuthError, Identities};
+use crate::config::AuthError;
 use crate::server::Peer;
 use http::{HeaderMap, Request, header};
 

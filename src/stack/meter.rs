@@ -150,8 +150,8 @@ impl Underway {
         let flight = Arc::clone(record.flight());
         let by = record.until(record.provider.timeouts.first_byte);
         let waited = {
-            let stop = pin!(flight.stop());
-            match select(timeout_at(by, future), stop).await {
+            let (answer, stop) = (pin!(timeout_at(by, future)), pin!(flight.stop()));
+            match select(answer, stop).await {
                 Either::Left((answer, _)) => Ok(answer),
                 Either::Right((stop, _)) => Err(stop),
             }

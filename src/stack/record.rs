@@ -12,7 +12,7 @@ use crate::dialect::{Answer, Call, Usage};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::Elastic;
-use crate::price::{self, Card};
+use crate::price::{Card, Context};
 use crate::purse::Hold;
 use crate::store::{CallEntry, Ending, Entry};
 use crate::units::{Amounts, Meter, NanoUsd, RequestId};
@@ -79,8 +79,6 @@ pub struct Facts {
     pub known_input: u64,
     /// When the head of the call was read.
     pub arrived: std::time::Instant,
-    /// Fees per tool call, by policy.
-    pub tool_prices: Arc<crate::config::ToolPrices>,
 }
 
 #[derive(Default)]
@@ -194,7 +192,7 @@ impl Record {
         if reader.output_tokens_reported().is_some_and(|reported| reported > told) {
             return true;
         }
-        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.bytes_per_token_most());
+        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.most_bytes_per_token);
         reader.visible_bytes() > told.saturating_mul(floor)
     }
 
@@ -222,14 +220,14 @@ impl Record {
         if usage.stated_cost.is_some() {
             return true;
         }
-        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.bytes_per_token_most());
+        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.most_bytes_per_token);
         usage.all_input() > 0
             && usage.all_output().saturating_mul(floor) >= answer.visible_bytes
     }
 
     fn charge(&self, usage: &Usage, answer: &Answer) -> Amounts {
         let usd = match &self.facts.card {
-            Some(card) => price::charge(card, usage, &self.live.catalogue).nano,
+            Some(card) => self.live.catalogue.charge(card, usage, &self.context()).nano,
             None => usage.stated_cost.unwrap_or_default(),
         };
         let (input, output) = (usage.all_input(), usage.all_output());
@@ -242,6 +240,18 @@ impl Record {
             .with(Meter::FreshTokens, (input - known).saturating_add(output))
     }
 
+    /// What of the request can select a price, where the answer does not say.
+    fn context(&self) -> Context<'_> {
+        let selectors = &self.call.selectors;
+        Context {
+            batch: false,
+            service_tier: selectors.service_tier.as_deref(),
+            speed: selectors.speed.as_deref(),
+            inference_geo: selectors.inference_geo.as_deref(),
+            at: Some(self.flight().admitted),
+        }
+    }
+
     /// The turn, and the tools that the answer asks for.
     fn counted(&self, answer: &Answer) -> Amounts {
         Amounts::ZERO
@@ -250,7 +260,7 @@ impl Record {
     }
 
     fn tool_fees(&self, answer: &Answer) -> NanoUsd {
-        let fees = answer.tool_calls.iter().map(|(_, name)| self.facts.tool_prices.of(name).0);
+        let fees = answer.tool_calls.iter().map(|(_, name)| self.live.loaded.policies.tool_price(name).0);
         NanoUsd(fees.fold(0, u64::saturating_add))
     }
 
@@ -258,7 +268,7 @@ impl Record {
     fn bound(&self, answer: &Answer) -> Amounts {
         let quoted = self.quoted();
         let Some(elastic) = &self.facts.elastic else { return quoted };
-        let unseen = self.facts.card.as_ref().is_none_or(|card| card.reasons_unseen())
+        let unseen = self.facts.card.as_ref().is_none_or(|card| card.reasons_unseen)
             || !self.call.prompt.hosted_tools.is_empty();
         if unseen {
             return quoted.saturating_add(&self.counted(answer).with(Meter::Turns, 0));
@@ -350,9 +360,7 @@ impl Record {
             admitted: flight.admitted,
             ended: clock::now(),
             attribution: Arc::clone(&flight.attribution),
-            trace: self.facts.trace.as_ref().map(|trace| {
-                (Arc::clone(&trace.trace_id), Arc::clone(&trace.span_id))
-            }),
+            trace: self.facts.trace.as_ref().map(Trace::ids),
             dialect: self.call.dialect.name(),
             model: Arc::clone(&self.facts.model),
             provider: Some(self.provider.name.shared()),
@@ -365,7 +373,7 @@ impl Record {
             charged,
             told,
             overrun,
-            price_version: self.live.catalogue.version(),
+            price_version: Arc::clone(self.live.catalogue.version()),
             tools: answer.map(count_tools).unwrap_or_default(),
             status: self.progress.status.map(|status| status.as_u16()),
             accounts,
@@ -458,4 +466,72 @@ fn count_tools(answer: &Answer) -> Vec<(Arc<str>, u64)> {
         }
     }
     counts
+}
+
+/// The journal entry of a call that was refused here. Under a flood of refusals that the journal
+/// cannot keep up with, entries are left out and counted.
+pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
+    let gateway = &admission.gateway;
+    let Ok(place) = gateway.purse.store().try_reserve() else {
+        gateway.metrics.unjournalled.inc();
+        return;
+    };
+    let now = clock::now();
+    place.post(Entry::Call(Box::new(CallEntry {
+        request: admission.request.shared(),
+        admitted: admission.now,
+        ended: now,
+        attribution: Arc::clone(&admission.attribution),
+        trace: admission.trace.as_ref().map(Trace::ids),
+        dialect: admission.call.dialect.name(),
+        model: Arc::clone(&admission.routed.model),
+        provider: Some(admission.routed.provider.name.shared()),
+        answered: None,
+        answer_id: None,
+        ending: Ending::Denied,
+        reason: Some(refused.refusal.code().name().into()),
+        limit: refused.refusal.limit().map(Arc::from),
+        quoted: Amounts::ZERO,
+        charged: Amounts::ZERO,
+        told: None,
+        overrun: NanoUsd::ZERO,
+        price_version: Arc::clone(admission.live.catalogue.version()),
+        tools: Vec::new(),
+        status: None,
+        accounts: Arc::new([]),
+    })));
+}
+
+/// Ends the hold of a task's opening: one task, on the accounts that count them.
+pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
+    let accounts = Arc::clone(&hold.accounts);
+    let charged = Amounts::ZERO.with(Meter::Tasks, 1);
+    let (_, place) = hold.settle(charged);
+    if accounts.is_empty() {
+        return;
+    }
+    let now = clock::now();
+    place.post(Entry::Call(Box::new(CallEntry {
+        request: admission.request.shared(),
+        admitted: admission.now,
+        ended: now,
+        attribution: Arc::clone(&admission.attribution),
+        trace: admission.trace.as_ref().map(Trace::ids),
+        dialect: "task",
+        model: "-".into(),
+        provider: None,
+        answered: None,
+        answer_id: None,
+        ending: Ending::Settle,
+        reason: Some("task_opened".into()),
+        limit: None,
+        quoted: charged,
+        charged,
+        told: None,
+        overrun: NanoUsd::ZERO,
+        price_version: Arc::clone(admission.live.catalogue.version()),
+        tools: Vec::new(),
+        status: None,
+        accounts,
+    })));
 }

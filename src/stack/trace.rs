@@ -60,6 +60,12 @@ impl Trace {
         }
     }
 
+    /// Trace and span, for the journal.
+    #[must_use]
+    pub fn ids(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.trace_id), Arc::clone(&self.span_id))
+    }
+
     /// The header that goes upstream: our span is the parent there.
     #[must_use]
     pub fn traceparent(&self) -> Option<HeaderValue> {

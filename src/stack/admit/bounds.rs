@@ -69,7 +69,7 @@ impl Bound {
                 None => None,
             },
         };
-        let overheads = card.as_ref().map_or(UNKNOWN, |card| card.overheads());
+        let overheads = card.as_deref().map_or(UNKNOWN, overheads);
         let seen = admission.gateway.known.seen(call, model);
         let input = tokens::input_bound(call, &overheads, &seen);
         let mut bound = Self {
@@ -128,7 +128,7 @@ impl Bound {
         };
         let call = &admission.call;
         let seen = admission.gateway.known.seen(call, &admission.routed.model);
-        let input = tokens::exact_bound(encoding, call, &card.overheads(), &seen)?;
+        let input = tokens::exact_bound(encoding, call, &overheads(card), &seen)?;
         let mut tighter = Self {
             card: self.card.clone(),
             fixed: Amounts::ZERO,
@@ -138,6 +138,32 @@ impl Bound {
         };
         tighter.quote(admission, input, false).ok()?;
         Some(tighter)
+    }
+}
+
+/// What this model and its provider add to literal text.
+fn overheads(card: &Card) -> Overheads {
+    // Where the catalogue names no worst case, the window is one.
+    let window = card.context_window.unwrap_or(u64::MAX);
+    let worst = |tokens: Option<u64>| tokens.unwrap_or(window);
+    let (image, file, audio) = (
+        worst(card.worst_image_tokens),
+        worst(card.worst_file_tokens),
+        worst(card.worst_audio_tokens),
+    );
+    Overheads {
+        per_request: UNKNOWN.per_request,
+        per_message: card.message_tokens,
+        per_tool: card.tool_tokens,
+        per_builtin_tool: UNKNOWN.per_builtin_tool,
+        tool_prompt: card.tool_prompt_tokens,
+        structured: card.structured_tokens,
+        per_ref_schema: UNKNOWN.per_ref_schema,
+        worst_image: image,
+        worst_file: file,
+        worst_audio: audio,
+        worst_unknown: image.max(file).max(audio),
+        context_window: card.context_window,
     }
 }
 

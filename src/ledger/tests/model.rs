@@ -1,0 +1,1 @@
+//! Random histories against a model that is too simple to be wrong: sums in maps.
