@@ -198,3 +198,6 @@ impl StreamFilter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
