@@ -12,9 +12,7 @@ fn cut(dialect: Dialect, seen: &[&str], cut: Cut<'_>) -> String {
         .collect();
     filter.push(Bytes::from(text));
     while filter.pop().is_some() {}
-    filter.cut(cut);
-    let pieces: Vec<Bytes> = std::iter::from_fn(|| filter.pop()).collect();
-    String::from_utf8(pieces.concat()).unwrap()
+    String::from_utf8(filter.cut(cut).to_vec()).unwrap()
 }
 
 const STATED: Cut<'static> = Cut::Length(Some(Stated {
