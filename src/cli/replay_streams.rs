@@ -87,7 +87,8 @@ fn write_line(out: &mut impl Write, file: &str, outcome: &Outcome) -> io::Result
         .as_deref()
         .unwrap_or("null")
         .replace(['\n', '\r'], " ");
-    let usage = RawValue::from_string(usage)?;
+    let usage =
+        RawValue::from_string(usage).or_else(|_| RawValue::from_string("null".to_owned()))?;
     serde_json::to_writer(
         &mut *out,
         &Line {

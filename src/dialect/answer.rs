@@ -154,8 +154,8 @@ impl AnswerReader {
     /// What the answer said in all. `clean`: upstream ended the body as HTTP has it, without a reset.
     ///
     /// `complete` holds if the terminal event was seen, or if a clean end came after the finish
-    /// reason (some providers never send `[DONE]`). An error told in mid-stream leaves it false,
-    /// except in `response.failed`, which is terminal and may carry usage.
+    /// reason (some providers never send `[DONE]`). An error told in the answer leaves it false,
+    /// unless the final usage came with it (OpenRouter's last chunk, `response.failed`).
     #[must_use]
     pub fn finish(&mut self, clean: bool) -> Answer {
         let shape = match self.dialect {
@@ -171,11 +171,11 @@ impl AnswerReader {
             usage.service_tier = facts.service_tier.or(usage.service_tier.take());
         }
         let over = facts.terminal || (clean && facts.finished);
-        let error_ends = self.dialect != Dialect::OpenaiResponses && facts.error.is_some();
+        let is_told = facts.error.is_none() || (facts.finished && usage.is_some());
         let mut tools = facts.tools;
         Answer {
             usage,
-            complete: over && !error_ends,
+            complete: over && is_told,
             error: facts.error,
             visible_bytes: facts.visible_bytes,
             tool_calls: tools.take(),

@@ -113,3 +113,6 @@ impl BodyBuffer {
         (body, answer)
     }
 }
+
+#[cfg(test)]
+mod tests;

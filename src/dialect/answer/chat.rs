@@ -54,6 +54,7 @@ impl Progress {
 pub(super) fn body(facts: &mut Facts, body: &[u8]) -> Scan<()> {
     object(facts, None, body).map(drop)?;
     facts.terminal = true;
+    facts.finished = true;
     Ok(())
 }
 
@@ -240,9 +241,7 @@ fn function(
         Ok(())
     })?;
     if facts.tools.note(place, id, name) {
-        if let Some(name) = name {
-            facts.produced(name);
-        }
+        name.into_iter().for_each(|name| facts.produced(name));
     }
     Ok(())
 }

@@ -184,3 +184,6 @@ fn named(event: &Value) -> String {
     let name = event["type"].as_str().unwrap_or_default();
     format!("event: {name}\n{}", data(&json(event)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,19 +100,24 @@ impl StreamFilter {
         self.reader.finish(clean)
     }
 
-    /// Ends the client's stream here, in its dialect: [`pop`](Self::pop) gives the ending after the
-    /// events that were passed before. What upstream still sends is read, but goes nowhere. A
-    /// second cut does nothing.
-    pub fn cut(&mut self, cut: Cut<'_>) {
+    /// Ends the client's stream here, in its dialect. Returns the last bytes for the client: what
+    /// was not popped yet, and the ending. What upstream still sends is read, but goes nowhere. A
+    /// second cut is empty.
+    #[must_use]
+    pub fn cut(&mut self, cut: Cut<'_>) -> Bytes {
         if self.cut {
-            return;
+            return Bytes::new();
+        }
+        let mut last = BytesMut::new();
+        for piece in self.out.drain(..) {
+            last.extend_from_slice(&piece);
         }
         if self.passing {
-            self.give(Bytes::from_static(b"\n\n"));
+            last.extend_from_slice(b"\n\n");
         }
-        let ending = self.reader.ending(cut);
-        self.give(Bytes::from(ending));
+        last.extend_from_slice(self.reader.ending(cut).as_bytes());
         self.cut = true;
+        last.freeze()
     }
 
     fn in_event(&self) -> bool {
@@ -198,3 +203,6 @@ impl StreamFilter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,7 @@ pub(super) fn body(facts: &mut Facts, body: &[u8]) -> Scan<()> {
     }
     message(facts, body)?;
     facts.terminal = true;
+    facts.finished = true;
     Ok(())
 }
 

@@ -86,6 +86,7 @@ impl Progress {
             | b"response.failed"
             | b"response.cancelled" => {
                 facts.terminal = true;
+                facts.finished = true;
                 response(facts, self, members.response.unwrap_or(b"{}"))?;
             }
             b"response.output_item.added" | b"response.output_item.done" => {
@@ -111,6 +112,7 @@ pub(super) fn body(facts: &mut Facts, progress: &mut Progress, body: &[u8]) -> S
         return Err(Malformed);
     }
     facts.terminal = response(facts, progress, body)?;
+    facts.finished = facts.terminal;
     Ok(())
 }
 
