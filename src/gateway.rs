@@ -201,6 +201,19 @@ impl Gateway {
         self.finishing.wait().await;
     }
 
+    /// An account has crossed its `warn_at`.
+    pub fn warn(&self, reached: &crate::ledger::Reached) {
+        let limit = config::Limit::name_in(&reached.key.limit);
+        self.metrics.warnings.with_label_values(&[limit]).inc();
+        tracing::warn!(
+            limit,
+            meter = reached.meter.name(),
+            cap = reached.cap,
+            used = reached.used,
+            "a limit is nearly used up"
+        );
+    }
+
     /// From now on new calls are refused.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);

@@ -111,6 +111,14 @@ pub struct Elastic {
     pub nano_per_million: u64,
 }
 
+impl Elastic {
+    /// What `fixed` and `tokens` output tokens may cost in all.
+    #[must_use]
+    pub fn quote(&self, fixed: &Amounts, tokens: u64) -> Amounts {
+        Quote { fixed: *fixed, elastic: Some(*self) }.at(tokens)
+    }
+}
+
 /// What a call asks of the purse: `fixed + elastic(n)` on every covering account, all or none.
 #[derive(Clone, Debug)]
 pub struct Ask {

@@ -178,7 +178,7 @@ impl Policies {
                 key: rule.key(facts, window),
                 caps,
                 observe: limit.observe,
-                warn_permille: limit.warn_at.map(|at| u16::try_from(at).unwrap_or(1_000)),
+                warn_permille: limit.warn_at.map(|millionths| u16::try_from(millionths / 1_000).unwrap_or(1_000)),
             };
             out.push((LimitIndex(i), cover));
         }
@@ -236,6 +236,16 @@ impl Policies {
         let clock = &self.clocks[rule.clock?];
         let opened = clock.opened(now);
         Some(clock.window.opening(opened).closes)
+    }
+
+    /// When the first of the present calendar windows ends.
+    #[must_use]
+    pub fn next_roll(&self, now: UnixMs) -> Option<UnixMs> {
+        let closes = self.clocks.iter().map(|clock| {
+            clock.opened(now);
+            clock.closes()
+        });
+        closes.min()
     }
 
     /// Moves every window at least to `at`: the latest time that the store has seen. Called once at

@@ -169,6 +169,11 @@ impl Clock {
         self.current.load().opens
     }
 
+    /// When the window that was given last ends.
+    pub fn closes(&self) -> UnixMs {
+        self.current.load().closes
+    }
+
     /// The last window given, if any was.
     pub fn reached(&self) -> Option<UnixMs> {
         let opens = self.current.load().opens;

@@ -95,6 +95,13 @@ impl Refusal {
         }
     }
 
+    /// With a status of its own: 404 for a path that is none, 405, 408, 415.
+    #[must_use]
+    pub const fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     /// With another status in place of 402 (`refusal_status`); other statuses stay.
     #[must_use]
     pub fn with_refusal_status(mut self, status: u16) -> Self {

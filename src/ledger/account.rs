@@ -286,6 +286,7 @@ impl Account {
         Grant {
             key: self.key.clone(),
             upto,
+            seed: None,
         }
     }
 

@@ -87,6 +87,10 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     /// Uses of a fail-open setting, by name.
     pub fail_open: IntCounterVec,
+    /// Accounts that crossed their `warn_at`, by limit.
+    pub warnings: IntCounterVec,
+    /// Refusals that the journal had no place for.
+    pub unjournalled: IntCounter,
 }
 
 impl Metrics {
@@ -174,6 +178,14 @@ impl Metrics {
                 ),
                 &["setting"],
             )?,
+            warnings: IntCounterVec::new(
+                Opts::new("bursar_limit_warnings_total", "Accounts that crossed their warn_at"),
+                &["limit"],
+            )?,
+            unjournalled: IntCounter::new(
+                "bursar_unjournalled_denials_total",
+                "Refusals that the journal had no place for",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -181,7 +193,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 17] = [
+        let all: [Box<dyn prometheus::core::Collector>; 19] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -199,6 +211,8 @@ impl Metrics {
             Box::new(self.journal_lag.clone()),
             Box::new(self.reloads.clone()),
             Box::new(self.fail_open.clone()),
+            Box::new(self.warnings.clone()),
+            Box::new(self.unjournalled.clone()),
         ];
         all.into_iter()
             .try_for_each(|collector| self.registry.register(collector))
@@ -245,6 +259,11 @@ impl Metrics {
             output: tokens("output"),
             turns: self.turns.with_label_values(&labels.values()),
         }
+    }
+
+    /// Counts a refusal.
+    pub fn denied(&self, code: &str, limit: &str) {
+        self.denials.with_label_values(&[code, limit]).inc();
     }
 
     /// Counts tools that an answer asked for.

@@ -1,6 +1,6 @@
 //! One model's card: everything that is known of its price, and of what bounds a call to it.
 
-use super::rates::Rates;
+use super::rates::{Kind, Rates};
 use crate::dialect::Dialect;
 use crate::units::{NanoUsd, UnixMs};
 use std::sync::Arc;
@@ -208,6 +208,48 @@ pub struct Card {
 }
 
 impl Card {
+    /// A card for a model that no catalogue lists, at the ceiling that the deployment has set for it:
+    /// dollars per million tokens, whatever kind they are of.
+    #[must_use]
+    pub fn ceiling(model: &str, input: NanoUsd, output: NanoUsd) -> Self {
+        let mut base = Rates::default();
+        base.0[Kind::Input as usize] = Some(input.0);
+        base.0[Kind::Output as usize] = Some(output.0);
+        Self {
+            name: model.into(),
+            family: "*".into(),
+            base,
+            long: Vec::new(),
+            modes: Vec::new(),
+            per_call: NanoUsd::ZERO,
+            fees: Vec::new(),
+            hosted: Arc::new([]),
+            surcharges: Arc::new([]),
+            geo: Vec::new(),
+            tokenizer: Tokenizer::Other,
+            most_bytes_per_token: Tokenizer::Other.most_bytes_per_token(),
+            worst_image_tokens: None,
+            worst_file_tokens: None,
+            worst_audio_tokens: None,
+            tool_prompt_tokens: 1_024,
+            tool_tokens: 64,
+            message_tokens: 16,
+            structured_tokens: 512,
+            context_window: None,
+            max_output: None,
+            embedding: false,
+            // Nobody knows: what cannot be read off an answer is charged at the hold.
+            reasons_unseen: true,
+            automatic_cache_writes: false,
+            output_cap_field: None,
+            deprecated: None,
+            note: None,
+            date: "".into(),
+            source: "the provider's `ceiling`".into(),
+            version: "ceiling".into(),
+        }
+    }
+
     /// The field that tells this model its output cap, in that dialect.
     #[must_use]
     pub fn output_cap_field(&self, dialect: Dialect) -> Option<&'static str> {

@@ -344,9 +344,10 @@ fn input_kinds(
     prompt: &Prompt,
     more_rounds: u64,
 ) -> [Option<Kind>; 7] {
-    let unknown = prompt.unknown_parts > 0 || prompt.unseen || prompt.files > 0 || more_rounds > 0;
-    let audio = prompt.audio > 0 || unknown;
-    let image = prompt.images > 0 || unknown;
+    let media = &prompt.media;
+    let unknown = media.unknown > 0 || prompt.unseen || media.files > 0 || more_rounds > 0;
+    let audio = media.audio > 0 || unknown;
+    let image = media.images > 0 || unknown;
     let write = card.automatic_cache_writes || selectors.cache_write_5m || selectors.cache_write_1h;
     [
         Some(Kind::Input),

@@ -130,14 +130,17 @@ fn from_path<'a>(target: &'a Target, said: &mut Said<'a>) {
 
 fn from_body<'a>(call: &'a Call, said: &mut Said<'a>) {
     let ids = &call.ids;
-    for (slot, value, from, later) in [
-        (&mut said.task, &ids.task, "metadata.user_task_id", 0),
-        (&mut said.task, &ids.session, "the session in metadata.user_id", 1),
-        (&mut said.agent, &ids.agent, "metadata.agent_id", 0),
-        (&mut said.role, &ids.role, "metadata.agent_role", 0),
+    if let Some(session) = &ids.session {
+        let from = "the session in metadata.user_id";
+        said.task.offer(rank::BODY + 1, session, from, Source::Body);
+    }
+    for (slot, value, from) in [
+        (&mut said.task, &ids.task, "metadata.user_task_id"),
+        (&mut said.agent, &ids.agent, "metadata.agent_id"),
+        (&mut said.role, &ids.role, "metadata.agent_role"),
     ] {
         if let Some(value) = value {
-            slot.offer(rank::BODY + later, value, from, Source::Body);
+            slot.offer(rank::BODY, value, from, Source::Body);
         }
     }
 }

@@ -18,20 +18,18 @@ impl<B> Gate<B> for Authenticate {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let live = live(request);
         let identities = &live.loaded.identities;
-        let identity = if identities.is_local() {
+        if identities.is_open() {
             let peer = request.extensions().get::<Peer>().copied();
             local_only(request.headers(), peer)?;
-            identities.local()
-        } else {
-            let key = presented(request.headers()).unwrap_or_default();
-            identities.authenticate(key, clock::now()).map_err(|error| match error {
-                AuthError::Unknown if key.is_empty() => refuse(
-                    "No key was sent. Send the gateway key as `Authorization: Bearer`, `x-api-key` or `api-key`.",
-                ),
-                AuthError::Unknown => refuse("This key is not known here, or it was revoked."),
-                AuthError::Expired => refuse("This key has expired."),
-            })?
-        };
+        }
+        let key = presented(request.headers()).unwrap_or_default();
+        let identity = identities.authenticate(key, clock::now()).map_err(|error| match error {
+            AuthError::Unknown if key.is_empty() => refuse(
+                "No key was sent. Send the gateway key as `Authorization: Bearer`, `x-api-key` or `api-key`.",
+            ),
+            AuthError::Unknown => refuse("This key is not known here, or it was revoked."),
+            AuthError::Expired => refuse("This key has expired."),
+        })?;
         request.extensions_mut().insert(identity);
         Ok(())
     }

@@ -7,8 +7,16 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What an answer's body fails with.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+/// What a body fails with.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The packing.
+    #[error(transparent)]
+    Packing(#[from] std::io::Error),
+}
 
 /// A provider's body, unpacked if it came compressed.
 pub enum Upstream {

@@ -8,10 +8,11 @@ use crate::attribution::Attribution;
 use crate::clock;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::AccountKey;
-use crate::store::AccountFilter;
+use crate::store::{AccountFilter, Ending};
 use crate::units::{Amounts, Meter, NanoUsd};
 use http::Response;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The answer.
@@ -110,30 +111,44 @@ async fn spent(gateway: &Gateway, key: &AccountKey) -> Result<Spent, Refused> {
     }))
 }
 
+/// Calls of a task that its agents' figures are summed over.
+const MAX_CALLS: usize = 10_000;
+
+#[derive(Default)]
+struct Agent {
+    usd: u64,
+    calls: u64,
+    denied: u64,
+    in_flight: u64,
+}
+
 /// The agents of the caller's task: what each has cost, and how many calls it has in flight.
 async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Vec<Value>, Refused> {
     let key = attribution.task_key();
-    let query = ReportQuery { task: Some(key.clone()), ..ReportQuery::new(By::Agent) };
-    let rows = gateway.purse.store().report(query).await?;
-    let flights = gateway.tasks.flights.of_task(&key);
-    let in_flight = |agent: &str| {
-        let of = flights.iter().filter(|flight| {
-            let name = flight.attribution.agent.as_ref().map_or("-", |agent| agent.value.as_str());
-            name == agent
-        });
-        of.count()
-    };
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            json!({
-                "agent": &*row.name,
-                "usd": row.usd.to_string(),
-                "turns": row.turns,
-                "calls": row.calls,
-                "denied": row.denied,
-                "in_flight": in_flight(&row.name),
-            })
+    let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
+    for row in gateway.purse.store().trace(key.clone(), MAX_CALLS).await? {
+        let call = row.body()?;
+        let name = call.agent.as_ref().map_or("-", |agent| &*agent.0);
+        let agent = agents.entry(name.to_owned()).or_default();
+        if call.ending.0 == Ending::Denied.name() {
+            agent.denied += 1;
+        } else {
+            agent.calls += 1;
+            agent.usd += call.charged.0.usd().0;
+        }
+    }
+    for flight in gateway.tasks.flights.of_task(&key) {
+        let name = flight.attribution.agent.as_ref().map_or("-", |agent| agent.value.as_str());
+        agents.entry(name.to_owned()).or_default().in_flight += 1;
+    }
+    let line = |(name, agent): (String, Agent)| {
+        json!({
+            "agent": name,
+            "usd": NanoUsd(agent.usd).to_string(),
+            "calls": agent.calls,
+            "denied": agent.denied,
+            "in_flight": agent.in_flight,
         })
-        .collect())
+    };
+    Ok(agents.into_iter().map(line).collect())
 }

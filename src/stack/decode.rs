@@ -106,7 +106,7 @@ async fn collect(
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(too_large());
     }
-    let read = |error: BodyError| {
+    let read = |error: Box<dyn std::error::Error + Send + Sync>| {
         if error.is::<LengthLimitError>() {
             return too_large();
         }

@@ -442,7 +442,7 @@ impl Metered {
             return None;
         }
         if record.is_beyond(filter.reader()) {
-            return self.cut(&Cut::Length);
+            return self.cut(&Cut::Length(None));
         }
         None
     }

@@ -312,12 +312,16 @@ impl Record {
             Ending::Unreconciled => hold.doubt(charged),
             Ending::Void | Ending::Denied => hold.void(charged[Meter::Attempts]),
         };
+        let overrun = end.overrun.usd();
+        for reached in &end.warned {
+            self.gateway.warn(reached);
+        }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
         }
-        let entry = self.entry(ending, reason, (quoted, charged, told), answer.as_deref(), accounts, end.overrun);
+        let entry = self.entry(ending, reason, (quoted, charged, told), answer.as_deref(), accounts, overrun);
         place.post(Entry::Call(Box::new(entry)));
-        self.count(&charged, ending, answer.as_deref(), end.overrun);
+        self.count(&charged, ending, answer.as_deref(), overrun);
         let cost = (ending == Ending::Settle).then(|| charged.usd());
         Charged { cost, remaining: end.remaining }
     }

@@ -7,6 +7,7 @@ use super::body::AnswerBody;
 use super::endpoint::{self, Endpoint, Target};
 use super::{Code, Refused, trace};
 use crate::dialect::Dialect;
+use crate::dialect::refusal::Family;
 use crate::gateway::Gateway;
 use crate::units::RequestId;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -62,6 +63,7 @@ where
             anthropic: request.headers().contains_key("anthropic-version"),
             refusal_status: live.config().bounds.refusal_status,
             id: HeaderValue::from_str(id.as_str()).ok(),
+            gateway: Arc::clone(&self.gateway),
         };
         let target = endpoint::read(request.uri().path(), *request.method() == http::Method::GET);
         let (target, shape) = match target {
@@ -96,6 +98,7 @@ where
 pub struct Shape {
     anthropic: bool,
     refusal_status: u16,
+    gateway: Arc<Gateway>,
     id: Option<HeaderValue>,
 }
 
@@ -151,9 +154,10 @@ fn stamp(headers: &mut HeaderMap, id: Option<HeaderValue>) {
 
 fn render(refused: Refused, shape: Shape) -> Response<AnswerBody> {
     let Refused { refusal, headers } = refused;
-    let mut answer = refusal
-        .response(shape.anthropic, shape.refusal_status)
-        .map(|body| AnswerBody::whole(body));
+    let family = if shape.anthropic { Family::Anthropic } else { Family::Openai };
+    let refusal = refusal.with_refusal_status(shape.refusal_status);
+    shape.gateway.metrics.denied(refusal.code().name(), refusal.limit().unwrap_or("-"));
+    let mut answer = refusal.response(family).map(AnswerBody::Whole);
     answer.headers_mut().extend(headers);
     stamp(answer.headers_mut(), shape.id);
     answer

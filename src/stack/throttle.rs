@@ -4,7 +4,8 @@
 //! client should wait for.
 
 use super::gate::Gate;
-use super::{Code, Refused};
+use super::Refused;
+use crate::dialect::refusal::Refusal;
 use crate::config::Identity;
 use crate::dialect::Call;
 use crate::units::IdentityName;
@@ -22,19 +23,21 @@ use std::time::Duration;
 const BYTES_PER_TOKEN: usize = 4;
 
 struct Rate {
-    per_minute: u32,
+    per_minute: u64,
     limiter: DefaultDirectRateLimiter,
 }
 
 impl Rate {
-    fn new(per_minute: u32) -> Option<Self> {
-        let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
+    fn new(per_minute: u64) -> Option<Self> {
+        let cells = u32::try_from(per_minute).unwrap_or(u32::MAX);
+        let quota = Quota::per_minute(NonZeroU32::new(cells)?);
         Some(Self { per_minute, limiter: RateLimiter::direct(quota) })
     }
 
     /// Takes `cells`, or says how long to wait. More than a whole minute's worth counts as that.
     fn take(&self, cells: u32) -> Result<(), Duration> {
-        let cells = cells.clamp(1, self.per_minute);
+        let most = u32::try_from(self.per_minute).unwrap_or(u32::MAX);
+        let cells = cells.clamp(1, most);
         let Some(cells) = NonZeroU32::new(cells) else { return Ok(()) };
         match self.limiter.check_n(cells) {
             Ok(Err(not_until)) => Err(not_until.wait_time_from(DefaultClock::default().now())),
@@ -91,13 +94,13 @@ impl Throttle {
 
 fn refuse(identity: &Identity, what: &str, rate: &Rate, wait: Duration) -> Refused {
     let seconds = wait.as_secs_f64().ceil().max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=60")]
-    let seconds = seconds.min(60.0) as u64;
+    #[expect(clippy::cast_possible_truncation, reason = "between 1 and 60")]
+    let seconds = seconds.min(60.0) as u32;
     let message = format!(
         "Identity `{}` may send {} {what} a minute; come again in {seconds} s.",
         identity.name, rate.per_minute
     );
-    Refused::new(Code::RateLimited, &message).retry_after(seconds)
+    Refusal::rate_limited(&message, seconds).into()
 }
 
 impl<B> Gate<B> for Throttle {
