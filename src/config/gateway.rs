@@ -10,6 +10,7 @@ use super::read::{Section, document};
 use super::secret::{Secret, SecretError};
 use super::value;
 use crate::units::{AgentId, Role};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// `config/bursar.toml`, checked.
@@ -29,6 +30,8 @@ pub struct Config {
     pub attribution: AttributionRules,
     /// `[[agent]]`
     pub agents: Vec<KnownAgent>,
+    /// The roles of those agents that have one.
+    pub roles: HashMap<AgentId, Role>,
     /// The top-level settings.
     pub bounds: Bounds,
     /// `[log]`
@@ -47,14 +50,17 @@ impl Config {
 
     fn read(section: &Section<'_>) -> Self {
         let folder = |value: &toml::de::DeValue<'_>| value::text(value).map(|t| section.path(&t));
+        let agents = attribution::read_agents(section);
+        let role = |agent: &KnownAgent| Some((agent.id.clone(), agent.role.clone()?));
         let config = Self {
+            roles: agents.iter().filter_map(role).collect(),
+            agents,
             policies: section.or("policies", section.path("../policies"), folder),
             listen: listen::read(section, &TOP_LEVEL),
             store: keep::read_store(section, &TOP_LEVEL),
             journal: keep::read_journal(section, &TOP_LEVEL),
             providers: provider::read(section),
             attribution: attribution::read(section, &TOP_LEVEL),
-            agents: attribution::read_agents(section),
             bounds: bounds::read(section),
             log: keep::read_log(section, &TOP_LEVEL),
         };
@@ -68,13 +74,6 @@ impl Config {
             ));
         }
         config
-    }
-
-    /// The role configured for an agent.
-    #[must_use]
-    pub fn role_of(&self, agent: &AgentId) -> Option<&Role> {
-        let known = self.agents.iter().find(|known| known.id == *agent)?;
-        known.role.as_ref()
     }
 
     /// Reads the secrets. A provider's key that its environment lacks is only a warning: whoever
