@@ -23,7 +23,7 @@ mod value;
 mod warn;
 mod window;
 
-pub use attribution::{AttributionRules, KnownAgent, TaskFrom, Unattributed};
+pub use attribution::{AttributionRules, KnownAgent, TaskSource, Unattributed};
 pub use bounds::{Bounds, OutputWhenUnasked, UnlistedFields};
 pub use facts::{Facts, Match, Side};
 pub use fault::{Fault, Faults, Place};

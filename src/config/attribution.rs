@@ -21,13 +21,13 @@ pub enum Unattributed {
 
 /// A further source of a task's id, weaker than those that are always read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TaskFrom {
+pub enum TaskSource {
     /// This header.
     Header(HeaderName),
     /// This key of the W3C baggage.
     Baggage(String),
     /// The W3C trace id.
-    TraceId,
+    Trace,
 }
 
 /// `[attribution]`.
@@ -36,7 +36,7 @@ pub struct AttributionRules {
     /// What becomes of calls that name no task.
     pub unattributed: Unattributed,
     /// Further sources, in their order.
-    pub task_from: Vec<TaskFrom>,
+    pub task_from: Vec<TaskSource>,
     /// Tasks that one owner's callers may open in an hour.
     pub tasks_per_hour: u64,
 }
@@ -75,7 +75,7 @@ pub(super) fn read(parent: &Section<'_>, top_level: &[&str]) -> AttributionRules
     rules
 }
 
-fn source(text: &str) -> Result<TaskFrom, String> {
+fn source(text: &str) -> Result<TaskSource, String> {
     let wrong = || {
         format!(
             "`{text}` is no source; write a header such as \"x-session-id\", \"baggage:session.id\", \
@@ -89,14 +89,14 @@ fn source(text: &str) -> Result<TaskFrom, String> {
         let key = key.trim();
         let right = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
         return right
-            .then(|| TaskFrom::Baggage(key.to_owned()))
+            .then(|| TaskSource::Baggage(key.to_owned()))
             .ok_or_else(wrong);
     }
     match text {
-        "trace" | "trace id" => Ok(TaskFrom::TraceId),
+        "trace" | "trace id" => Ok(TaskSource::Trace),
         // No header has this name: it is an attribute that only baggage carries.
-        "session.id" | "gen_ai.conversation.id" => Ok(TaskFrom::Baggage(text.to_owned())),
-        _ => text.parse().map(TaskFrom::Header).map_err(|_| wrong()),
+        "session.id" | "gen_ai.conversation.id" => Ok(TaskSource::Baggage(text.to_owned())),
+        _ => text.parse().map(TaskSource::Header).map_err(|_| wrong()),
     }
 }
 

@@ -269,10 +269,10 @@ fn sources_of_tasks_are_told_apart() {
 task_from = ["x-session-id", "baggage:k", "session.id", "trace"]"#;
     let rules = parsed(top, "").attribution;
     let expected = [
-        TaskFrom::Header("x-session-id".parse().unwrap()),
-        TaskFrom::Baggage("k".to_owned()),
-        TaskFrom::Baggage("session.id".to_owned()),
-        TaskFrom::TraceId,
+        TaskSource::Header("x-session-id".parse().unwrap()),
+        TaskSource::Baggage("k".to_owned()),
+        TaskSource::Baggage("session.id".to_owned()),
+        TaskSource::Trace,
     ];
     assert_eq!(rules.task_from, expected);
     assert_eq!(rules.tasks_per_hour, 10_000);
