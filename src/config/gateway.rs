@@ -9,8 +9,6 @@ use super::provider::{self, HeaderText, Provider};
 use super::read::{Section, document};
 use super::secret::{Secret, SecretError};
 use super::value;
-use crate::units::{AgentId, Role};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// `config/bursar.toml`, checked.
@@ -30,8 +28,6 @@ pub struct Config {
     pub attribution: AttributionRules,
     /// `[[agent]]`
     pub agents: Vec<KnownAgent>,
-    /// The roles of those agents that have one.
-    pub roles: HashMap<AgentId, Role>,
     /// The top-level settings.
     pub bounds: Bounds,
     /// `[log]`
@@ -50,11 +46,8 @@ impl Config {
 
     fn read(section: &Section<'_>) -> Self {
         let folder = |value: &toml::de::DeValue<'_>| value::text(value).map(|t| section.path(&t));
-        let agents = attribution::read_agents(section);
-        let role = |agent: &KnownAgent| Some((agent.id.clone(), agent.role.clone()?));
         let config = Self {
-            roles: agents.iter().filter_map(role).collect(),
-            agents,
+            agents: attribution::read_agents(section),
             policies: section.or("policies", section.path("../policies"), folder),
             listen: listen::read(section, &TOP_LEVEL),
             store: keep::read_store(section, &TOP_LEVEL),
