@@ -32,7 +32,7 @@ pub use glob::{Glob, Globs};
 pub use identities::{AuthError, Identities, Identity, KeyDigest, digest};
 pub use keep::{Durability, JournalSettings, Log, LogFormat, LogLevel, StoreSettings};
 pub use keyring::{KeyringError, NewKey, append, new_key, revoke};
-pub use limit::{Limit, Per, ToolPrice};
+pub use limit::{Limit, Per, ToolPrices};
 pub use listen::{Address, Listen, Tls};
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
@@ -139,12 +139,12 @@ fn read_identities(
 ) -> Result<Identities, Faults> {
     let identities = match read_file(path)? {
         Some(text) => Identities::parse(&text, path)?,
-        None => Identities::local(None),
+        None => Identities::without(None),
     };
     let key = env("BURSAR_KEY").filter(|key| !key.is_empty());
-    match identities.is_local() {
-        true => Ok(Identities::local(key.as_deref())),
-        false => Ok(identities),
+    match identities.is_configured() {
+        true => Ok(identities),
+        false => Ok(Identities::without(key.as_deref())),
     }
 }
 

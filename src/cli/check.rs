@@ -41,9 +41,12 @@ fn print(loaded: &Result<Loaded, crate::config::Faults>) {
             }
             let limits = loaded.policies.limits().len();
             let providers = loaded.config.providers.len();
-            let who = match loaded.identities.is_local() {
-                true => "callers on this machine are `local`".to_owned(),
-                false => format!("{} identities", loaded.identities.iter().len()),
+            let who = match loaded.identities.is_configured() {
+                true => format!("{} identities", loaded.identities.iter().len()),
+                false if loaded.identities.is_local() => {
+                    "callers on this machine are `local`".to_owned()
+                }
+                false => "whoever has BURSAR_KEY is `local`".to_owned(),
             };
             println!("ok: {providers} providers, {limits} limits, {who}");
         }

@@ -179,7 +179,7 @@ fn list(path: &Path, now: UnixMs, as_json: bool) -> Result<(), KeyError> {
         text => text.map_err(KeyringError::from)?,
     };
     let identities = Identities::parse(&text, path)?;
-    let shown = || identities.iter().filter(|_| !identities.is_local());
+    let shown = || identities.iter().filter(|_| identities.is_configured());
     if as_json {
         let entries: Vec<Value> = shown().map(|who| entry(who, now)).collect();
         println!("{}", Value::from(entries));

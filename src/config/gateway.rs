@@ -9,7 +9,6 @@ use super::provider::{self, HeaderText, Provider};
 use super::read::{Section, document};
 use super::secret::{Secret, SecretError};
 use super::value;
-use crate::units::{AgentId, Role};
 use std::path::{Path, PathBuf};
 
 /// `config/bursar.toml`, checked.
@@ -48,13 +47,13 @@ impl Config {
     fn read(section: &Section<'_>) -> Self {
         let folder = |value: &toml::de::DeValue<'_>| value::text(value).map(|t| section.path(&t));
         let config = Self {
+            agents: attribution::read_agents(section),
             policies: section.or("policies", section.path("../policies"), folder),
             listen: listen::read(section, &TOP_LEVEL),
             store: keep::read_store(section, &TOP_LEVEL),
             journal: keep::read_journal(section, &TOP_LEVEL),
             providers: provider::read(section),
             attribution: attribution::read(section, &TOP_LEVEL),
-            agents: attribution::read_agents(section),
             bounds: bounds::read(section),
             log: keep::read_log(section, &TOP_LEVEL),
         };
@@ -68,13 +67,6 @@ impl Config {
             ));
         }
         config
-    }
-
-    /// The role configured for an agent.
-    #[must_use]
-    pub fn role_of(&self, agent: &AgentId) -> Option<&Role> {
-        let known = self.agents.iter().find(|known| known.id == *agent)?;
-        known.role.as_ref()
     }
 
     /// Reads the secrets. A provider's key that its environment lacks is only a warning: whoever

@@ -93,14 +93,8 @@ pub enum AuthError {
 pub struct Identities {
     all: Vec<Arc<Identity>>,
     by_key: HashMap<KeyDigest, Arc<Identity>>,
-    local: Option<Local>,
-}
-
-#[derive(Clone, Debug)]
-struct Local {
-    identity: Arc<Identity>,
-    /// From `BURSAR_KEY`; without it any key will do, and none.
-    key: Option<KeyDigest>,
+    local: Arc<Identity>,
+    configured: bool,
 }
 
 impl Identities {
@@ -116,23 +110,22 @@ impl Identities {
         })
     }
 
-    /// A gateway without identities. `key` is `BURSAR_KEY`.
+    /// A gateway without identities. `key` is `BURSAR_KEY`, which makes `local` known by it.
     #[must_use]
-    pub fn local(key: Option<&str>) -> Self {
-        let identity = Arc::new(Identity::local());
+    pub fn without(key: Option<&str>) -> Self {
+        let local = Arc::new(Identity::local());
+        let key = key.map(|key| (digest(key.as_bytes()), Arc::clone(&local)));
         Self {
-            all: vec![Arc::clone(&identity)],
-            by_key: HashMap::new(),
-            local: Some(Local {
-                identity,
-                key: key.map(|key| digest(key.as_bytes())),
-            }),
+            all: vec![Arc::clone(&local)],
+            by_key: key.into_iter().collect(),
+            local,
+            configured: false,
         }
     }
 
     fn of(read: Vec<(Identity, KeyDigest)>) -> Self {
         if read.is_empty() {
-            return Self::local(None);
+            return Self::without(None);
         }
         let read = read.into_iter();
         let by_key: HashMap<_, _> = read.map(|(who, key)| (key, Arc::new(who))).collect();
@@ -141,21 +134,18 @@ impl Identities {
         Self {
             all,
             by_key,
-            local: None,
+            local: Arc::new(Identity::local()),
+            configured: true,
         }
     }
 
-    /// Who presents this key. On an open `local` gateway any key, also an empty one, is `local`.
+    /// Who presents this key. On a `local` gateway any key will do, also an empty one.
     ///
     /// # Errors
     /// If the key is unknown, revoked or expired.
     pub fn authenticate(&self, key: &[u8], now: UnixMs) -> Result<Arc<Identity>, AuthError> {
-        if let Some(Local { identity, key: own }) = &self.local {
-            let accepted = own.is_none_or(|own| bool::from(own.ct_eq(&digest(key))));
-            return match accepted {
-                true => Ok(Arc::clone(identity)),
-                false => Err(AuthError::Unknown),
-            };
+        if self.is_local() {
+            return Ok(self.local());
         }
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(AuthError::Unknown);
@@ -177,17 +167,23 @@ impl Identities {
         }
     }
 
-    /// True if no identities are configured.
+    /// True if there are neither identities nor `BURSAR_KEY`: any caller on this machine is `local`,
+    /// whatever key it sends, and requests that a browser or a proxy made must be refused.
     #[must_use]
-    pub const fn is_local(&self) -> bool {
-        self.local.is_some()
+    pub fn is_local(&self) -> bool {
+        self.by_key.is_empty()
     }
 
-    /// True if any caller on this machine is `local`, whatever key it sends: then requests that a
-    /// browser or a proxy made must be refused.
+    /// True if `identities.toml` names any.
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.local.as_ref().is_some_and(|local| local.key.is_none())
+    pub const fn is_configured(&self) -> bool {
+        self.configured
+    }
+
+    /// The identity of a gateway without identities.
+    #[must_use]
+    pub fn local(&self) -> Arc<Identity> {
+        Arc::clone(&self.local)
     }
 
     /// Everyone, in the order of the file.
@@ -197,7 +193,7 @@ impl Identities {
 
     /// What is wrong with who may call from where.
     pub(super) fn check_reach(&self, listen: &super::Listen, file: &Path) -> Option<Fault> {
-        let open = self.is_open() && !listen.agents.is_local();
+        let open = self.is_local() && !listen.agents.is_local();
         open.then(|| {
             let message = format!(
                 "`agents` listens on {}, beyond this machine, and no identities are configured: \

@@ -76,7 +76,7 @@ pub fn append(path: &Path, new: &NewKey, key: &str) -> Result<(), KeyringError> 
     let text = read(path)?;
     let before = Identities::parse(&text, path)?;
     let is_taken = |name: &str| before.iter().any(|who| who.name.as_str() == name);
-    if !before.is_local() && is_taken(&new.name) {
+    if before.is_configured() && is_taken(&new.name) {
         return Err(KeyringError::Taken(new.name.clone()));
     }
     let separator = match text.as_str() {
@@ -98,7 +98,7 @@ pub fn revoke(path: &Path, name: &str) -> Result<(), KeyringError> {
     let text = read(path)?;
     let identities = Identities::parse(&text, path)?;
     let found = identities.iter().find(|who| who.name.as_str() == name);
-    let found = found.filter(|_| !identities.is_local());
+    let found = found.filter(|_| identities.is_configured());
     if found
         .ok_or_else(|| KeyringError::Absent(name.to_owned()))?
         .revoked

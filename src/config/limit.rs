@@ -101,11 +101,11 @@ impl Limit {
 
 /// `[[tool]]`: what one call of a tool costs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ToolPrice {
+struct ToolPrice {
     /// The tool's name, or a glob.
-    pub name: Glob,
+    name: Glob,
     /// The price of one call.
-    pub price: NanoUsd,
+    price: NanoUsd,
 }
 
 /// Reads every `[[limit]]`; names are unique.
@@ -124,8 +124,21 @@ pub(super) fn read_limits(parent: &Section<'_>) -> Vec<Limit> {
     limits
 }
 
-/// Reads every `[[tool]]`; the first that matches counts.
-pub(super) fn read_tools(parent: &Section<'_>) -> Vec<ToolPrice> {
+/// What tools cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolPrices(Vec<ToolPrice>);
+
+impl ToolPrices {
+    /// What one call of a tool costs; nothing if no price is set. The first that matches counts.
+    #[must_use]
+    pub fn of(&self, name: &str) -> NanoUsd {
+        let priced = self.0.iter().find(|tool| tool.name.matches(name));
+        priced.map_or(NanoUsd::ZERO, |tool| tool.price)
+    }
+}
+
+/// Reads every `[[tool]]`.
+pub(super) fn read_tools(parent: &Section<'_>) -> ToolPrices {
     let mut tools: Vec<ToolPrice> = Vec::new();
     for section in parent.sections("tool") {
         let name = section.need("name", value::name);
@@ -140,7 +153,7 @@ pub(super) fn read_tools(parent: &Section<'_>) -> Vec<ToolPrice> {
         let name = name.as_str().into();
         tools.push(ToolPrice { name, price });
     }
-    tools
+    ToolPrices(tools)
 }
 
 fn read_limit(section: &Section<'_>) -> Option<Limit> {

@@ -4,11 +4,11 @@
 
 use super::facts::{Facts, Match, Side};
 use super::fault::Faults;
-use super::limit::{self, Limit, Per, ToolPrice};
+use super::limit::{self, Limit, Per, ToolPrices};
 use super::read::document;
 use super::window::Clock;
 use crate::ledger::{AccountKey, Caps, Cover, Dimension};
-use crate::units::{Meter, NanoUsd, UnixMs};
+use crate::units::{Meter, UnixMs};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -71,7 +71,7 @@ pub struct Policies {
     rules: Vec<Rule>,
     /// One per distinct window, so that limits with the same window roll at the same instant.
     clocks: Vec<Clock>,
-    tools: Vec<ToolPrice>,
+    tools: Arc<ToolPrices>,
 }
 
 impl Policies {
@@ -86,7 +86,7 @@ impl Policies {
         })
     }
 
-    fn new(limits: Vec<Limit>, tools: Vec<ToolPrice>) -> Self {
+    fn new(limits: Vec<Limit>, tools: ToolPrices) -> Self {
         let mut clocks: Vec<Clock> = Vec::new();
         let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
         let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
@@ -114,7 +114,7 @@ impl Policies {
         Self {
             rules,
             clocks,
-            tools,
+            tools: Arc::new(tools),
         }
     }
 
@@ -135,11 +135,10 @@ impl Policies {
         self.limits().find(|limit| *limit.id == *id)
     }
 
-    /// What one call of a tool costs; nothing if no price is set.
+    /// What tool calls cost.
     #[must_use]
-    pub fn tool_price(&self, name: &str) -> NanoUsd {
-        let priced = self.tools.iter().find(|tool| tool.name.matches(name));
-        priced.map_or(NanoUsd::ZERO, |tool| tool.price)
+    pub const fn tool_prices(&self) -> &Arc<ToolPrices> {
+        &self.tools
     }
 
     /// Appends the accounts that cover a call, in the order of the file, and returns the ceilings

@@ -11,7 +11,7 @@ pub(super) fn warnings(loaded: &Loaded, env: &dyn Fn(&str) -> Option<String>) ->
     let mut found = Vec::new();
     providers(loaded, &mut found);
     limits(loaded, &mut found);
-    if !loaded.identities.is_local() && env("BURSAR_KEY").is_some() {
+    if loaded.identities.is_configured() && env("BURSAR_KEY").is_some() {
         let file = loaded.config.policies.join("identities.toml");
         let message = "BURSAR_KEY is set and not used, for identities are configured";
         found.push(Fault::of(&file, message));

@@ -285,9 +285,9 @@ usd = "0.05"
             "each tool task=t-1 tool=web_fetch owner=acme"
         ]
     );
-    assert_eq!(policies.tool_price("web_search").0, 10_000_000);
-    assert_eq!(policies.tool_price("web_fetch").0, 50_000_000);
-    assert_eq!(policies.tool_price("shell").0, 0);
+    assert_eq!(policies.tool_prices().of("web_search").0, 10_000_000);
+    assert_eq!(policies.tool_prices().of("web_fetch").0, 50_000_000);
+    assert_eq!(policies.tool_prices().of("shell").0, 0);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn the_shipped_deployment_starts_with_one_key() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let env = |name: &str| (name == "OPENAI_API_KEY").then(|| "sk-x".to_owned());
     let loaded = Loaded::load(&root.join("config/bursar.toml"), &env).unwrap();
-    assert!(loaded.identities.is_open());
+    assert!(loaded.identities.is_local());
     assert_eq!(loaded.policies.limits().len(), 3);
     let key = |i: usize| {
         loaded.config.providers[i]
@@ -85,7 +85,7 @@ fn beyond_this_machine_somebody_must_be_known() {
     assert!(faults.contains("no identities are configured"), "{faults}");
     let keyed = |name: &str| (name == "BURSAR_KEY").then(|| "k".to_owned());
     let loaded = Loaded::load(&path, &keyed).unwrap();
-    assert!(loaded.identities.is_local() && !loaded.identities.is_open());
+    assert!(!loaded.identities.is_local() && !loaded.identities.is_configured());
     let keys = folder.path().join("policies/identities.toml");
     let new = NewKey {
         name: "a".to_owned(),
@@ -93,7 +93,7 @@ fn beyond_this_machine_somebody_must_be_known() {
     };
     append(&keys, &new, "k").unwrap();
     let loaded = Loaded::load(&path, &keyed).unwrap();
-    assert!(!loaded.identities.is_local());
+    assert!(loaded.identities.is_configured());
     assert!(
         loaded
             .warnings

@@ -115,17 +115,14 @@ fn what_cannot_be_marked_in_place_is_left_alone() {
 #[test]
 fn without_identities_everybody_here_is_local() {
     let open = Identities::parse("# none\n", Path::new("i.toml")).unwrap();
-    assert!(open.is_local() && open.is_open());
+    assert!(open.is_local() && !open.is_configured());
     let who = open.authenticate(b"whatever", UnixMs(0)).unwrap();
     assert_eq!(who.name.as_str(), "local");
     assert!(open.authenticate(b"", UnixMs(0)).is_ok());
-    let keyed = Identities::local(Some("secret"));
-    assert!(keyed.is_local() && !keyed.is_open());
+    let keyed = Identities::without(Some("secret"));
+    assert!(!keyed.is_local() && !keyed.is_configured());
     assert!(keyed.authenticate(b"secret", UnixMs(0)).is_ok());
-    assert_eq!(
-        keyed.authenticate(b"other", UnixMs(0)),
-        Err(AuthError::Unknown)
-    );
+    assert_eq!(keyed.authenticate(b"", UnixMs(0)), Err(AuthError::Unknown));
 }
 
 #[test]
