@@ -25,14 +25,23 @@ pub async fn answer(
 ) -> Result<Response<AnswerBody>, Refused> {
     let facts = crate::config::Facts::new(attribution, "-".into(), "-".into(), "-");
     let mut covers = Vec::new();
-    live.loaded.policies.covers(&facts, clock::now(), &mut covers);
+    live.loaded
+        .policies
+        .covers(&facts, clock::now(), &mut covers);
     let mut limits = Vec::new();
     for (index, cover) in covers {
         // Limits per model or provider depend on the call, which nobody has made yet.
-        if cover.key.per.iter().any(|(side, _)| matches!(*side, "model" | "provider")) {
+        if cover
+            .key
+            .per
+            .iter()
+            .any(|(side, _)| matches!(*side, "model" | "provider"))
+        {
             continue;
         }
-        let Some(limit) = live.loaded.policies.limit(index) else { continue };
+        let Some(limit) = live.loaded.policies.limit(index) else {
+            continue;
+        };
         let spent = spent(gateway, &cover.key).await?;
         let mut meters = Map::new();
         for meter in Meter::ALL {
@@ -40,8 +49,12 @@ pub async fn answer(
                 meters.insert(meter.name().to_owned(), spent.line(meter, cap));
             }
         }
-        let account: Map<String, Value> =
-            cover.key.per.iter().map(|(side, value)| ((*side).to_owned(), json!(**value))).collect();
+        let account: Map<String, Value> = cover
+            .key
+            .per
+            .iter()
+            .map(|(side, value)| ((*side).to_owned(), json!(**value)))
+            .collect();
         limits.push(json!({
             "limit": limit.name.as_str(),
             "account": account,
@@ -86,12 +99,15 @@ impl Spent {
 
 async fn spent(gateway: &Gateway, key: &AccountKey) -> Result<Spent, Refused> {
     let in_memory = gateway.purse.look(|ledger| {
-        ledger.account(key).filter(|account| account.loaded).map(|account| Spent {
-            settled: account.settled,
-            held: account.held,
-            in_doubt: account.in_doubt,
-            topped_up: account.topped_up,
-        })
+        ledger
+            .account(key)
+            .filter(|account| account.loaded)
+            .map(|account| Spent {
+                settled: account.settled,
+                held: account.held,
+                in_doubt: account.in_doubt,
+                topped_up: account.topped_up,
+            })
     });
     if let Some(spent) = in_memory {
         return Ok(spent);
@@ -102,23 +118,33 @@ async fn spent(gateway: &Gateway, key: &AccountKey) -> Result<Spent, Refused> {
         ..AccountFilter::default()
     };
     let rows = gateway.purse.store().accounts(filter).await?;
-    Ok(rows.into_iter().find(|row| row.key == *key).map_or_else(Spent::default, |row| Spent {
-        settled: row.balance.settled,
-        held: Amounts::ZERO,
-        in_doubt: row.balance.in_doubt,
-        topped_up: row.balance.topped_up,
-    }))
+    Ok(rows
+        .into_iter()
+        .find(|row| row.key == *key)
+        .map_or_else(Spent::default, |row| Spent {
+            settled: row.balance.settled,
+            held: Amounts::ZERO,
+            in_doubt: row.balance.in_doubt,
+            topped_up: row.balance.topped_up,
+        }))
 }
 
 /// The agents of the caller's task: what each has cost, and how many calls it has in flight.
 async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Vec<Value>, Refused> {
     let key = attribution.task_key();
-    let query = ReportQuery { task: Some(key.clone()), ..ReportQuery::new(By::Agent) };
+    let query = ReportQuery {
+        task: Some(key.clone()),
+        ..ReportQuery::new(By::Agent)
+    };
     let rows = gateway.purse.store().report(query).await?;
     let flights = gateway.tasks.flights.of_task(&key);
     let in_flight = |agent: &str| {
         let of = flights.iter().filter(|flight| {
-            let name = flight.attribution.agent.as_ref().map_or("-", |agent| agent.value.as_str());
+            let name = flight
+                .attribution
+                .agent
+                .as_ref()
+                .map_or("-", |agent| agent.value.as_str());
             name == agent
         });
         of.count()

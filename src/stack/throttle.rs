@@ -29,13 +29,18 @@ struct Rate {
 impl Rate {
     fn new(per_minute: u32) -> Option<Self> {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
-        Some(Self { per_minute, limiter: RateLimiter::direct(quota) })
+        Some(Self {
+            per_minute,
+            limiter: RateLimiter::direct(quota),
+        })
     }
 
     /// Takes `cells`, or says how long to wait. More than a whole minute's worth counts as that.
     fn take(&self, cells: u32) -> Result<(), Duration> {
         let cells = cells.clamp(1, self.per_minute);
-        let Some(cells) = NonZeroU32::new(cells) else { return Ok(()) };
+        let Some(cells) = NonZeroU32::new(cells) else {
+            return Ok(());
+        };
         match self.limiter.check_n(cells) {
             Ok(Err(not_until)) => Err(not_until.wait_time_from(DefaultClock::default().now())),
             _ => Ok(()),
@@ -69,7 +74,9 @@ impl Throttle {
             requests: wanted.0.and_then(Rate::new),
             tokens: wanted.1.and_then(Rate::new),
         });
-        self.0.write().insert(identity.name.clone(), Arc::clone(&rates));
+        self.0
+            .write()
+            .insert(identity.name.clone(), Arc::clone(&rates));
         rates
     }
 
@@ -79,11 +86,15 @@ impl Throttle {
         }
         let rates = self.rates(identity);
         if let Some(requests) = &rates.requests {
-            requests.take(1).map_err(|wait| refuse(identity, "requests", requests, wait))?;
+            requests
+                .take(1)
+                .map_err(|wait| refuse(identity, "requests", requests, wait))?;
         }
         if let (Some(tokens), Some(call)) = (&rates.tokens, call) {
             let estimate = u32::try_from(call.body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
-            tokens.take(estimate).map_err(|wait| refuse(identity, "tokens", tokens, wait))?;
+            tokens
+                .take(estimate)
+                .map_err(|wait| refuse(identity, "tokens", tokens, wait))?;
         }
         Ok(())
     }
@@ -91,7 +102,11 @@ impl Throttle {
 
 fn refuse(identity: &Identity, what: &str, rate: &Rate, wait: Duration) -> Refused {
     let seconds = wait.as_secs_f64().ceil().max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1..=60")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 1..=60"
+    )]
     let seconds = seconds.min(60.0) as u64;
     let message = format!(
         "Identity `{}` may send {} {what} a minute; come again in {seconds} s.",
@@ -104,7 +119,9 @@ impl<B> Gate<B> for Throttle {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let extensions = request.extensions();
         match extensions.get::<Arc<Identity>>() {
-            Some(identity) => self.check(identity, extensions.get::<Arc<Call>>().map(|call| &**call)),
+            Some(identity) => {
+                self.check(identity, extensions.get::<Arc<Call>>().map(|call| &**call))
+            }
             None => Err(Refused::internal("throttle stands behind authenticate")),
         }
     }
