@@ -61,7 +61,10 @@ impl Live {
         };
         let providers = loaded.config.providers.iter().map(|config| {
             let same = before.and_then(|before| {
-                before.providers.iter().find(|provider| provider.config == *config)
+                before
+                    .providers
+                    .iter()
+                    .find(|provider| provider.config == *config)
             });
             match same {
                 Some(same) => Ok(Arc::clone(same)),
@@ -77,7 +80,13 @@ impl Live {
         if let Some(before) = before {
             loaded.policies.follow(&before.loaded.policies);
         }
-        Ok(Self { catalogue, providers, roles, calendar: Calendar::default(), loaded })
+        Ok(Self {
+            catalogue,
+            providers,
+            roles,
+            calendar: Calendar::default(),
+            loaded,
+        })
     }
 
     /// `config/bursar.toml`.
@@ -104,12 +113,20 @@ impl Live {
 
     /// What a call's metrics are counted under.
     #[must_use]
-    pub fn labels(&self, attribution: &Attribution, provider: &ProviderName, model: &Arc<str>) -> Labels {
+    pub fn labels(
+        &self,
+        attribution: &Attribution,
+        provider: &ProviderName,
+        model: &Arc<str>,
+    ) -> Labels {
         let named = |agent: &AgentId| self.config().agents.iter().any(|known| known.id == *agent);
         let agent = attribution.agent.as_ref().map(|agent| &agent.value);
         Labels {
             identity: attribution.identity.shared(),
-            role: attribution.role.as_ref().map_or_else(|| "-".into(), |role| role.value.shared()),
+            role: attribution
+                .role
+                .as_ref()
+                .map_or_else(|| "-".into(), |role| role.value.shared()),
             agent: match agent {
                 Some(agent) if named(agent) => agent.shared(),
                 Some(_) => "other".into(),
@@ -165,7 +182,12 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(live: Live, purse: Arc<Purse>, tasks: Arc<Tasks>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        live: Live,
+        purse: Arc<Purse>,
+        tasks: Arc<Tasks>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             live: ArcSwap::from_pointee(live),
             purse,
@@ -253,8 +275,12 @@ impl Default for Answers {
 impl Answers {
     /// Remembers an answer.
     pub fn remember(&self, attribution: &Attribution, id: &str, tokens: u64) {
-        let handed = Handed { task: attribution.task.value.clone(), tokens };
-        self.0.insert((attribution.owner.clone(), id.to_owned()), handed);
+        let handed = Handed {
+            task: attribution.task.value.clone(),
+            tokens,
+        };
+        self.0
+            .insert((attribution.owner.clone(), id.to_owned()), handed);
     }
 
     /// What is known of an answer of this owner.
@@ -293,6 +319,9 @@ impl Scales {
         if scales.is_empty() {
             return 1;
         }
-        scales.get(&(provider.clone(), Arc::clone(model))).copied().unwrap_or(1)
+        scales
+            .get(&(provider.clone(), Arc::clone(model)))
+            .copied()
+            .unwrap_or(1)
     }
 }

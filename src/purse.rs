@@ -69,7 +69,10 @@ impl Purse {
     #[must_use]
     pub fn new(ledger: Ledger, store: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::new(Inner { ledger, waiting: HashMap::new() }),
+            inner: Mutex::new(Inner {
+                ledger,
+                waiting: HashMap::new(),
+            }),
             store,
             seeds: RwLock::new(Box::new(|_| None)),
             line_changed: Notify::new(),
@@ -137,7 +140,13 @@ impl Purse {
             Verdict::Held(terms) => {
                 let accounts = ask.covers.iter().filter(|cover| !cover.key.is_per_call());
                 let accounts = accounts.map(|cover| cover.key.clone()).collect();
-                Ok(Hold { purse: Arc::clone(self), id: terms.id, terms, accounts, place })
+                Ok(Hold {
+                    purse: Arc::clone(self),
+                    id: terms.id,
+                    terms,
+                    accounts,
+                    place,
+                })
             }
             Verdict::Rolled => Err(NoHold::Rolled),
             Verdict::Refused(refusal) => Err(NoHold::Refused(refusal)),
@@ -148,10 +157,19 @@ impl Purse {
     async fn ask(self: &Arc<Self>, asker: &Asker, ask: &Ask, patience: Patience) -> Verdict {
         let (verdict, waiting) = self.with(|inner| {
             let verdict = inner.ledger.request(clock::now(), asker, ask, patience);
-            let Verdict::Waiting(id) = verdict else { return (verdict, None) };
+            let Verdict::Waiting(id) = verdict else {
+                return (verdict, None);
+            };
             let (tell, told) = oneshot::channel();
             inner.waiting.insert(id, tell);
-            (verdict, Some(Waiting { purse: Arc::clone(self), id, told: Some(told) }))
+            (
+                verdict,
+                Some(Waiting {
+                    purse: Arc::clone(self),
+                    id,
+                    told: Some(told),
+                }),
+            )
         });
         match waiting {
             None => verdict,
@@ -259,7 +277,9 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Some(mut told) = self.told.take() else { return };
+        let Some(mut told) = self.told.take() else {
+            return;
+        };
         let id = self.id;
         self.purse.with(|inner| {
             inner.waiting.remove(&id);
@@ -277,21 +297,27 @@ impl Hold {
     /// Ends it at what was charged.
     #[must_use]
     pub fn settle(self, charged: Amounts) -> (End, Place) {
-        let end = self.purse.change(|ledger| ledger.settle(clock::now(), self.id, charged));
+        let end = self
+            .purse
+            .change(|ledger| ledger.settle(clock::now(), self.id, charged));
         (end, self.place)
     }
 
     /// Ends it without a charge.
     #[must_use]
     pub fn void(self, attempts: u64) -> (End, Place) {
-        let end = self.purse.change(|ledger| ledger.void(clock::now(), self.id, attempts));
+        let end = self
+            .purse
+            .change(|ledger| ledger.void(clock::now(), self.id, attempts));
         (end, self.place)
     }
 
     /// Ends it in doubt.
     #[must_use]
     pub fn doubt(self, in_doubt: Amounts) -> (End, Place) {
-        let end = self.purse.change(|ledger| ledger.doubt(clock::now(), self.id, in_doubt));
+        let end = self
+            .purse
+            .change(|ledger| ledger.doubt(clock::now(), self.id, in_doubt));
         (end, self.place)
     }
 }

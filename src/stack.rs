@@ -20,8 +20,8 @@ pub mod throttle;
 pub mod trace;
 pub mod upstream;
 
-use crate::dialect::refusal::Refusal;
 pub use crate::dialect::refusal::Code;
+use crate::dialect::refusal::Refusal;
 use crate::gateway::{Gateway, Live};
 use body::AnswerBody;
 use gate::GateLayer;
@@ -34,12 +34,8 @@ use tower::{Service, ServiceBuilder};
 /// Builds the stack. Cloning it is cheap: one clone serves one connection.
 pub fn build(
     gateway: &Arc<Gateway>,
-) -> impl Service<
-    Request<Incoming>,
-    Response = Response<AnswerBody>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
+) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send>
++ Clone
 + Send
 + 'static {
     // What is metered: the upstream stack.
@@ -97,13 +93,19 @@ impl Refused {
     #[must_use]
     pub fn status(self, status: u16) -> Self {
         let Self { refusal, headers } = self;
-        Self { refusal: Box::new(refusal.with_status(status)), headers }
+        Self {
+            refusal: Box::new(refusal.with_status(status)),
+            headers,
+        }
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal: Box::new(refusal), headers: HeaderMap::new() }
+        Self {
+            refusal: Box::new(refusal),
+            headers: HeaderMap::new(),
+        }
     }
 }
 

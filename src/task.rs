@@ -26,7 +26,10 @@ pub struct Task {
 
 impl Task {
     fn new(record: TaskRecord, now: UnixMs) -> Self {
-        Self { record: RwLock::new(record), used: AtomicI64::new(now.0) }
+        Self {
+            record: RwLock::new(record),
+            used: AtomicI64::new(now.0),
+        }
     }
 
     /// Whether it may spend.
@@ -45,7 +48,9 @@ impl Task {
     #[must_use]
     pub fn paused_ms(&self, now: UnixMs) -> u64 {
         let record = self.record.read();
-        let present = record.paused_since.map_or(0, |since| (now.0 - since.0).max(0));
+        let present = record
+            .paused_since
+            .map_or(0, |since| (now.0 - since.0).max(0));
         record.paused_ms.saturating_add(present.unsigned_abs())
     }
 
@@ -119,7 +124,10 @@ impl Tasks {
         };
         let mut waiting = self.opening.lock();
         // Two handles: the map's and this one. Nobody else waits.
-        if waiting.get(&key).is_some_and(|turn| Arc::strong_count(turn) <= 2) {
+        if waiting
+            .get(&key)
+            .is_some_and(|turn| Arc::strong_count(turn) <= 2)
+        {
             waiting.remove(&key);
         }
         result
@@ -237,7 +245,11 @@ impl Tasks {
         };
         let pressed = self.store.set_switch(switch, on, by).await?;
         self.switches.store(Arc::new(pressed));
-        Ok(if on { self.flights.stop(&whose, Stop::Suspended) } else { 0 })
+        Ok(if on {
+            self.flights.stop(&whose, Stop::Suspended)
+        } else {
+            0
+        })
     }
 
     /// The stop buttons that are pressed.

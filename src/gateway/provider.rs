@@ -44,16 +44,18 @@ impl Provider {
         let proxy = match &config.proxy {
             Proxy::Direct => None,
             Proxy::Through(uri) => Some(uri.clone()),
-            Proxy::Env => {
-                Matcher::from_env().intercept(&config.base_url).map(|found| found.uri().clone())
-            }
+            Proxy::Env => Matcher::from_env()
+                .intercept(&config.base_url)
+                .map(|found| found.uri().clone()),
         };
         let pool = Pool::new(config.ca_file.as_deref(), proxy, config.timeouts.connect)?;
         let parts = config.base_url.clone().into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(ProviderError::BaseUrl(config.base_url));
         };
-        let path = parts.path_and_query.map_or_else(String::new, |path| path.path().to_owned());
+        let path = parts
+            .path_and_query
+            .map_or_else(String::new, |path| path.path().to_owned());
         // OpenAI's SDK takes its base URL with /v1, Anthropic's without.
         let version = match config.kind {
             Kind::Openai => "",

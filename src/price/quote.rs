@@ -250,21 +250,22 @@ fn rounds_and_fees(
     Ok((rounds, fees))
 }
 
+/// The surcharge of the place asked for; a discount is not counted on, for the answer may come from
+/// elsewhere.
 fn geo_ratio(
     card: &Card,
     selectors: &Selectors,
     settings: &Settings<'_>,
 ) -> Result<Ratio, Unpriceable> {
-    let asked = selectors
-        .inference_geo
-        .as_deref()
-        .or(settings.geo_when_unasked);
-    match asked {
-        None => Ok(Ratio::ONE),
-        Some(geo) if is_plain_geo(geo) => Ok(Ratio::ONE),
-        Some(geo) => card
-            .geo(geo)
-            .ok_or_else(|| Unpriceable::Geo(geo.to_owned())),
+    let asked = selectors.inference_geo.as_deref();
+    let Some(geo) = asked.or(settings.geo_when_unasked) else {
+        return Ok(Ratio::ONE);
+    };
+    match card.geo(geo) {
+        Some(ratio) if ratio.times > ratio.per => Ok(ratio),
+        Some(_) => Ok(Ratio::ONE),
+        None if is_plain_geo(geo) => Ok(Ratio::ONE),
+        None => Err(Unpriceable::Geo(geo.to_owned())),
     }
 }
 

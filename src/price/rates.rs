@@ -77,10 +77,11 @@ impl Rates {
     pub fn of(&self, kind: Kind) -> u64 {
         let mut kind = kind;
         // Cached audio without a price of its own costs as much as fresh audio, where that has one.
-        if kind == Kind::CachedAudioInput && self.own(kind).is_none() {
-            if let Some(audio) = self.own(Kind::AudioInput) {
-                return audio;
-            }
+        if kind == Kind::CachedAudioInput
+            && self.own(kind).is_none()
+            && let Some(audio) = self.own(Kind::AudioInput)
+        {
+            return audio;
         }
         loop {
             if let Some(rate) = self.own(kind) {

@@ -47,7 +47,10 @@ impl<S> Layer<S> for AdmitLayer {
     type Service = Admit<S>;
 
     fn layer(&self, inner: S) -> Admit<S> {
-        Admit { gateway: Arc::clone(&self.0), inner }
+        Admit {
+            gateway: Arc::clone(&self.0),
+            inner,
+        }
     }
 }
 
@@ -109,9 +112,16 @@ struct Covers {
 impl Covers {
     /// Some cap of this meter binds.
     fn bind(&self, meter: impl Fn(Meter) -> bool) -> bool {
-        let caps = self.covers.iter().filter(|cover| !cover.observe).map(|cover| &cover.caps);
-        caps.chain([&self.ceilings.deny.caps])
-            .any(|caps| Meter::ALL.into_iter().any(|m| meter(m) && caps.0[m as usize].is_some()))
+        let caps = self
+            .covers
+            .iter()
+            .filter(|cover| !cover.observe)
+            .map(|cover| &cover.caps);
+        caps.chain([&self.ceilings.deny.caps]).any(|caps| {
+            Meter::ALL
+                .into_iter()
+                .any(|m| meter(m) && caps.0[m as usize].is_some())
+        })
     }
 }
 
@@ -175,7 +185,10 @@ impl Admission {
         let task = match tasks.known(&key, self.now) {
             Some(task) => task,
             None => {
-                let opening = TaskOpening { key: key.clone(), caps: own.unwrap_or_default() };
+                let opening = TaskOpening {
+                    key: key.clone(),
+                    caps: own.unwrap_or_default(),
+                };
                 tasks.open(opening, self.pay_for_task()).await?
             }
         };
@@ -201,7 +214,11 @@ impl Admission {
             elastic: None,
         };
         let asker = self.asker(0, None);
-        let hold = self.gateway.purse.hold(&asker, &mut ask, self.now, |_| {}).await;
+        let hold = self
+            .gateway
+            .purse
+            .hold(&asker, &mut ask, self.now, |_| {})
+            .await;
         let hold = hold.map_err(|error| self.no_hold(error))?;
         super::record::settle_opening(hold, self);
         Ok(())
@@ -219,7 +236,12 @@ impl Admission {
             window: Some(UnixMs(self.now.0 - self.now.0.rem_euclid(3_600_000))),
         };
         let caps = crate::ledger::Caps::default().with(Meter::Tasks, most);
-        Some(Cover { key, caps, observe: false, warn_permille: None })
+        Some(Cover {
+            key,
+            caps,
+            observe: false,
+            warn_permille: None,
+        })
     }
 
     /// Quotes and holds; again with other accounts if a window ends meanwhile.
@@ -254,7 +276,10 @@ impl Admission {
         Asker {
             task: attribution.task_key(),
             agent: attribution.agent.as_ref().map(|agent| agent.value.clone()),
-            parent: attribution.parent.as_ref().map(|parent| parent.value.clone()),
+            parent: attribution
+                .parent
+                .as_ref()
+                .map(|parent| parent.value.clone()),
             bytes: bytes.unwrap_or(0),
             paused_ms,
             windows_until: self.live.loaded.policies.next_roll(self.now),
@@ -270,7 +295,11 @@ impl Admission {
             self.call.dialect.name(),
         );
         let mut found = Vec::with_capacity(6);
-        let ceilings = self.live.loaded.policies.covers(&facts, clock::now(), &mut found);
+        let ceilings = self
+            .live
+            .loaded
+            .policies
+            .covers(&facts, clock::now(), &mut found);
         let (limits, mut covers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let own = task.map(Task::caps).unwrap_or_default();
         if own.0.iter().any(Option::is_some) {
@@ -283,9 +312,18 @@ impl Admission {
                 .into(),
                 window: None,
             };
-            covers.push(Cover { key, caps: own, observe: false, warn_permille: None });
+            covers.push(Cover {
+                key,
+                caps: own,
+                observe: false,
+                warn_permille: None,
+            });
         }
-        Covers { covers, limits, ceilings }
+        Covers {
+            covers,
+            limits,
+            ceilings,
+        }
     }
 
     /// The request as it leaves, and the record that goes along.
@@ -313,12 +351,19 @@ impl Admission {
             Arc::clone(&self.live),
             hold,
             boarded,
-            (Arc::clone(call), Arc::clone(&self.routed.provider), hide_usage),
+            (
+                Arc::clone(call),
+                Arc::clone(&self.routed.provider),
+                hide_usage,
+            ),
             facts,
         );
         let (mut parts, _) = request.into_parts();
         let provider = &self.routed.provider;
-        let suffix = parts.extensions.get::<Target>().map_or("", |target| target.suffix.as_str());
+        let suffix = parts
+            .extensions
+            .get::<Target>()
+            .map_or("", |target| target.suffix.as_str());
         parts.uri = provider
             .uri(suffix, parts.uri.query())
             .map_err(|_| Refused::new(Code::InvalidRequest, "The query is malformed."))?;
@@ -346,12 +391,18 @@ impl Admission {
         if let Some(field) = bound.cap_field {
             // What was asked for under a name that the target ignores must be told under one it honours.
             let unheard = call.asked_output.filter(|_| call.tells(field).is_none());
-            let told = hold.terms.told.or(unheard.and(bound.elastic.map(|elastic| elastic.want)));
+            let told = hold
+                .terms
+                .told
+                .or(unheard.and(bound.elastic.map(|elastic| elastic.want)));
             edits.output_cap = told.map(|tokens| (field, tokens));
         }
         let hide_usage = call.stream
             && !call.usage_asked
-            && matches!(call.dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions);
+            && matches!(
+                call.dialect,
+                Dialect::OpenaiChat | Dialect::OpenaiCompletions
+            );
         edits.include_usage = hide_usage;
         edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
         edits.strip_foreign = !call.ids.foreign.is_empty();

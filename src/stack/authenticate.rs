@@ -44,9 +44,13 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let value = value.as_bytes();
         let (scheme, key) = value.split_at_checked(7)?;
-        return scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii());
+        return scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then(|| key.trim_ascii());
     }
-    let key = headers.get("x-api-key").or_else(|| headers.get("api-key"))?;
+    let key = headers
+        .get("x-api-key")
+        .or_else(|| headers.get("api-key"))?;
     Some(key.as_bytes().trim_ascii())
 }
 
@@ -54,7 +58,9 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 /// behalf: no browser page (`Origin`, a rebound `Host`), no proxy (`Forwarded`), no other machine.
 fn local_only(headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Refused> {
     if !peer.is_some_and(Peer::is_local) {
-        return Err(refuse("Without configured identities only callers on this machine are served."));
+        return Err(refuse(
+            "Without configured identities only callers on this machine are served.",
+        ));
     }
     for name in ["origin", "forwarded", "x-forwarded-for"] {
         if headers.contains_key(name) {
@@ -63,7 +69,10 @@ fn local_only(headers: &HeaderMap, peer: Option<Peer>) -> Result<(), Refused> {
             )));
         }
     }
-    match headers.get(header::HOST).map(|host| host.to_str().is_ok_and(is_local_host)) {
+    match headers
+        .get(header::HOST)
+        .map(|host| host.to_str().is_ok_and(is_local_host))
+    {
         Some(false) => Err(refuse(
             "Without configured identities only `localhost` and loopback addresses are served: this `Host` is foreign.",
         )),
@@ -78,7 +87,9 @@ fn is_local_host(host: &str) -> bool {
     };
     name.eq_ignore_ascii_case("localhost")
         || name.to_ascii_lowercase().ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
         || name.is_empty()
 }
 

@@ -76,7 +76,9 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Metered(body) => body.poll_data(cx).map(|data| data.map(|data| Ok(Frame::data(data)))),
+            Self::Metered(body) => body
+                .poll_data(cx)
+                .map(|data| data.map(|data| Ok(Frame::data(data)))),
             Self::Through(body) => Pin::new(body).poll_frame(cx),
         }
     }

@@ -67,7 +67,10 @@ where
 }
 
 async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> {
-    let endpoint = request.extensions().get::<Target>().map(|target| target.endpoint.clone());
+    let endpoint = request
+        .extensions()
+        .get::<Target>()
+        .map(|target| target.endpoint.clone());
     let dialect = match endpoint {
         Some(Endpoint::Metered(dialect)) => dialect,
         Some(Endpoint::CountTokens) => Dialect::AnthropicMessages,
@@ -110,11 +113,17 @@ async fn collect(
         if error.is::<LengthLimitError>() {
             return too_large();
         }
-        Refused::new(Code::InvalidRequest, &format!("The body could not be read: {error}."))
+        Refused::new(
+            Code::InvalidRequest,
+            &format!("The body could not be read: {error}."),
+        )
     };
     match headers.get(header::CONTENT_ENCODING) {
         None => {
-            let collected = Limited::new(body, max_bytes).collect().await.map_err(read)?;
+            let collected = Limited::new(body, max_bytes)
+                .collect()
+                .await
+                .map_err(read)?;
             Ok(collected.to_bytes())
         }
         Some(encoding) => {
@@ -122,7 +131,10 @@ async fn collect(
                 let message = "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
                 return Err(Refused::new(Code::InvalidRequest, message).status(415));
             };
-            let collected = Limited::new(body, max_bytes).collect().await.map_err(read)?;
+            let collected = Limited::new(body, max_bytes)
+                .collect()
+                .await
+                .map_err(read)?;
             headers.remove(header::CONTENT_ENCODING);
             Ok(collected.to_bytes())
         }
@@ -137,7 +149,9 @@ pub fn unpacked(
     encoding: &[u8],
     body: Incoming,
 ) -> Result<Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>, Incoming> {
-    let packed = |body| StreamReader::new(http_body_util::BodyDataStream::new(body).map_err(io::Error::other));
+    let packed = |body| {
+        StreamReader::new(http_body_util::BodyDataStream::new(body).map_err(io::Error::other))
+    };
     match encoding.trim_ascii().to_ascii_lowercase().as_slice() {
         b"identity" => Ok(Box::pin(body.map_err(BodyError::from))),
         b"gzip" | b"x-gzip" => Ok(stream(GzipDecoder::new(packed(body)))),
@@ -152,6 +166,8 @@ fn stream<R>(reader: R) -> Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + S
 where
     R: tokio::io::AsyncRead + Send + 'static,
 {
-    let frames = ReaderStream::new(reader).map_ok(http_body::Frame::data).map_err(BodyError::from);
+    let frames = ReaderStream::new(reader)
+        .map_ok(http_body::Frame::data)
+        .map_err(BodyError::from);
     Box::pin(StreamBody::new(frames))
 }

@@ -37,7 +37,10 @@ impl<S> Layer<S> for ElsewhereLayer {
     type Service = Elsewhere<S>;
 
     fn layer(&self, inner: S) -> Elsewhere<S> {
-        Elsewhere { gateway: Arc::clone(&self.0), inner }
+        Elsewhere {
+            gateway: Arc::clone(&self.0),
+            inner,
+        }
     }
 }
 
@@ -64,7 +67,10 @@ where
     }
 
     fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
-        let endpoint = request.extensions().get::<Target>().map(|target| target.endpoint.clone());
+        let endpoint = request
+            .extensions()
+            .get::<Target>()
+            .map(|target| target.endpoint.clone());
         match endpoint {
             Some(Endpoint::Metered(_)) => Box::pin(self.inner.call(request)),
             Some(endpoint) => {
@@ -83,9 +89,10 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, Refused> {
     let live = live(&request);
     let extensions = request.extensions();
-    let (Some(identity), Some(attribution)) =
-        (extensions.get::<Arc<Identity>>().cloned(), extensions.get::<Arc<Attribution>>().cloned())
-    else {
+    let (Some(identity), Some(attribution)) = (
+        extensions.get::<Arc<Identity>>().cloned(),
+        extensions.get::<Arc<Attribution>>().cloned(),
+    ) else {
         return Err(Refused::internal("elsewhere stands behind attribute"));
     };
     match endpoint {
@@ -119,8 +126,11 @@ async fn models(
     request: &Request<Outgoing>,
 ) -> Result<Response<AnswerBody>, Refused> {
     let dialect = dialect_of(request);
-    let providers: Vec<_> =
-        live.providers.iter().filter(|provider| provider.speaks(dialect)).collect();
+    let providers: Vec<_> = live
+        .providers
+        .iter()
+        .filter(|provider| provider.speaks(dialect))
+        .collect();
     let lists = providers.iter().map(|provider| list_of(provider, request));
     let lists = join_all(lists).await;
     let mut data = Vec::new();
@@ -161,7 +171,10 @@ async fn list_of(provider: &Arc<Provider>, asked: &Request<Outgoing>) -> Option<
         if answer.status() != StatusCode::OK {
             return None;
         }
-        Limited::new(answer.into_body(), MODELS_BYTES_MAX).collect().await.ok()
+        Limited::new(answer.into_body(), MODELS_BYTES_MAX)
+            .collect()
+            .await
+            .ok()
     });
     let body = listed.await.ok()??.to_bytes();
     let mut list: Value = serde_json::from_slice(&body).ok()?;
@@ -193,11 +206,16 @@ async fn count_tokens(
 
 /// Passthrough, only where a provider's `unmetered` names the path.
 async fn other(live: &Live, request: Request<Outgoing>) -> Result<Response<AnswerBody>, Refused> {
-    let suffix =
-        request.extensions().get::<Target>().map(|target| target.suffix.clone()).unwrap_or_default();
+    let suffix = request
+        .extensions()
+        .get::<Target>()
+        .map(|target| target.suffix.clone())
+        .unwrap_or_default();
     let path = format!("/v1{suffix}");
-    let allowed =
-        live.providers.iter().find(|provider| provider.config.unmetered.matches(&path));
+    let allowed = live
+        .providers
+        .iter()
+        .find(|provider| provider.config.unmetered.matches(&path));
     let Some(provider) = allowed else {
         let message = format!(
             "`{path}` is not metered, so it is refused. If its cost is known to be covered, name it in a provider's `unmetered`."
@@ -205,7 +223,10 @@ async fn other(live: &Live, request: Request<Outgoing>) -> Result<Response<Answe
         return Err(Refused::new(Code::UnmeteredEndpoint, &message));
     };
     if let Some(kept) = provider.lacks_key() {
-        let message = format!("Provider `{}` has no key: {kept} is not set.", provider.name);
+        let message = format!(
+            "Provider `{}` has no key: {kept} is not set.",
+            provider.name
+        );
         return Err(Refused::new(Code::UpstreamError, &message));
     }
     let provider = Arc::clone(provider);
@@ -248,7 +269,10 @@ async fn pass(
     };
     let (mut parts, body) = answer.into_parts();
     super::upstream::strip_hop_by_hop(&mut parts.headers);
-    Ok(Response::from_parts(parts, AnswerBody::Through(Upstream::Plain(body))))
+    Ok(Response::from_parts(
+        parts,
+        AnswerBody::Through(Upstream::Plain(body)),
+    ))
 }
 
 /// A JSON answer of our own.

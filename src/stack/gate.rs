@@ -26,7 +26,10 @@ impl<G: Clone, S> Layer<S> for GateLayer<G> {
     type Service = Gated<G, S>;
 
     fn layer(&self, inner: S) -> Gated<G, S> {
-        Gated { gate: self.0.clone(), inner }
+        Gated {
+            gate: self.0.clone(),
+            inner,
+        }
     }
 }
 
@@ -52,8 +55,12 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.gate.pass(&mut request) {
-            Ok(()) => Passing::Inner { future: self.inner.call(request) },
-            Err(refused) => Passing::Refused { refused: Some(refused) },
+            Ok(()) => Passing::Inner {
+                future: self.inner.call(request),
+            },
+            Err(refused) => Passing::Refused {
+                refused: Some(refused),
+            },
         }
     }
 }

@@ -72,12 +72,18 @@ where
     }
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
-        let Admitted { request, mut record } = admitted;
+        let Admitted {
+            request,
+            mut record,
+        } = admitted;
         let sending = self.inner.call((Arc::clone(&record.provider), request));
         Box::pin(async move {
             record.sent();
             let Ok(future) = sending.await;
-            let underway = Underway { part: Some(Part::Sent(future)), record: Some(record) };
+            let underway = Underway {
+                part: Some(Part::Sent(future)),
+                record: Some(record),
+            };
             underway.answer().await
         })
     }
@@ -124,7 +130,9 @@ impl Underway {
         let (mut parts, body) = response.into_parts();
         let body = unpack(&mut parts.headers, body);
         super::upstream::strip_hop_by_hop(&mut parts.headers);
-        let Some(record) = &mut self.record else { return Err(Refused::internal("no record")) };
+        let Some(record) = &mut self.record else {
+            return Err(Refused::internal("no record"));
+        };
         record.answered(parts.status);
         record.stamp(&mut parts.headers);
         if !parts.status.is_success() {
@@ -135,10 +143,16 @@ impl Underway {
             let filter = StreamFilter::new(record.call.dialect, record.hide_usage);
             self.part = Some(Part::Stream(body, filter));
             let metered = Metered::new(self);
-            return Ok(Response::from_parts(parts, AnswerBody::Metered(Box::new(metered))));
+            return Ok(Response::from_parts(
+                parts,
+                AnswerBody::Metered(Box::new(metered)),
+            ));
         }
         let length = body.size_hint().exact();
-        self.part = Some(Part::Plain(body, BodyBuffer::new(record.call.dialect, length)));
+        self.part = Some(Part::Plain(
+            body,
+            BodyBuffer::new(record.call.dialect, length),
+        ));
         self.plain_answer(parts).await
     }
 
@@ -187,7 +201,9 @@ impl Underway {
         body: Upstream,
     ) -> Result<Response<AnswerBody>, Refused> {
         self.part = None;
-        let Some(record) = self.record.take() else { return Err(Refused::internal("no record")) };
+        let Some(record) = self.record.take() else {
+            return Err(Refused::internal("no record"));
+        };
         let limited = http_body_util::Limited::new(body, ERROR_BYTES_MAX);
         let by = record.until(record.provider.timeouts.between_bytes);
         let billed = record.provider.bills(parts.status);
@@ -272,9 +288,13 @@ impl Underway {
                 Ok(Some(Err(error))) => return Err(Broken::Failed(error.to_string())),
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
                     if let Kept::Through(first) = buffer.push(data) {
-                        let Some(Part::Plain(rest, _)) = self.part.take() else { return Ok(None) };
+                        let Some(Part::Plain(rest, _)) = self.part.take() else {
+                            return Ok(None);
+                        };
                         return Ok(Some(through(first, rest)));
                     }
                 }
@@ -288,7 +308,9 @@ fn through(first: Bytes, rest: Upstream) -> AnswerBody {
     let first = futures_util::stream::once(async move { Ok(http_body::Frame::data(first)) });
     let rest = http_body_util::BodyStream::new(rest);
     let both = futures_util::StreamExt::chain(first, rest);
-    AnswerBody::Through(Upstream::Unpacked(Box::pin(http_body_util::StreamBody::new(both))))
+    AnswerBody::Through(Upstream::Unpacked(Box::pin(
+        http_body_util::StreamBody::new(both),
+    )))
 }
 
 impl Broken {
@@ -321,7 +343,9 @@ impl Broken {
 /// The provider was not reached, or perhaps it was.
 fn unreached(record: Record, error: &hyper_util::client::legacy::Error) -> Refused {
     let provider = record.provider.name.clone();
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
     tracing::info!(%provider, %error, cause, "a provider could not be reached");
     let message = match reached(error) {
         Reached::Never => {
@@ -337,9 +361,13 @@ fn unreached(record: Record, error: &hyper_util::client::legacy::Error) -> Refus
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .map(http::HeaderValue::as_bytes);
     value.is_some_and(|value| {
-        value.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+        value
+            .get(..17)
+            .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
     })
 }
 
@@ -372,13 +400,21 @@ pub struct Metered {
 
 impl Metered {
     fn new(underway: Underway) -> Self {
-        let between = underway
+        let between = underway.record.as_ref().map_or(Duration::ZERO, |record| {
+            record.provider.timeouts.between_bytes
+        });
+        let last = Instant::now();
+        let by = underway
             .record
             .as_ref()
-            .map_or(Duration::ZERO, |record| record.provider.timeouts.between_bytes);
-        let last = Instant::now();
-        let by = underway.record.as_ref().map_or(last, |record| record.until(between));
-        Self { underway, silence: Box::pin(sleep_until(by)), last, between, over: false }
+            .map_or(last, |record| record.until(between));
+        Self {
+            underway,
+            silence: Box::pin(sleep_until(by)),
+            last,
+            between,
+            over: false,
+        }
     }
 
     /// The next piece for the caller.
@@ -402,7 +438,9 @@ impl Metered {
             }
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
                     self.last = Instant::now();
                     if let Some(record) = &mut self.underway.record {
                         record.first_byte();
@@ -448,8 +486,12 @@ impl Metered {
     }
 
     fn conclude(&mut self, clean: bool) {
-        let Some(Part::Stream(_, filter)) = &mut self.underway.part else { return };
-        let Some(record) = self.underway.record.take() else { return };
+        let Some(Part::Stream(_, filter)) = &mut self.underway.part else {
+            return;
+        };
+        let Some(record) = self.underway.record.take() else {
+            return;
+        };
         let answer = filter.finish(clean);
         let outcome = record.outcome(answer);
         record.end(outcome);
@@ -457,10 +499,11 @@ impl Metered {
 
     /// Ends the caller's stream; upstream's goes on behind it, for its usage.
     fn cut(&mut self, cut: &Cut<'_>) -> Option<Bytes> {
-        let Some(Part::Stream(_, filter)) = &mut self.underway.part else { return None };
+        let Some(Part::Stream(_, filter)) = &mut self.underway.part else {
+            return None;
+        };
         let ending = filter.cut(*cut);
-        if let (Some(part), Some(record)) =
-            (self.underway.part.take(), self.underway.record.take())
+        if let (Some(part), Some(record)) = (self.underway.part.take(), self.underway.record.take())
         {
             see_through(part, record);
         }
@@ -469,7 +512,9 @@ impl Metered {
 
     /// Upstream broke off: the hold is in doubt, and the caller is told in its dialect.
     fn broken(&mut self, broken: &Broken) -> Option<Bytes> {
-        let Some(Part::Stream(_, filter)) = &mut self.underway.part else { return None };
+        let Some(Part::Stream(_, filter)) = &mut self.underway.part else {
+            return None;
+        };
         let Some(record) = self.underway.record.take() else {
             // All was said and settled; only the connection ended badly.
             self.underway.part = None;
@@ -552,7 +597,9 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
     loop {
         match body.frame().await {
             Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else { continue };
+                let Ok(data) = frame.into_data() else {
+                    continue;
+                };
                 if !reading.push(data) {
                     return Outcome::Doubt("too_long");
                 }

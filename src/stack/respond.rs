@@ -32,7 +32,10 @@ impl<S> Layer<S> for RespondLayer {
     type Service = Respond<S>;
 
     fn layer(&self, inner: S) -> Respond<S> {
-        Respond { gateway: Arc::clone(&self.0), inner }
+        Respond {
+            gateway: Arc::clone(&self.0),
+            inner,
+        }
     }
 }
 
@@ -71,7 +74,10 @@ where
                 let refused = Refused::new(Code::InvalidRequest, "The path is malformed.");
                 return Responding::refused(refused, shape);
             }
-            Some(Target { endpoint: Endpoint::Unknown, .. }) => {
+            Some(Target {
+                endpoint: Endpoint::Unknown,
+                ..
+            }) => {
                 let message = "There is nothing here. Endpoints stand below /v1: /v1/chat/completions, /v1/responses, /v1/messages …";
                 let refused = Refused::new(Code::InvalidRequest, message).status(404);
                 return Responding::refused(refused, shape);
@@ -90,7 +96,10 @@ where
         extensions.insert(id);
         extensions.insert(Arrived(Instant::now()));
         extensions.insert(live);
-        Responding::Inner { future: self.inner.call(request), shape: Some(shape) }
+        Responding::Inner {
+            future: self.inner.call(request),
+            shape: Some(shape),
+        }
     }
 }
 
@@ -115,7 +124,9 @@ pin_project! {
 
 impl<F> Responding<F> {
     fn refused(refused: Refused, shape: Shape) -> Self {
-        Self::Refused { answer: Some(render(refused, shape)) }
+        Self::Refused {
+            answer: Some(render(refused, shape)),
+        }
     }
 }
 
@@ -129,7 +140,9 @@ where
         match self.project() {
             RespondingProj::Inner { future, shape } => {
                 let result = ready!(future.poll(cx));
-                let Some(shape) = shape.take() else { return Poll::Pending };
+                let Some(shape) = shape.take() else {
+                    return Poll::Pending;
+                };
                 Poll::Ready(Ok(match result {
                     Ok(mut answer) => {
                         stamp(answer.headers_mut(), shape.id);

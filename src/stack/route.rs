@@ -4,8 +4,8 @@
 //! configured provider; a bare name goes to the first provider whose `models` match, else to the
 //! first that speaks the dialect and lists none.
 
-use super::gate::Gate;
 use super::endpoint::Target;
+use super::gate::Gate;
 use super::{Code, Refused, live};
 use crate::config::Identity;
 use crate::dialect::{Call, Dialect};
@@ -54,30 +54,51 @@ pub fn resolve(
     model: &str,
     dialect: Dialect,
 ) -> Result<Routed, Refused> {
-    let (provider, name) = find(live, model, dialect).ok_or_else(|| not_found(live, model, dialect))?;
+    let (provider, name) =
+        find(live, model, dialect).ok_or_else(|| not_found(live, model, dialect))?;
     if !identity.may_use(name) && !identity.may_use(model) {
-        let message = format!("Identity `{}` may not use the model `{model}`.", identity.name);
+        let message = format!(
+            "Identity `{}` may not use the model `{model}`.",
+            identity.name
+        );
         return Err(Refused::new(Code::NotPermitted, &message));
     }
     if let Some(kept) = provider.lacks_key() {
-        let message =
-            format!("Provider `{}` has no key: {kept} is not set where the gateway runs.", provider.name);
+        let message = format!(
+            "Provider `{}` has no key: {kept} is not set where the gateway runs.",
+            provider.name
+        );
         return Err(Refused::new(Code::UpstreamError, &message));
     }
-    Ok(Routed { provider: Arc::clone(provider), model: name.into() })
+    Ok(Routed {
+        provider: Arc::clone(provider),
+        model: name.into(),
+    })
 }
 
-fn find<'a>(live: &'a Live, model: &'a str, dialect: Dialect) -> Option<(&'a Arc<Provider>, &'a str)> {
+fn find<'a>(
+    live: &'a Live,
+    model: &'a str,
+    dialect: Dialect,
+) -> Option<(&'a Arc<Provider>, &'a str)> {
     let speaks = |provider: &&Arc<Provider>| provider.speaks(dialect);
     if let Some((prefix, rest)) = model.split_once('/')
-        && let Some(named) = live.providers.iter().find(|provider| provider.name.as_str() == prefix)
+        && let Some(named) = live
+            .providers
+            .iter()
+            .find(|provider| provider.name.as_str() == prefix)
     {
         return named.speaks(dialect).then_some((named, rest));
     }
     let matching = live.providers.iter().filter(speaks);
-    let matching = matching.clone().find(|provider| provider.config.models.matches(model)).or_else(
-        || matching.clone().find(|provider| provider.config.models.is_empty()),
-    );
+    let matching = matching
+        .clone()
+        .find(|provider| provider.config.models.matches(model))
+        .or_else(|| {
+            matching
+                .clone()
+                .find(|provider| provider.config.models.is_empty())
+        });
     matching.map(|provider| (provider, model))
 }
 
@@ -90,7 +111,11 @@ fn not_found(live: &Live, model: &str, dialect: Dialect) -> Refused {
         .collect();
     let providers = match speaking.as_slice() {
         [] => format!("no configured provider speaks {}", dialect.name()),
-        names => format!("the providers that speak {} are {}", dialect.name(), names.join(", ")),
+        names => format!(
+            "the providers that speak {} are {}",
+            dialect.name(),
+            names.join(", ")
+        ),
     };
     let message = format!("No provider has the model `{model}`; {providers}.");
     Refused::new(Code::ModelNotFound, &message)

@@ -72,7 +72,10 @@ impl Service<(Arc<Provider>, http::Request<Outgoing>)> for Send {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, (provider, request): (Arc<Provider>, http::Request<Outgoing>)) -> Self::Future {
+    fn call(
+        &mut self,
+        (provider, request): (Arc<Provider>, http::Request<Outgoing>),
+    ) -> Self::Future {
         // The exchange itself is handed back as a future that outlives a caller who hangs up.
         std::future::ready(Ok(provider.pool.send(request)))
     }

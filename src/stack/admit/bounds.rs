@@ -56,7 +56,8 @@ impl Bound {
         if live.config().bounds.unlisted_fields == UnlistedFields::Refuse
             && let Some(field) = call.unlisted.first()
         {
-            let message = format!("The field `{field}` is not listed, so what it may cost is not known.");
+            let message =
+                format!("The field `{field}` is not listed, so what it may cost is not known.");
             return Err(admission.denied(Refused::new(Code::UnlistedField, &message)));
         }
         let provider = &admission.routed.provider;
@@ -64,7 +65,11 @@ impl Bound {
         let card = match live.catalogue.find(provider.family(), model) {
             Ok(card) => Some(card),
             Err(unpriced) => match &provider.config.ceiling {
-                Some(ceiling) => Some(Arc::new(Card::ceiling(model, ceiling.input, ceiling.output))),
+                Some(ceiling) => Some(Arc::new(Card::ceiling(
+                    model,
+                    ceiling.input,
+                    ceiling.output,
+                ))),
                 None if in_usd => return Err(admission.denied(no_price(&unpriced))),
                 None => None,
             },
@@ -83,10 +88,19 @@ impl Bound {
         Ok(bound)
     }
 
-    fn quote(&mut self, admission: &Admission, input: InputBound, in_usd: bool) -> Result<(), Refused> {
+    fn quote(
+        &mut self,
+        admission: &Admission,
+        input: InputBound,
+        in_usd: bool,
+    ) -> Result<(), Refused> {
         let call = &admission.call;
         let bounds = &admission.live.config().bounds;
-        let role = admission.attribution.role.as_ref().map(|role| role.value.as_str());
+        let role = admission
+            .attribution
+            .role
+            .as_ref()
+            .map(|role| role.value.as_str());
         let settings = Settings {
             min_output_tokens: bounds.min_output_tokens,
             output_when_unasked: bounds.output_when_unasked.of(&admission.routed.model, role),
@@ -106,7 +120,10 @@ impl Bound {
         };
         if let Some(elastic) = &mut self.elastic {
             let routed = &admission.routed;
-            let scale = admission.gateway.scales.of(&routed.provider.name, &routed.model);
+            let scale = admission
+                .gateway
+                .scales
+                .of(&routed.provider.name, &routed.model);
             elastic.outputs = elastic.outputs.saturating_mul(scale);
             // Without a field to say it in, a smaller number would rest on nothing.
             if self.cap_field.is_none() {
@@ -193,8 +210,15 @@ fn unpriced(
     let want = call.asked_output.unwrap_or(price::quote::NO_MAXIMUM);
     let elastic = Elastic {
         want,
-        unasked: call.asked_output.is_none().then_some(settings.output_when_unasked),
-        least: if call.unclampable { want } else { settings.min_output_tokens.min(want) },
+        unasked: call
+            .asked_output
+            .is_none()
+            .then_some(settings.output_when_unasked),
+        least: if call.unclampable {
+            want
+        } else {
+            settings.min_output_tokens.min(want)
+        },
         outputs: call.outputs.max(1),
         nano_per_million: 0,
     };
@@ -212,5 +236,8 @@ fn no_quote(why: &Unpriceable) -> Refused {
         Unpriceable::HostedTool(_) | Unpriceable::HostedToolUnbounded(_) => Code::NotPermitted,
         _ => Code::UnpricedModel,
     };
-    Refused::new(code, &format!("A cap in dollars covers this call, and {why}."))
+    Refused::new(
+        code,
+        &format!("A cap in dollars covers this call, and {why}."),
+    )
 }

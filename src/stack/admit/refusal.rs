@@ -22,8 +22,11 @@ pub fn no_hold(admission: &Admission, error: NoHold) -> Refused {
         NoHold::Refused(ledger::Refusal::Limit(denial) | ledger::Refusal::LineFull(denial)) => {
             let only_held = denial.only_held;
             let standing = standing(admission, denial);
-            let refusal =
-                if only_held { Refusal::held(standing) } else { Refusal::exceeded(standing) };
+            let refusal = if only_held {
+                Refusal::held(standing)
+            } else {
+                Refusal::exceeded(standing)
+            };
             refusal.into()
         }
         NoHold::Refused(ledger::Refusal::StoreUnavailable) => store_unavailable(),
@@ -34,13 +37,19 @@ pub fn no_hold(admission: &Admission, error: NoHold) -> Refused {
 
 fn standing(admission: &Admission, denial: Denial) -> Standing {
     let policies = &admission.live.loaded.policies;
-    let found = policies.limits().position(|limit| limit.id == denial.key.limit);
+    let found = policies
+        .limits()
+        .position(|limit| limit.id == denial.key.limit);
     let limit = found.and_then(|index| policies.limit(crate::config::LimitIndex(index)));
-    let resets_at = denial.key.window.and_then(|_| {
-        policies.resets_at(crate::config::LimitIndex(found?), admission.now)
-    });
+    let resets_at = denial
+        .key
+        .window
+        .and_then(|_| policies.resets_at(crate::config::LimitIndex(found?), admission.now));
     Standing {
-        limit: limit.map_or_else(|| denial.key.limit.clone(), |limit: &Limit| limit.name.shared()),
+        limit: limit.map_or_else(
+            || denial.key.limit.clone(),
+            |limit: &Limit| limit.name.shared(),
+        ),
         account: denial.key.per.to_vec(),
         meter: denial.meter,
         cap: denial.cap,
@@ -67,23 +76,29 @@ pub fn stop_refusal(attribution: &Attribution, stop: Stop) -> Refused {
 pub fn standstill(attribution: &Attribution, standstill: Standstill) -> Refused {
     let task = &attribution.task.value;
     let (code, message) = match standstill {
-        Standstill::Suspended => {
-            (Code::TaskSuspended, format!("Task `{task}` is suspended until somebody resumes it."))
-        }
+        Standstill::Suspended => (
+            Code::TaskSuspended,
+            format!("Task `{task}` is suspended until somebody resumes it."),
+        ),
         Standstill::IdentitySuspended => (
             Code::TaskSuspended,
-            format!("Identity `{}` is suspended until somebody resumes it.", attribution.identity),
+            format!(
+                "Identity `{}` is suspended until somebody resumes it.",
+                attribution.identity
+            ),
         ),
-        Standstill::AllSuspended => {
-            (Code::TaskSuspended, "All tasks are suspended until somebody resumes them.".to_owned())
-        }
+        Standstill::AllSuspended => (
+            Code::TaskSuspended,
+            "All tasks are suspended until somebody resumes them.".to_owned(),
+        ),
         Standstill::Closed => (Code::TaskClosed, format!("Task `{task}` is closed.")),
     };
     Refused::new(code, &message)
 }
 
 fn store_unavailable() -> Refused {
-    let message = "The store does not answer, so nothing can be set aside and no call is let through.";
+    let message =
+        "The store does not answer, so nothing can be set aside and no call is let through.";
     Refused::new(Code::StoreUnavailable, message)
 }
 

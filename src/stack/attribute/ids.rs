@@ -35,7 +35,14 @@ impl<'a> Slot<'a> {
     /// Offers a value; an empty one says nothing.
     pub fn offer(&mut self, rank: u8, value: &'a str, from: &'static str, source: Source) {
         if !value.is_empty() && self.best.is_none_or(|(best, _)| rank < best) {
-            self.best = Some((rank, Place { value, from, source }));
+            self.best = Some((
+                rank,
+                Place {
+                    value,
+                    from,
+                    source,
+                },
+            ));
         }
     }
 
@@ -107,31 +114,43 @@ pub fn from_headers(headers: &HeaderMap) -> Said<'_> {
         let value = value.as_bytes();
         match name {
             "x-bursar-task-id" => said.task.offer_bytes(0, value, "x-bursar-task-id", Header),
-            "x-bursar-agent-id" => said.agent.offer_bytes(0, value, "x-bursar-agent-id", Header),
-            "x-bursar-agent-role" => said.role.offer_bytes(0, value, "x-bursar-agent-role", Header),
+            "x-bursar-agent-id" => said
+                .agent
+                .offer_bytes(0, value, "x-bursar-agent-id", Header),
+            "x-bursar-agent-role" => said
+                .role
+                .offer_bytes(0, value, "x-bursar-agent-role", Header),
             "x-bursar-parent-agent-id" => {
-                said.parent.offer_bytes(0, value, "x-bursar-parent-agent-id", Header);
+                said.parent
+                    .offer_bytes(0, value, "x-bursar-parent-agent-id", Header);
             }
             "x-bursar-on-behalf-of" => {
-                said.on_behalf_of.offer_bytes(0, value, "x-bursar-on-behalf-of", Header);
+                said.on_behalf_of
+                    .offer_bytes(0, value, "x-bursar-on-behalf-of", Header);
             }
             "x-bursar-task-usd" => said.task_usd = std::str::from_utf8(value).ok(),
             "baggage" => from_baggage(value, &mut said),
             "x-claude-code-agent-id" => {
-                said.agent.offer_bytes(8, value, "x-claude-code-agent-id", Foreign);
+                said.agent
+                    .offer_bytes(8, value, "x-claude-code-agent-id", Foreign);
             }
-            "x-litellm-agent-id" => said.agent.offer_bytes(9, value, "x-litellm-agent-id", Foreign),
+            "x-litellm-agent-id" => said
+                .agent
+                .offer_bytes(9, value, "x-litellm-agent-id", Foreign),
             "x-claude-code-agent-type" => {
-                said.role.offer_bytes(8, value, "x-claude-code-agent-type", Foreign);
+                said.role
+                    .offer_bytes(8, value, "x-claude-code-agent-type", Foreign);
             }
             "x-claude-code-parent-agent-id" => {
-                said.parent.offer_bytes(8, value, "x-claude-code-parent-agent-id", Foreign);
+                said.parent
+                    .offer_bytes(8, value, "x-claude-code-parent-agent-id", Foreign);
             }
             _ => {
                 let position = FOREIGN_TASK_HEADERS.iter().position(|known| *known == name);
                 if let Some(position) = position {
                     let rank = 8 + u8::try_from(position).unwrap_or(u8::MAX - 8);
-                    said.task.offer_bytes(rank, value, FOREIGN_TASK_HEADERS[position], Foreign);
+                    said.task
+                        .offer_bytes(rank, value, FOREIGN_TASK_HEADERS[position], Foreign);
                 }
             }
         }
@@ -153,20 +172,31 @@ const FOREIGN_TASK_HEADERS: [&str; 8] = [
 
 /// Known keys only: baggage carries other people's data too.
 fn from_baggage<'a>(value: &'a [u8], said: &mut Said<'a>) {
-    let Ok(text) = std::str::from_utf8(value) else { return };
+    let Ok(text) = std::str::from_utf8(value) else {
+        return;
+    };
     for (key, value) in baggage_members(text) {
         match key {
-            "user_task_id" => said.task.offer(2, value, "baggage user_task_id", Source::Baggage),
-            "agent_id" => said.agent.offer(2, value, "baggage agent_id", Source::Baggage),
+            "user_task_id" => said
+                .task
+                .offer(2, value, "baggage user_task_id", Source::Baggage),
+            "agent_id" => said
+                .agent
+                .offer(2, value, "baggage agent_id", Source::Baggage),
             "gen_ai.agent.id" => {
-                said.agent.offer(3, value, "baggage gen_ai.agent.id", Source::Baggage);
+                said.agent
+                    .offer(3, value, "baggage gen_ai.agent.id", Source::Baggage);
             }
             "gen_ai.agent.name" => {
-                said.agent.offer(4, value, "baggage gen_ai.agent.name", Source::Baggage);
+                said.agent
+                    .offer(4, value, "baggage gen_ai.agent.name", Source::Baggage);
             }
-            "agent_role" => said.role.offer(2, value, "baggage agent_role", Source::Baggage),
+            "agent_role" => said
+                .role
+                .offer(2, value, "baggage agent_role", Source::Baggage),
             "parent_agent_id" => {
-                said.parent.offer(2, value, "baggage parent_agent_id", Source::Baggage);
+                said.parent
+                    .offer(2, value, "baggage parent_agent_id", Source::Baggage);
             }
             _ => {}
         }

@@ -26,7 +26,9 @@ fn loopback_without_identities_serves_nobody_from_elsewhere() {
         headers.insert(name, HeaderValue::from_static(value));
         local_only(&headers, peer).is_ok()
     };
-    assert!(with("host", "127.0.0.1:7070") && with("host", "localhost:7070") && with("host", "[::1]:1"));
+    assert!(
+        with("host", "127.0.0.1:7070") && with("host", "localhost:7070") && with("host", "[::1]:1")
+    );
     assert!(!with("host", "evil.example") && !with("host", "localhost.evil.example"));
     assert!(!with("origin", "http://localhost") && !with("forwarded", "for=1"));
     let far = Some(Peer::Tcp(([10, 0, 0, 9], 9).into()));
