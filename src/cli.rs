@@ -1,1 +1,3 @@
-//! stub
+//! The commands, each thin.
+
+pub mod sim;
