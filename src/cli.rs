@@ -5,3 +5,4 @@ pub mod key;
 pub mod prices;
 pub mod replay_costs;
 pub mod replay_streams;
+pub mod sim;
