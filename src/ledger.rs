@@ -1,7 +1,49 @@
 //! The purse: accounts, holds and allotments as a pure state machine. No HTTP, no sockets, no
-//! clock of its own.
+//! clock of its own, no I/O: the shell around it holds the one lock, carries grants to the store
+//! and hands verdicts to the calls that wait for them.
+//!
+//! A call asks for [`Ask::fixed`] + [`Ask::elastic`] on every account that covers it and gets all
+//! of it or nothing. What it gets is a hold, which ends exactly once: [`Ledger::settle`],
+//! [`Ledger::void`] or [`Ledger::doubt`].
+//!
+//! **Invariant:** on every capped meter of an enforced account, after each hold,
+//! settled + in doubt + held ≤ granted and ≤ cap + topped up. Only an overrun or a lowered cap can
+//! break that later, and then nothing further is held there. Checked in release.
+//!
+//! **Invariant:** what an account holds is the sum of the holds that cover it; a hold ends once.
+//!
+//! **Invariant:** nothing is held out of an allotment that the store has not made durable.
+//!
+//! **Invariant:** a waiter holds nothing. It stands in line on at least one account, and whatever
+//! changes on that account makes the ledger look at its line again.
+//!
+//! The parts: [`quote`](self::quote) the arithmetic of what a call may cost, `account` one counter,
+//! `allotment` how much to ask of the store, `weigh` whether an ask fits (reads only), `hold` how
+//! holds begin and end, `line` who waits and who is next.
 
-use crate::units::{Amounts, Meter, UnixMs};
+mod account;
+mod allotment;
+mod hold;
+mod line;
+mod quote;
+mod verdict;
+mod weigh;
+
+#[cfg(test)]
+mod tests;
+
+pub use hold::HoldId;
+pub use line::WaiterId;
+pub use verdict::{
+    Denial, End, Held, Patience, Reached, Refusal, Remaining, Shortage, Totals, Verdict,
+};
+
+use crate::store::{Balance, Grant};
+use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
+use account::{Account, AccountAt, Accounts};
+use hold::Holds;
+use line::Line;
+use quote::Quote;
 use std::sync::Arc;
 
 /// One side of what a limit counts per: `("task", "t-17")`.
@@ -19,9 +61,27 @@ pub struct AccountKey {
     pub window: Option<UnixMs>,
 }
 
+impl AccountKey {
+    /// `per = ["call"]`: a ceiling on each call by itself. It is checked and never becomes an
+    /// account, for there is nothing to remember.
+    #[must_use]
+    pub fn is_per_call(&self) -> bool {
+        self.per.iter().any(|(dimension, _)| *dimension == "call")
+    }
+}
+
 /// Caps of one account, per meter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caps(pub [Option<u64>; Meter::COUNT]);
+
+impl Caps {
+    /// These, with `cap` on `meter`.
+    #[must_use]
+    pub fn with(mut self, meter: Meter, cap: u64) -> Self {
+        self.0[meter as usize] = Some(cap);
+        self
+    }
+}
 
 /// One account that covers a call.
 #[derive(Clone, Debug)]
@@ -32,6 +92,8 @@ pub struct Cover {
     pub caps: Caps,
     /// `on_exceed = "observe"`: count, never refuse.
     pub observe: bool,
+    /// `warn_at` in thousandths of each cap: [`End::warned`] says when it was crossed.
+    pub warn_permille: Option<u16>,
 }
 
 /// The part of a quote that grows with the output the provider is told it may produce.
@@ -52,10 +114,304 @@ pub struct Elastic {
 /// What a call asks of the purse: `fixed + elastic(n)` on every covering account, all or none.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The covering accounts.
+    /// The covering accounts; each at most once.
     pub covers: Vec<Cover>,
     /// Input, fees, the turn; rounded up.
     pub fixed: Amounts,
     /// The output side, if it generates.
     pub elastic: Option<Elastic>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The task that the call belongs to.
+    pub task: TaskKey,
+    /// The agent that makes it.
+    pub agent: Option<AgentId>,
+    /// Who called that agent: the call does not wait for a hold of that agent's, nor of its callers'.
+    pub parent: Option<AgentId>,
+    /// What waiting costs in memory, bytes: the request's body.
+    pub bytes: usize,
+    /// Milliseconds that the task was suspended, for `duration`.
+    pub paused_ms: u64,
+    /// When the first of the covering calendar windows ends: a call that still waits then is woken
+    /// with [`Verdict::Rolled`], for other accounts cover it from there on.
+    pub windows_until: Option<UnixMs>,
+}
+
+/// The bounds of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `wait_for_holds`: how long a call waits for money that is only held, milliseconds.
+    pub wait_for_holds_ms: i64,
+    /// Calls in the line of one account.
+    pub line_max_waiters: usize,
+    /// Memory that all waiting calls may cost together, bytes.
+    pub line_max_bytes: usize,
+}
+
+/// What one account looks like from outside.
+#[derive(Clone, Debug)]
+pub struct AccountView<'a> {
+    /// Which account.
+    pub key: &'a AccountKey,
+    /// The policy's caps; `topped_up` comes on top.
+    pub caps: Caps,
+    /// Raised by top-ups.
+    pub topped_up: Amounts,
+    /// Spent for certain.
+    pub settled: Amounts,
+    /// Set aside for calls in flight.
+    pub held: Amounts,
+    /// Spent perhaps.
+    pub in_doubt: Amounts,
+    /// What the store has granted, the above included.
+    pub granted: Amounts,
+    /// First hold.
+    pub opened: Option<UnixMs>,
+    /// `on_exceed = "observe"`.
+    pub observe: bool,
+    /// The store's balance is in; before that the amounts are only this process's.
+    pub loaded: bool,
+    /// Calls standing in its line.
+    pub waiting: usize,
+}
+
+impl AccountView<'_> {
+    /// The cap with its top-ups, in the meter's unit.
+    #[must_use]
+    pub fn cap(&self, meter: Meter) -> Option<u64> {
+        self.caps.0[meter as usize].map(|cap| cap.saturating_add(self.topped_up[meter]))
+    }
+
+    /// What can still be held, in the meter's unit; `None` without a cap.
+    #[must_use]
+    pub fn unheld(&self, meter: Meter) -> Option<u64> {
+        let used = self
+            .settled
+            .saturating_add(&self.in_doubt)
+            .saturating_add(&self.held);
+        self.cap(meter).map(|cap| cap.saturating_sub(used[meter]))
+    }
+}
+
+/// The state machine. See the module's documentation.
+#[derive(Debug)]
+pub struct Ledger {
+    settings: Settings,
+    /// The time it was last told, for verbs that have none of their own.
+    now: UnixMs,
+    accounts: Accounts,
+    holds: Holds,
+    line: Line,
+    /// Grants that the store has still to make durable; drained by the shell.
+    wished: Vec<Grant>,
+    /// Answers to waiting calls; drained by the shell.
+    woken: Vec<(WaiterId, Verdict)>,
+    in_doubt_usd: NanoUsd,
+}
+
+/// An ask whose accounts have been found.
+#[derive(Clone, Debug)]
+struct Need {
+    quote: Quote,
+    places: Box<[AccountAt]>,
+    /// `per = ["call"]` covers.
+    ceilings: Vec<Cover>,
+}
+
+impl Ledger {
+    /// An empty ledger: every account is unknown until its first grant.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: UnixMs::default(),
+            accounts: Accounts::default(),
+            holds: Holds::default(),
+            line: Line::default(),
+            wished: Vec::new(),
+            woken: Vec::new(),
+            in_doubt_usd: NanoUsd::ZERO,
+        }
+    }
+
+    /// Takes new bounds; calls that wait already keep theirs.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Asks for a hold. The verdict is never [`Verdict::Rolled`]; [`Verdict::Short`] only under
+    /// [`Patience::Peek`]. After [`Verdict::Waiting`] the answer comes out of [`Ledger::woken`].
+    ///
+    /// # Panics
+    /// If an ask names an account twice.
+    pub fn request(
+        &mut self,
+        now: UnixMs,
+        asker: &Asker,
+        ask: &Ask,
+        patience: Patience,
+    ) -> Verdict {
+        self.told_time(now);
+        let need = self.find(ask);
+        self.look(now);
+        let verdict = match self.quick(now, asker, &need) {
+            Some((quoted, told)) => {
+                return Verdict::Held(self.begin(now, asker, need, quoted, told));
+            }
+            None => self.queue(now, asker, need, patience),
+        };
+        self.look(now);
+        verdict
+    }
+
+    /// The grants that the store must make durable, then tell by [`Ledger::granted`] or
+    /// [`Ledger::grant_failed`]. The shell drains it after every change, whoever caused them: no
+    /// grant depends on the call that first needed it, which may hang up meanwhile.
+    pub fn grants(&mut self) -> Vec<Grant> {
+        std::mem::take(&mut self.wished)
+    }
+
+    /// The answers to calls that waited: held, short (after a peek that waited for the store),
+    /// refused or rolled. The shell drains it after every change.
+    pub fn woken(&mut self) -> Vec<(WaiterId, Verdict)> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// What the store has made durable. Also loads accounts that are unknown here.
+    pub fn granted(&mut self, now: UnixMs, balances: &[(AccountKey, Balance)]) {
+        self.told_time(now);
+        for (key, balance) in balances {
+            let at = self.accounts.at_or_new(key, now);
+            if self.accounts[at].granted_by(balance) {
+                self.mark(at);
+            } else {
+                self.refuse_for_want_of_grant(now, at);
+            }
+        }
+        self.look(now);
+    }
+
+    /// The store could not grant these. Calls that cannot go without are refused
+    /// ([`Refusal::StoreUnavailable`]); the next one asks the store again.
+    pub fn grant_failed(&mut self, keys: &[AccountKey]) {
+        let now = self.now;
+        for key in keys {
+            if let Some(at) = self.accounts.find(key) {
+                self.accounts[at].grant_failed();
+                self.refuse_for_want_of_grant(now, at);
+            }
+        }
+        self.look(now);
+    }
+
+    /// Late evidence or a person: money leaves doubt, and what proved to be spent is settled.
+    /// Accounts that are not in memory are the store's business alone.
+    pub fn correct(
+        &mut self,
+        now: UnixMs,
+        keys: &[AccountKey],
+        from_doubt: &Amounts,
+        to_settled: &Amounts,
+    ) {
+        self.told_time(now);
+        let usd = self.in_doubt_usd.0.saturating_sub(from_doubt[Meter::Usd]);
+        self.in_doubt_usd = NanoUsd(usd);
+        for key in keys {
+            if let Some(at) = self.accounts.find(key) {
+                self.accounts[at].correct(from_doubt, to_settled);
+                self.mark(at);
+            }
+        }
+        self.look(now);
+    }
+
+    /// The account's top-ups are now `total` in all, not in addition: the store's number, so that
+    /// hearing of one top-up twice raises nothing twice. Top-ups only rise.
+    pub fn topped_up_to(&mut self, now: UnixMs, key: &AccountKey, total: &Amounts) {
+        self.told_time(now);
+        if let Some(at) = self.accounts.find(key) {
+            self.accounts[at].topped_up_to(total);
+            self.mark(at);
+        }
+        self.look(now);
+    }
+
+    /// Money in doubt from before this process, dollars, for [`Ledger::totals`].
+    pub fn begin_with_doubt(&mut self, in_doubt: NanoUsd) {
+        self.in_doubt_usd = NanoUsd(self.in_doubt_usd.0.saturating_add(in_doubt.0));
+    }
+
+    /// Accounts without holds and waiters that nobody has touched for `idle_ms`, each with the
+    /// level to which the store lowers its grant. Here it is lowered at once, and nothing new is
+    /// granted until the shell has told the store and then calls [`Ledger::forget`] — also when the
+    /// store failed, which leaves it with a grant that is larger than it need be and harms nobody.
+    pub fn idle(&mut self, now: UnixMs, idle_ms: i64) -> Vec<(AccountKey, Amounts)> {
+        self.told_time(now);
+        self.accounts.idle(UnixMs(now.0.saturating_sub(idle_ms)))
+    }
+
+    /// Ends what [`Ledger::idle`] began: the account is paged out if nobody has touched it since;
+    /// else it goes on.
+    pub fn forget(&mut self, key: &AccountKey) {
+        let now = self.now;
+        if let Some(at) = self.accounts.find(key)
+            && !self.accounts.forget(at)
+        {
+            self.mark(at);
+            self.look(now);
+        }
+    }
+
+    /// One account, if it is in memory.
+    #[must_use]
+    pub fn account(&self, key: &AccountKey) -> Option<AccountView<'_>> {
+        self.accounts.find(key).map(|at| self.accounts[at].view())
+    }
+
+    /// Every account in memory.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountView<'_>> {
+        self.accounts.iter().map(Account::view)
+    }
+
+    /// Sums for the metrics, each call counted once however many accounts cover it.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            held_usd: self.holds.held_usd(),
+            in_doubt_usd: self.in_doubt_usd,
+            holds: self.holds.len(),
+            waiting: self.line.len(),
+            accounts: self.accounts.iter().count(),
+        }
+    }
+
+    /// Finds the ask's accounts, creating unknown ones, and takes the newest caps.
+    fn find(&mut self, ask: &Ask) -> Need {
+        let now = self.now;
+        let mut places = Vec::with_capacity(ask.covers.len());
+        let mut ceilings = Vec::new();
+        for cover in &ask.covers {
+            if cover.key.is_per_call() {
+                ceilings.push(cover.clone());
+                continue;
+            }
+            let at = self.accounts.at_or_new(&cover.key, now);
+            if self.accounts[at].take_terms(cover) {
+                self.mark(at);
+            }
+            assert!(!places.contains(&at), "an ask names an account once");
+            places.push(at);
+        }
+        Need {
+            quote: Quote {
+                fixed: ask.fixed,
+                elastic: ask.elastic,
+            },
+            places: places.into(),
+            ceilings,
+        }
+    }
 }

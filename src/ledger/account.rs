@@ -1,0 +1,459 @@
+//! One counter: what is settled, in doubt and held, under which caps, out of which allotment. And
+//! the table of all of them, where an account keeps its place as long as a hold or a waiter needs it.
+
+use super::allotment;
+use super::line::WaiterId;
+use super::quote::{HELD, Meters};
+use super::verdict::Reached;
+use super::{AccountKey, AccountView, Caps, Cover};
+use crate::store::{Balance, Grant};
+use crate::units::{Amounts, Meter, UnixMs};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::{Index, IndexMut};
+
+/// Where an account stands in the table. Valid while a hold, a waiter or the caller's borrow pins it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AccountAt(u32);
+
+/// What the store has been asked and not yet answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    /// To raise the grant to this.
+    Grant(Amounts),
+    /// To lower it: nothing is asked for meanwhile, so that the two cannot overtake each other.
+    GiveBack {
+        touched: UnixMs,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) key: AccountKey,
+    caps: Caps,
+    pub(super) topped_up: Amounts,
+    /// Meters with a cap.
+    pub(super) capped: Meters,
+    pub(super) observe: bool,
+    warn_permille: Option<u16>,
+    /// The store's balance is in. Before that the amounts below are what this process added since
+    /// the store was asked, and they are added to its balance when it comes.
+    pub(super) loaded: bool,
+    pub(super) settled: Amounts,
+    pub(super) in_doubt: Amounts,
+    /// Taken out of doubt while not loaded.
+    released: Amounts,
+    pub(super) granted: Amounts,
+    /// Wider than the rest, so that absurd quotes on uncapped meters still add up.
+    held: [u128; Meter::COUNT],
+    pub(super) opened: Option<UnixMs>,
+    touched: UnixMs,
+    pending: Pending,
+    /// The last grant failed: none is fetched ahead of need until one succeeds.
+    grants_fail: bool,
+    /// Holds and waiters that refer to this account.
+    pub(super) pins: u32,
+    /// Who stands in line here, oldest first.
+    pub(super) line: BTreeSet<WaiterId>,
+    /// Those in `line` that pass the line: their wait is over, or the line waits on their caller.
+    pub(super) passing: BTreeSet<WaiterId>,
+    /// What is kept free for waiters that are next, wherever they stand.
+    pub(super) kept: BTreeMap<WaiterId, Amounts>,
+    /// The line is to be looked at.
+    pub(super) marked: bool,
+}
+
+impl Account {
+    fn new(key: AccountKey, now: UnixMs) -> Self {
+        Self {
+            key,
+            caps: Caps::default(),
+            topped_up: Amounts::ZERO,
+            capped: Meters::default(),
+            observe: false,
+            warn_permille: None,
+            loaded: false,
+            settled: Amounts::ZERO,
+            in_doubt: Amounts::ZERO,
+            released: Amounts::ZERO,
+            granted: Amounts::ZERO,
+            held: [0; Meter::COUNT],
+            opened: None,
+            touched: now,
+            pending: Pending::Nothing,
+            grants_fail: false,
+            pins: 0,
+            line: BTreeSet::new(),
+            passing: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            marked: false,
+        }
+    }
+
+    /// Takes the caps as the policy says now; usage stays. True if anything changed.
+    pub(super) fn take_terms(&mut self, cover: &Cover) -> bool {
+        let Cover {
+            key: _,
+            caps,
+            observe,
+            warn_permille,
+        } = cover;
+        if self.caps == *caps && self.observe == *observe && self.warn_permille == *warn_permille {
+            return false;
+        }
+        self.caps = *caps;
+        self.observe = *observe;
+        self.warn_permille = *warn_permille;
+        self.capped = Meter::ALL
+            .into_iter()
+            .filter(|meter| caps.0[*meter as usize].is_some())
+            .fold(Meters::default(), Meters::with);
+        true
+    }
+
+    // === impl Account: what is left ===
+
+    /// The cap with its top-ups; `u64::MAX` without one. A cap stays below `u64::MAX`, which a
+    /// quote means as "more than can be counted".
+    pub(super) fn cap(&self, meter: Meter) -> u64 {
+        self.caps.0[meter as usize].map_or(u64::MAX, |cap| {
+            cap.saturating_add(self.topped_up[meter]).min(u64::MAX - 1)
+        })
+    }
+
+    /// Settled and in doubt.
+    pub(super) fn spent(&self, meter: Meter) -> u64 {
+        self.settled[meter].saturating_add(self.in_doubt[meter])
+    }
+
+    /// Set aside for calls in flight.
+    pub(super) fn held(&self, meter: Meter) -> u64 {
+        u64::try_from(self.held[meter as usize]).unwrap_or(u64::MAX)
+    }
+
+    /// Settled, in doubt and held.
+    pub(super) fn used(&self, meter: Meter) -> u64 {
+        self.spent(meter).saturating_add(self.held(meter))
+    }
+
+    /// What would be left were every hold settled at nothing.
+    pub(super) fn left(&self, meter: Meter) -> u64 {
+        self.cap(meter).saturating_sub(self.spent(meter))
+    }
+
+    /// What is left beside the holds.
+    pub(super) fn unheld(&self, meter: Meter) -> u64 {
+        self.cap(meter).saturating_sub(self.used(meter))
+    }
+
+    /// What is left of the allotment.
+    pub(super) fn unspent(&self, meter: Meter) -> u64 {
+        self.granted[meter].saturating_sub(self.used(meter))
+    }
+
+    /// The balance is in and `quoted` is within the allotment.
+    pub(super) fn allots(&self, quoted: &Amounts) -> bool {
+        self.loaded
+            && self
+                .capped
+                .and(HELD)
+                .each()
+                .all(|meter| quoted[meter] == 0 || quoted[meter] <= self.unspent(meter))
+    }
+
+    /// How long it has been open, milliseconds, without the time that the task was suspended.
+    pub(super) fn open_ms(&self, now: UnixMs, paused_ms: u64) -> u64 {
+        let opened = self.opened.unwrap_or(now);
+        let passed = u64::try_from(now.0.saturating_sub(opened.0)).unwrap_or(0);
+        passed.saturating_sub(paused_ms)
+    }
+
+    /// When `duration` runs out.
+    pub(super) fn ends_at(&self, now: UnixMs, paused_ms: u64) -> Option<UnixMs> {
+        let cap =
+            self.caps.0[Meter::Duration as usize]?.saturating_add(self.topped_up[Meter::Duration]);
+        let ms = i64::try_from(cap.saturating_add(paused_ms)).unwrap_or(i64::MAX);
+        Some(UnixMs(self.opened.unwrap_or(now).0.saturating_add(ms)))
+    }
+
+    /// This meter against its cap.
+    pub(super) fn reached(&self, meter: Meter) -> Reached {
+        let (cap, used) = (self.cap(meter), self.spent(meter));
+        Reached {
+            key: self.key.clone(),
+            meter,
+            cap,
+            used,
+        }
+    }
+
+    /// Meters whose spending rose from below `warn_at` to `warn_at` or above, given what was spent
+    /// before.
+    pub(super) fn warned(&self, before: impl Fn(Meter) -> u64) -> impl Iterator<Item = Meter> {
+        let permille = self.warn_permille.map(u128::from);
+        self.capped.each().filter(move |meter| {
+            permille.is_some_and(|permille| {
+                let at_least = u128::from(self.cap(*meter)) * permille;
+                let crosses = |spent: u64| u128::from(spent) * 1000 >= at_least;
+                crosses(self.spent(*meter)) && !crosses(before(*meter))
+            })
+        })
+    }
+
+    // === impl Account: holds ===
+
+    pub(super) fn hold(&mut self, now: UnixMs, quoted: &Amounts) {
+        for (held, quoted) in self.held.iter_mut().zip(quoted.0) {
+            *held += u128::from(quoted);
+        }
+        self.opened.get_or_insert(now);
+        self.touched = now;
+        self.pins += 1;
+        if !self.observe {
+            self.assert_within(quoted);
+        }
+    }
+
+    fn assert_within(&self, quoted: &Amounts) {
+        assert!(self.loaded, "a hold needs the account's balance");
+        for meter in self.capped.and(HELD) {
+            if quoted[meter] > 0 {
+                let used = self.used(meter);
+                assert!(used <= self.cap(meter), "a hold stays within the cap");
+                assert!(
+                    used <= self.granted[meter],
+                    "a hold stays within the allotment"
+                );
+            }
+        }
+    }
+
+    pub(super) fn unhold(&mut self, now: UnixMs, quoted: &Amounts) {
+        for (held, quoted) in self.held.iter_mut().zip(quoted.0) {
+            let rest = held.checked_sub(u128::from(quoted));
+            assert!(rest.is_some(), "an account holds the sum of its holds");
+            *held = rest.unwrap_or(0);
+        }
+        self.touched = now;
+        self.unpin();
+    }
+
+    pub(super) fn unpin(&mut self) {
+        assert!(self.pins > 0, "an account knows who refers to it");
+        self.pins -= 1;
+    }
+
+    pub(super) fn correct(&mut self, from_doubt: &Amounts, to_settled: &Amounts) {
+        if !self.loaded {
+            // What cannot be taken from here is taken from the store's balance when it comes.
+            let beyond = from_doubt.saturating_sub(&self.in_doubt);
+            self.released = self.released.saturating_add(&beyond);
+        }
+        self.in_doubt = self.in_doubt.saturating_sub(from_doubt);
+        self.settled = self.settled.saturating_add(to_settled);
+    }
+
+    pub(super) fn topped_up_to(&mut self, total: &Amounts) {
+        self.topped_up = most(&self.topped_up, total);
+    }
+
+    // === impl Account: the store ===
+
+    /// Asks the store to raise the grant so that `quoted` fits, unless it is being asked already.
+    pub(super) fn ask(&mut self, quoted: &Amounts) -> Option<Grant> {
+        (self.pending == Pending::Nothing).then(|| self.ask_upto(allotment::level(self, quoted)))
+    }
+
+    /// Asks the store for the balance alone: an observed account spends no allotment.
+    pub(super) fn ask_balance(&mut self) -> Option<Grant> {
+        (!self.loaded && self.pending == Pending::Nothing).then(|| self.ask_upto(Amounts::ZERO))
+    }
+
+    /// Fetches the next allotment before anyone has to wait for it.
+    pub(super) fn ask_ahead(&mut self, quoted: &Amounts) -> Option<Grant> {
+        let ahead = !self.grants_fail && allotment::runs_low(self, quoted);
+        if ahead { self.ask(quoted) } else { None }
+    }
+
+    fn ask_upto(&mut self, upto: Amounts) -> Grant {
+        if !self.loaded {
+            // From here on these count what the store's answer cannot contain.
+            self.settled = Amounts::ZERO;
+            self.in_doubt = Amounts::ZERO;
+            self.released = Amounts::ZERO;
+        }
+        self.pending = Pending::Grant(upto);
+        Grant {
+            key: self.key.clone(),
+            upto,
+        }
+    }
+
+    /// Takes the store's answer. False if it granted less than it was asked for.
+    pub(super) fn granted_by(&mut self, balance: &Balance) -> bool {
+        let Balance {
+            settled,
+            in_doubt,
+            granted,
+            topped_up,
+            opened,
+        } = balance;
+        if !self.loaded {
+            self.loaded = true;
+            self.settled = self.settled.saturating_add(settled);
+            let in_doubt = self.in_doubt.saturating_add(in_doubt);
+            self.in_doubt = in_doubt.saturating_sub(&self.released);
+        }
+        // Memory is ahead of the store in everything else, for entries are written behind.
+        self.granted = most(&self.granted, granted);
+        self.topped_up = most(&self.topped_up, topped_up);
+        self.opened = match (self.opened, *opened) {
+            (Some(here), Some(there)) => Some(here.min(there)),
+            (here, there) => here.or(there),
+        };
+        let Pending::Grant(upto) = self.pending else {
+            return true;
+        };
+        self.pending = Pending::Nothing;
+        self.grants_fail = upto
+            .0
+            .iter()
+            .zip(self.granted.0)
+            .any(|(asked, got)| *asked > got);
+        !self.grants_fail
+    }
+
+    pub(super) fn grant_failed(&mut self) {
+        if matches!(self.pending, Pending::Grant(_)) {
+            self.pending = Pending::Nothing;
+            self.grants_fail = true;
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.pins == 0 && self.line.is_empty() && self.pending == Pending::Nothing
+    }
+
+    /// The same from outside.
+    pub(super) fn view(&self) -> AccountView<'_> {
+        AccountView {
+            key: &self.key,
+            caps: self.caps,
+            topped_up: self.topped_up,
+            settled: self.settled,
+            held: Amounts(Meter::ALL.map(|meter| self.held(meter))),
+            in_doubt: self.in_doubt,
+            granted: self.granted,
+            opened: self.opened,
+            observe: self.observe,
+            loaded: self.loaded,
+            waiting: self.line.len(),
+        }
+    }
+}
+
+fn most(one: &Amounts, other: &Amounts) -> Amounts {
+    Amounts(std::array::from_fn(|i| one.0[i].max(other.0[i])))
+}
+
+/// Every account in memory. The hash is the standard library's keyed one: callers choose task ids.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    by_key: HashMap<AccountKey, AccountAt>,
+    slots: Vec<Option<Account>>,
+    free: Vec<AccountAt>,
+}
+
+impl Accounts {
+    pub(super) fn find(&self, key: &AccountKey) -> Option<AccountAt> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(super) fn at_or_new(&mut self, key: &AccountKey, now: UnixMs) -> AccountAt {
+        if let Some(at) = self.find(key) {
+            return at;
+        }
+        let account = Some(Account::new(key.clone(), now));
+        let at = if let Some(at) = self.free.pop() {
+            self.slots[at.0 as usize] = account;
+            at
+        } else {
+            let next = u32::try_from(self.slots.len());
+            assert!(next.is_ok(), "four billion accounts do not fit into memory");
+            self.slots.push(account);
+            AccountAt(next.unwrap_or(u32::MAX))
+        };
+        self.by_key.insert(key.clone(), at);
+        at
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.slots.iter().flatten()
+    }
+
+    /// Pages out what the store knows as well, and begins to give back the rest.
+    pub(super) fn idle(&mut self, untouched_since: UnixMs) -> Vec<(AccountKey, Amounts)> {
+        let mut levels = Vec::new();
+        let mut unloaded = Vec::new();
+        for (slot, account) in self.slots.iter_mut().enumerate() {
+            let Some(account) = account else { continue };
+            if !account.is_at_rest() || account.touched > untouched_since {
+                continue;
+            }
+            if account.loaded {
+                account.granted = account.settled.saturating_add(&account.in_doubt);
+                account.pending = Pending::GiveBack {
+                    touched: account.touched,
+                };
+                levels.push((account.key.clone(), account.granted));
+            } else {
+                unloaded.extend(u32::try_from(slot).map(AccountAt));
+            }
+        }
+        for at in unloaded {
+            self.remove(at);
+        }
+        levels
+    }
+
+    /// True if the account is paged out; false if it goes on.
+    pub(super) fn forget(&mut self, at: AccountAt) -> bool {
+        let account = &mut self[at];
+        let Pending::GiveBack { touched } = account.pending else {
+            return false;
+        };
+        account.pending = Pending::Nothing;
+        let gone = account.is_at_rest() && account.touched == touched;
+        if gone {
+            self.remove(at);
+        }
+        gone
+    }
+
+    fn remove(&mut self, at: AccountAt) {
+        if let Some(account) = self.slots[at.0 as usize].take() {
+            assert!(account.pins == 0, "an account in use is not forgotten");
+            self.by_key.remove(&account.key);
+            self.free.push(at);
+        }
+    }
+}
+
+impl Index<AccountAt> for Accounts {
+    type Output = Account;
+    fn index(&self, at: AccountAt) -> &Account {
+        match &self.slots[at.0 as usize] {
+            Some(account) => account,
+            None => panic!("an account keeps its place while it is referred to"),
+        }
+    }
+}
+
+impl IndexMut<AccountAt> for Accounts {
+    fn index_mut(&mut self, at: AccountAt) -> &mut Account {
+        match &mut self.slots[at.0 as usize] {
+            Some(account) => account,
+            None => panic!("an account keeps its place while it is referred to"),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! How holds begin and end. A hold is the same quote on every covering account; it ends once.
+
+use super::account::AccountAt;
+use super::quote::{COUNTED, HELD};
+use super::{Asker, End, Held, Ledger, Need, Reached, Remaining};
+use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
+use std::collections::HashMap;
+
+/// Names a hold until its end; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(u64);
+
+/// One call in flight.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) quoted: Amounts,
+    pub(super) places: Box<[AccountAt]>,
+    /// The agent that made the call and who called it, if it named itself.
+    made_by: Option<MadeBy>,
+}
+
+#[derive(Debug)]
+struct MadeBy {
+    task: TaskKey,
+    agent: AgentId,
+    parent: Option<AgentId>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// How often this slot was used: the upper half of the id.
+    turn: u32,
+    hold: Option<Hold>,
+}
+
+/// Every call in flight, and those of one task together.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Only calls whose agent is known.
+    by_task: HashMap<TaskKey, Vec<HoldId>>,
+    held_usd: u128,
+    len: usize,
+}
+
+impl Holds {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn held_usd(&self) -> NanoUsd {
+        NanoUsd(u64::try_from(self.held_usd).unwrap_or(u64::MAX))
+    }
+
+    fn insert(&mut self, hold: Hold) -> HoldId {
+        self.held_usd += u128::from(hold.quoted[Meter::Usd]);
+        self.len += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let next = u32::try_from(self.slots.len());
+            assert!(
+                next.is_ok(),
+                "four billion calls in flight do not fit into memory"
+            );
+            self.slots.push(Slot {
+                turn: 0,
+                hold: None,
+            });
+            next.unwrap_or(u32::MAX)
+        });
+        let turn = self.slots[slot as usize].turn;
+        let id = HoldId(u64::from(turn) << 32 | u64::from(slot));
+        if let Some(made_by) = &hold.made_by {
+            match self.by_task.get_mut(&made_by.task) {
+                Some(holds) => holds.push(id),
+                None => drop(self.by_task.insert(made_by.task.clone(), vec![id])),
+            }
+        }
+        self.slots[slot as usize].hold = Some(hold);
+        id
+    }
+
+    fn remove(&mut self, id: HoldId) -> Option<Hold> {
+        let (turn, slot) = id.parts()?;
+        let place = self.slots.get_mut(slot)?;
+        if place.turn != turn {
+            return None;
+        }
+        let hold = place.hold.take()?;
+        // A slot whose turns are used up is not used again.
+        if let Some(next) = place.turn.checked_add(1) {
+            place.turn = next;
+            self.free.extend(u32::try_from(slot));
+        }
+        self.len -= 1;
+        self.held_usd -= u128::from(hold.quoted[Meter::Usd]);
+        if let Some(made_by) = &hold.made_by
+            && let Some(holds) = self.by_task.get_mut(&made_by.task)
+        {
+            holds.retain(|held| *held != id);
+            if holds.is_empty() {
+                self.by_task.remove(&made_by.task);
+            }
+        }
+        Some(hold)
+    }
+
+    fn get(&self, id: HoldId) -> Option<&Hold> {
+        let (turn, slot) = id.parts()?;
+        self.slots
+            .get(slot)
+            .filter(|slot| slot.turn == turn)?
+            .hold
+            .as_ref()
+    }
+
+    /// The calls in flight that wait for this one: those of its caller, of its caller's caller, and
+    /// so on, as far as calls in flight say who called them.
+    pub(super) fn callers(&self, asker: &Asker) -> Vec<&Hold> {
+        let mut callers: Vec<&Hold> = Vec::new();
+        let Some(parent) = &asker.parent else {
+            return callers;
+        };
+        let Some(holds) = self.by_task.get(&asker.task) else {
+            return callers;
+        };
+        let mut names = vec![parent];
+        let mut looked_at = 0;
+        while let Some(name) = names.get(looked_at).copied() {
+            looked_at += 1;
+            if asker.agent.as_ref() == Some(name) {
+                continue;
+            }
+            for hold in holds.iter().filter_map(|id| self.get(*id)) {
+                let Some(made_by) = hold.made_by.as_ref().filter(|by| by.agent == *name) else {
+                    continue;
+                };
+                callers.push(hold);
+                names.extend(
+                    made_by
+                        .parent
+                        .as_ref()
+                        .filter(|parent| !names.contains(parent)),
+                );
+            }
+        }
+        callers
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Hold> {
+        self.slots.iter().filter_map(|slot| slot.hold.as_ref())
+    }
+}
+
+impl HoldId {
+    fn parts(self) -> Option<(u32, usize)> {
+        let turn = u32::try_from(self.0 >> 32).ok()?;
+        let slot = usize::try_from(self.0 & u64::from(u32::MAX)).ok()?;
+        Some((turn, slot))
+    }
+}
+
+/// What an end does to an account.
+enum Charge {
+    Settled(Amounts),
+    InDoubt(Amounts),
+}
+
+impl Ledger {
+    /// Ends a hold at what was charged, `tool_calls` and `attempts` included. What was charged
+    /// beyond the hold is charged in full and reported.
+    ///
+    /// # Panics
+    /// If the hold has ended already.
+    pub fn settle(&mut self, now: UnixMs, id: HoldId, charged: Amounts) -> End {
+        self.end(now, id, &Charge::Settled(charged))
+    }
+
+    /// Ends a hold without a charge; `attempts` definite refusals by providers are counted.
+    ///
+    /// # Panics
+    /// If the hold has ended already.
+    pub fn void(&mut self, now: UnixMs, id: HoldId, attempts: u64) -> End {
+        let charged = Amounts::ZERO.with(Meter::Attempts, attempts);
+        self.end(now, id, &Charge::Settled(charged))
+    }
+
+    /// Ends a hold without evidence: the whole hold, or a bound, is in doubt and counts against the
+    /// cap until [`Ledger::correct`] releases it.
+    ///
+    /// # Panics
+    /// If the hold has ended already.
+    pub fn doubt(&mut self, now: UnixMs, id: HoldId, in_doubt: Amounts) -> End {
+        self.end(now, id, &Charge::InDoubt(in_doubt))
+    }
+
+    /// Sets `quoted` aside on every place. The places fit: `weigh` has seen to that, and the
+    /// accounts assert it.
+    pub(super) fn begin(
+        &mut self,
+        now: UnixMs,
+        asker: &Asker,
+        need: Need,
+        quoted: Amounts,
+        told: Option<u64>,
+    ) -> Held {
+        let Need {
+            quote: _,
+            places,
+            ceilings,
+        } = need;
+        let mut deadline = None;
+        let mut observed = Vec::new();
+        for cover in &ceilings {
+            deadline = earliest(
+                deadline,
+                ceiling_ends_at(now, cover.caps.0[Meter::Duration as usize]),
+            );
+            if cover.observe {
+                observed.extend(HELD.each().filter_map(|meter| {
+                    let cap = cover.caps.0[meter as usize].filter(|cap| quoted[meter] > *cap)?;
+                    Some(Reached {
+                        key: cover.key.clone(),
+                        meter,
+                        cap,
+                        used: 0,
+                    })
+                }));
+            }
+        }
+        for at in &places {
+            let account = &mut self.accounts[*at];
+            account.hold(now, &quoted);
+            let wish = if account.observe {
+                let over = |meter: &Meter| match *meter {
+                    Meter::Duration => account.open_ms(now, asker.paused_ms) >= account.cap(*meter),
+                    meter if COUNTED.has(meter) => account.spent(meter) >= account.cap(meter),
+                    meter => quoted[meter] > 0 && account.used(meter) > account.cap(meter),
+                };
+                observed.extend(
+                    account
+                        .capped
+                        .each()
+                        .filter(over)
+                        .map(|meter| account.reached(meter)),
+                );
+                account.ask_balance()
+            } else {
+                deadline = earliest(deadline, account.ends_at(now, asker.paused_ms));
+                account.ask_ahead(&quoted)
+            };
+            self.wished.extend(wish);
+        }
+        let remaining = self.remaining(&places);
+        let made_by = asker.agent.clone().map(|agent| MadeBy {
+            task: asker.task.clone(),
+            agent,
+            parent: asker.parent.clone(),
+        });
+        let id = self.holds.insert(Hold {
+            quoted,
+            places,
+            made_by,
+        });
+        Held {
+            id,
+            quoted,
+            told,
+            deadline,
+            remaining,
+            observed,
+        }
+    }
+
+    fn end(&mut self, now: UnixMs, id: HoldId, charge: &Charge) -> End {
+        self.told_time(now);
+        let hold = self.holds.remove(id);
+        assert!(hold.is_some(), "a hold ends once");
+        let Some(hold) = hold else {
+            return End::default();
+        };
+        let (Charge::Settled(amounts) | Charge::InDoubt(amounts)) = charge;
+        if let Charge::InDoubt(amounts) = charge {
+            let usd = self.in_doubt_usd.0.saturating_add(amounts[Meter::Usd]);
+            self.in_doubt_usd = NanoUsd(usd);
+        }
+        let mut end = End::default();
+        for meter in HELD {
+            end.overrun[meter] = amounts[meter].saturating_sub(hold.quoted[meter]);
+        }
+        for at in &hold.places {
+            let account = &mut self.accounts[*at];
+            let before = Amounts(Meter::ALL.map(|meter| account.spent(meter)));
+            account.unhold(now, &hold.quoted);
+            let side = match charge {
+                Charge::Settled(_) => &mut account.settled,
+                Charge::InDoubt(_) => &mut account.in_doubt,
+            };
+            *side = side.saturating_add(amounts);
+            let warned = account.warned(|meter| before[meter]);
+            end.warned
+                .extend(warned.map(|meter| account.reached(meter)));
+            self.mark(*at);
+        }
+        end.remaining = self.remaining(&hold.places);
+        self.look(now);
+        end
+    }
+
+    /// What is left on the tightest enforced account, meter by meter.
+    fn remaining(&self, places: &[AccountAt]) -> Remaining {
+        let mut least = [None; Meter::COUNT];
+        for at in places {
+            let account = &self.accounts[*at];
+            if account.observe {
+                continue;
+            }
+            for meter in account.capped {
+                let unheld = account.unheld(meter);
+                let least = &mut least[meter as usize];
+                *least = Some(least.map_or(unheld, |least: u64| least.min(unheld)));
+            }
+        }
+        Remaining {
+            usd: least[Meter::Usd as usize].map(NanoUsd),
+            turns: least[Meter::Turns as usize],
+            tool_calls: least[Meter::ToolCalls as usize],
+        }
+    }
+}
+
+fn ceiling_ends_at(now: UnixMs, cap_ms: Option<u64>) -> Option<UnixMs> {
+    let cap_ms = i64::try_from(cap_ms?).unwrap_or(i64::MAX);
+    Some(UnixMs(now.0.saturating_add(cap_ms)))
+}
+
+pub(super) fn earliest(one: Option<UnixMs>, other: Option<UnixMs>) -> Option<UnixMs> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
