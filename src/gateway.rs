@@ -2,6 +2,7 @@
 //! (purse, tasks, calls in flight, metrics).
 
 pub mod provider;
+pub mod seeds;
 
 pub use provider::Provider;
 

@@ -115,7 +115,11 @@ impl Elastic {
     /// What `fixed` and `tokens` output tokens may cost in all.
     #[must_use]
     pub fn quote(&self, fixed: &Amounts, tokens: u64) -> Amounts {
-        Quote { fixed: *fixed, elastic: Some(*self) }.at(tokens)
+        Quote {
+            fixed: *fixed,
+            elastic: Some(*self),
+        }
+        .at(tokens)
     }
 }
 

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `bursar` command. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    bursar::cli::main()
+}

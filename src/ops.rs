@@ -1,2 +1,110 @@
-//! What operators see: metrics, the admin API.
+//! What operators see: probes, metrics, the admin API.
+
 pub mod metrics;
+
+use crate::gateway::Gateway;
+use crate::server::reload::Reloads;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use std::sync::Arc;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Ops {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// Its reloads.
+    pub reloads: Reloads,
+}
+
+/// All routes of the `ops` listener.
+pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads) -> Router {
+    let ops = Ops {
+        gateway: Arc::clone(gateway),
+        reloads: reloads.clone(),
+    };
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(text))
+        .with_state(ops)
+}
+
+/// The router as a service for one listener.
+#[must_use]
+pub fn service(
+    router: Router,
+) -> impl tower::Service<
+    http::Request<hyper::body::Incoming>,
+    Response = http::Response<axum::body::Body>,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
+    tower::ServiceExt::map_request(router, |request: http::Request<hyper::body::Incoming>| {
+        request.map(axum::body::Body::new)
+    })
+}
+
+/// Ready to take calls: not draining, and the store writes. A configuration that could not be
+/// reloaded is told, and is no reason to take no calls.
+async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
+    let health = ops.gateway.purse.store().health();
+    let config = ops.reloads.fault();
+    let (status, state) = if ops.gateway.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned())
+    } else if let Some(fault) = &health.fault {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("store: {fault}"))
+    } else {
+        (StatusCode::OK, "ok".to_owned())
+    };
+    let config = config.map(|fault| format!("config: the old one is in force: {fault}\n"));
+    (status, format!("{state}\n{}", config.unwrap_or_default()))
+}
+
+async fn text(State(ops): State<Ops>) -> impl IntoResponse {
+    refresh_gauges(&ops.gateway);
+    match ops.gateway.metrics.text() {
+        Ok(text) => (
+            StatusCode::OK,
+            [("content-type", "text/plain; version=0.0.4")],
+            text,
+        ),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be shown");
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                [("content-type", "text/plain")],
+                String::new(),
+            )
+        }
+    }
+}
+
+/// Brings the gauges up to date.
+pub fn refresh_gauges(gateway: &Gateway) {
+    let totals = gateway.purse.look(crate::ledger::Ledger::totals);
+    let metrics = &gateway.metrics;
+    metrics.held_usd.set(metrics::dollars(totals.held_usd));
+    metrics
+        .in_doubt_usd
+        .set(metrics::dollars(totals.in_doubt_usd));
+    metrics
+        .waiting
+        .set(i64::try_from(totals.waiting).unwrap_or(i64::MAX));
+    metrics
+        .journal_lag
+        .set(gateway.purse.store().health().lag.as_secs_f64());
+    let states = ["active", "suspended", "closed"];
+    for (state, count) in states.into_iter().zip(gateway.tasks.count()) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        metrics
+            .tasks
+            .with_label_values(&[state])
+            .set(f64::from(count));
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Needs a service; adds bounds: connections, header size, header time, concurrent streams.
 
+pub mod reload;
+pub mod run;
 pub mod tls;
 
 use bytes::Bytes;

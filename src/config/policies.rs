@@ -177,7 +177,9 @@ impl Policies {
                 key: rule.key(facts, window),
                 caps,
                 observe: limit.observe,
-                warn_permille: limit.warn_at.map(|millionths| u16::try_from(millionths / 1_000).unwrap_or(1_000)),
+                warn_permille: limit
+                    .warn_at
+                    .map(|millionths| u16::try_from(millionths / 1_000).unwrap_or(1_000)),
             };
             out.push((LimitIndex(i), cover));
         }

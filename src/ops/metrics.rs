@@ -179,7 +179,10 @@ impl Metrics {
                 &["setting"],
             )?,
             warnings: IntCounterVec::new(
-                Opts::new("bursar_limit_warnings_total", "Accounts that crossed their warn_at"),
+                Opts::new(
+                    "bursar_limit_warnings_total",
+                    "Accounts that crossed their warn_at",
+                ),
                 &["limit"],
             )?,
             unjournalled: IntCounter::new(

@@ -20,7 +20,7 @@ use super::upstream::Outgoing;
 use super::{Code, Refused, live};
 use crate::attribution::Attribution;
 use crate::clock;
-use crate::config::{CallCeilings, LimitIndex};
+use crate::config::CallCeilings;
 use crate::dialect::{Call, Dialect, Edits};
 use crate::flights::Boarded;
 use crate::gateway::{Gateway, Live};
@@ -105,7 +105,6 @@ pub(super) struct Admission {
 /// The accounts that cover a call, and the limits they come from.
 struct Covers {
     covers: Vec<Cover>,
-    limits: Vec<LimitIndex>,
     ceilings: CallCeilings,
 }
 
@@ -300,7 +299,7 @@ impl Admission {
             .loaded
             .policies
             .covers(&facts, clock::now(), &mut found);
-        let (limits, mut covers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
         let own = task.map(Task::caps).unwrap_or_default();
         if own.0.iter().any(Option::is_some) {
             let key = crate::ledger::AccountKey {
@@ -321,7 +320,6 @@ impl Admission {
         }
         Covers {
             covers,
-            limits,
             ceilings,
         }
     }

@@ -30,7 +30,10 @@ impl<S> Layer<S> for AttributeLayer {
     type Service = Attribute<S>;
 
     fn layer(&self, inner: S) -> Attribute<S> {
-        Attribute { gateway: Arc::clone(&self.0), inner }
+        Attribute {
+            gateway: Arc::clone(&self.0),
+            inner,
+        }
     }
 }
 
@@ -65,9 +68,14 @@ where
                     request.extensions_mut().insert(task_usd);
                 }
                 request.extensions_mut().insert(Arc::clone(&attribution));
-                Attributed::Inner { future: self.inner.call(request), attribution }
+                Attributed::Inner {
+                    future: self.inner.call(request),
+                    attribution,
+                }
             }
-            Err(refused) => Attributed::Refused { refused: Some(refused) },
+            Err(refused) => Attributed::Refused {
+                refused: Some(refused),
+            },
         }
     }
 }
@@ -78,9 +86,10 @@ impl<S> Attribute<S> {
         request: &Request<B>,
     ) -> Result<(Attribution, Option<TaskUsd>), Refused> {
         let extensions = request.extensions();
-        let (Some(identity), Some(target)) =
-            (extensions.get::<Arc<Identity>>(), extensions.get::<Target>())
-        else {
+        let (Some(identity), Some(target)) = (
+            extensions.get::<Arc<Identity>>(),
+            extensions.get::<Target>(),
+        ) else {
             return Err(Refused::internal("attribute stands behind authenticate"));
         };
         let live = live(request);
@@ -108,10 +117,16 @@ impl<S> Attribute<S> {
         let task_usd = match said.task_usd {
             None => None,
             Some(text) => Some(TaskUsd(text.trim().parse().map_err(|error| {
-                Refused::new(Code::InvalidRequest, &format!("`x-bursar-task-usd`: {error}."))
+                Refused::new(
+                    Code::InvalidRequest,
+                    &format!("`x-bursar-task-usd`: {error}."),
+                )
             })?)),
         };
-        Ok((assemble(identity, &live, call.map(|call| &**call), said)?, task_usd))
+        Ok((
+            assemble(identity, &live, call.map(|call| &**call), said)?,
+            task_usd,
+        ))
     }
 }
 
@@ -165,7 +180,8 @@ fn configured<'a>(
         };
         if let Some(value) = value {
             let rank = rank::CONFIGURED.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
-            said.task.offer(rank, value, "[attribution] task_from", Source::Configured);
+            said.task
+                .offer(rank, value, "[attribution] task_from", Source::Configured);
         }
     }
 }
@@ -177,21 +193,36 @@ fn assemble(
     said: Said<'_>,
 ) -> Result<Attribution, Refused> {
     let task = match said.task.take()? {
-        Some((value, source)) => Sourced { value: TaskId::from(value), source },
+        Some((value, source)) => Sourced {
+            value: TaskId::from(value),
+            source,
+        },
         None => unattributed(live, call.is_some())?,
     };
     let agent = match said.agent.take()? {
-        Some((value, source)) => Some(Sourced { value: AgentId::from(value), source }),
+        Some((value, source)) => Some(Sourced {
+            value: AgentId::from(value),
+            source,
+        }),
         None => bound(identity.agent.as_ref()),
     };
     let role = match said.role.take()? {
-        Some((value, source)) => Some(Sourced { value: Role::from(value), source }),
+        Some((value, source)) => Some(Sourced {
+            value: Role::from(value),
+            source,
+        }),
         None => bound(identity.role.as_ref()).or_else(|| {
             let role = live.role_of(&agent.as_ref()?.value)?;
-            Some(Sourced { value: role.clone(), source: Source::Policy })
+            Some(Sourced {
+                value: role.clone(),
+                source: Source::Policy,
+            })
         }),
     };
-    let parent = said.parent.take()?.map(|(value, source)| Sourced { value: value.into(), source });
+    let parent = said.parent.take()?.map(|(value, source)| Sourced {
+        value: value.into(),
+        source,
+    });
     let on_behalf_of = match said.on_behalf_of.take()? {
         Some(_) if !identity.may_say_on_behalf_of => {
             let message = format!(
@@ -200,12 +231,18 @@ fn assemble(
             );
             return Err(Refused::new(Code::NotPermitted, &message));
         }
-        Some((value, source)) => Some(Sourced { value: value.into(), source }),
+        Some((value, source)) => Some(Sourced {
+            value: value.into(),
+            source,
+        }),
         // `user` in the body is recorded, not trusted: no limit counts per it.
         None => call
             .and_then(|call| call.ids.user.as_deref())
             .filter(|user| ids::is_id(user))
-            .map(|user| Sourced { value: user.into(), source: Source::Body }),
+            .map(|user| Sourced {
+                value: user.into(),
+                source: Source::Body,
+            }),
     };
     Ok(Attribution {
         owner: identity.owner.clone(),
@@ -219,19 +256,27 @@ fn assemble(
 }
 
 fn bound<T: Clone>(value: Option<&T>) -> Option<Sourced<T>> {
-    value.map(|value| Sourced { value: value.clone(), source: Source::Key })
+    value.map(|value| Sourced {
+        value: value.clone(),
+        source: Source::Key,
+    })
 }
 
 /// Nothing named a task: the owner's `unattributed` task of that day or hour. A missing id never
 /// means no cap.
 fn unattributed(live: &Live, is_call: bool) -> Result<Sourced<TaskId>, Refused> {
     let now = clock::now();
-    let Some(task) = live.unattributed(now).or_else(|| (!is_call).then(|| "unattributed".into()))
+    let Some(task) = live
+        .unattributed(now)
+        .or_else(|| (!is_call).then(|| "unattributed".into()))
     else {
         let message = "This call names no task. Send `x-bursar-task-id`, or put /task/{id} into the base URL.";
         return Err(Refused::new(Code::InvalidRequest, message));
     };
-    Ok(Sourced { value: task, source: Source::Unattributed })
+    Ok(Sourced {
+        value: task,
+        source: Source::Unattributed,
+    })
 }
 
 impl From<BadId> for Refused {
@@ -259,7 +304,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AttributedProj::Inner { future, attribution } => {
+            AttributedProj::Inner {
+                future,
+                attribution,
+            } => {
                 let mut result = ready!(future.poll(cx));
                 match &mut result {
                     Ok(answer) => stamp(answer.headers_mut(), attribution),
@@ -285,6 +333,10 @@ fn stamp(headers: &mut HeaderMap, attribution: &Attribution) {
     if let Some(agent) = &attribution.agent {
         set("x-bursar-agent-id", agent.value.as_str());
     }
-    let how = if attribution.is_unattributed() { "none" } else { "explicit" };
+    let how = if attribution.is_unattributed() {
+        "none"
+    } else {
+        "explicit"
+    };
     headers.insert("x-bursar-attribution", HeaderValue::from_static(how));
 }

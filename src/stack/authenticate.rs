@@ -18,7 +18,7 @@ impl<B> Gate<B> for Authenticate {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let live = live(request);
         let identities = &live.loaded.identities;
-        if identities.is_open() {
+        if identities.is_local() {
             let peer = request.extensions().get::<Peer>().copied();
             local_only(request.headers(), peer)?;
         }

@@ -26,14 +26,23 @@ pub async fn answer(
 ) -> Result<Response<AnswerBody>, Refused> {
     let facts = crate::config::Facts::new(attribution, "-".into(), "-".into(), "-");
     let mut covers = Vec::new();
-    live.loaded.policies.covers(&facts, clock::now(), &mut covers);
+    live.loaded
+        .policies
+        .covers(&facts, clock::now(), &mut covers);
     let mut limits = Vec::new();
     for (index, cover) in covers {
         // Limits per model or provider depend on the call, which nobody has made yet.
-        if cover.key.per.iter().any(|(side, _)| matches!(*side, "model" | "provider")) {
+        if cover
+            .key
+            .per
+            .iter()
+            .any(|(side, _)| matches!(*side, "model" | "provider"))
+        {
             continue;
         }
-        let Some(limit) = live.loaded.policies.limit(index) else { continue };
+        let Some(limit) = live.loaded.policies.limit(index) else {
+            continue;
+        };
         let spent = spent(gateway, &cover.key).await?;
         let mut meters = Map::new();
         for meter in Meter::ALL {
@@ -41,8 +50,12 @@ pub async fn answer(
                 meters.insert(meter.name().to_owned(), spent.line(meter, cap));
             }
         }
-        let account: Map<String, Value> =
-            cover.key.per.iter().map(|(side, value)| ((*side).to_owned(), json!(**value))).collect();
+        let account: Map<String, Value> = cover
+            .key
+            .per
+            .iter()
+            .map(|(side, value)| ((*side).to_owned(), json!(**value)))
+            .collect();
         limits.push(json!({
             "limit": limit.name.as_str(),
             "account": account,
@@ -87,12 +100,15 @@ impl Spent {
 
 async fn spent(gateway: &Gateway, key: &AccountKey) -> Result<Spent, Refused> {
     let in_memory = gateway.purse.look(|ledger| {
-        ledger.account(key).filter(|account| account.loaded).map(|account| Spent {
-            settled: account.settled,
-            held: account.held,
-            in_doubt: account.in_doubt,
-            topped_up: account.topped_up,
-        })
+        ledger
+            .account(key)
+            .filter(|account| account.loaded)
+            .map(|account| Spent {
+                settled: account.settled,
+                held: account.held,
+                in_doubt: account.in_doubt,
+                topped_up: account.topped_up,
+            })
     });
     if let Some(spent) = in_memory {
         return Ok(spent);
@@ -103,12 +119,15 @@ async fn spent(gateway: &Gateway, key: &AccountKey) -> Result<Spent, Refused> {
         ..AccountFilter::default()
     };
     let rows = gateway.purse.store().accounts(filter).await?;
-    Ok(rows.into_iter().find(|row| row.key == *key).map_or_else(Spent::default, |row| Spent {
-        settled: row.balance.settled,
-        held: Amounts::ZERO,
-        in_doubt: row.balance.in_doubt,
-        topped_up: row.balance.topped_up,
-    }))
+    Ok(rows
+        .into_iter()
+        .find(|row| row.key == *key)
+        .map_or_else(Spent::default, |row| Spent {
+            settled: row.balance.settled,
+            held: Amounts::ZERO,
+            in_doubt: row.balance.in_doubt,
+            topped_up: row.balance.topped_up,
+        }))
 }
 
 /// Calls of a task that its agents' figures are summed over.
@@ -138,7 +157,11 @@ async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Vec<Va
         }
     }
     for flight in gateway.tasks.flights.of_task(&key) {
-        let name = flight.attribution.agent.as_ref().map_or("-", |agent| agent.value.as_str());
+        let name = flight
+            .attribution
+            .agent
+            .as_ref()
+            .map_or("-", |agent| agent.value.as_str());
         agents.entry(name.to_owned()).or_default().in_flight += 1;
     }
     let line = |(name, agent): (String, Agent)| {

@@ -106,7 +106,17 @@ impl Record {
         facts: Facts,
     ) -> Self {
         let progress = Progress::default();
-        Self { gateway, live, hold: Some(hold), boarded, call, provider, hide_usage, facts, progress }
+        Self {
+            gateway,
+            live,
+            hold: Some(hold),
+            boarded,
+            call,
+            provider,
+            hide_usage,
+            facts,
+            progress,
+        }
     }
 
     /// The gateway it passes.
@@ -126,7 +136,10 @@ impl Record {
         let now = std::time::Instant::now();
         self.progress.sent = Some(now);
         let overhead = now.duration_since(self.facts.arrived);
-        self.gateway.metrics.overhead.observe(overhead.as_secs_f64());
+        self.gateway
+            .metrics
+            .overhead
+            .observe(overhead.as_secs_f64());
     }
 
     /// The head of the answer has come.
@@ -139,7 +152,10 @@ impl Record {
         if !std::mem::replace(&mut self.progress.first_byte_seen, true)
             && let Some(sent) = self.progress.sent
         {
-            self.gateway.metrics.first_token.observe(sent.elapsed().as_secs_f64());
+            self.gateway
+                .metrics
+                .first_token
+                .observe(sent.elapsed().as_secs_f64());
         }
     }
 
@@ -152,11 +168,18 @@ impl Record {
 
     /// The end of the call's time: the provider's total, or a `duration` cap.
     fn ends_by(&self) -> Option<Instant> {
-        let total = self.progress.sent.map(|sent| sent + self.provider.timeouts.total);
-        let deadline = self.hold.as_ref().and_then(|hold| hold.terms.deadline).map(|deadline| {
-            let left = (deadline.0 - clock::now().0).max(0).unsigned_abs();
-            std::time::Instant::now() + Duration::from_millis(left)
-        });
+        let total = self
+            .progress
+            .sent
+            .map(|sent| sent + self.provider.timeouts.total);
+        let deadline = self
+            .hold
+            .as_ref()
+            .and_then(|hold| hold.terms.deadline)
+            .map(|deadline| {
+                let left = (deadline.0 - clock::now().0).max(0).unsigned_abs();
+                std::time::Instant::now() + Duration::from_millis(left)
+            });
         let end = match (total, deadline) {
             (Some(total), Some(deadline)) => total.min(deadline),
             (one, other) => one.or(other)?,
@@ -175,7 +198,10 @@ impl Record {
     #[must_use]
     pub fn deadline_refusal(&self) -> Refused {
         let task = &self.flight().attribution.task.value;
-        Refused::new(Code::DeadlineExceeded, &format!("The time of task `{task}` is over."))
+        Refused::new(
+            Code::DeadlineExceeded,
+            &format!("The time of task `{task}` is over."),
+        )
     }
 
     /// What the caller is told when somebody stopped its call.
@@ -187,12 +213,25 @@ impl Record {
     /// The answer goes on although more was produced than the provider was told.
     #[must_use]
     pub fn is_beyond(&self, reader: &AnswerReader) -> bool {
-        let (Some(hold), Some(elastic)) = (&self.hold, &self.facts.elastic) else { return false };
-        let told = hold.terms.told.unwrap_or(elastic.want).saturating_mul(elastic.outputs);
-        if reader.output_tokens_reported().is_some_and(|reported| reported > told) {
+        let (Some(hold), Some(elastic)) = (&self.hold, &self.facts.elastic) else {
+            return false;
+        };
+        let told = hold
+            .terms
+            .told
+            .unwrap_or(elastic.want)
+            .saturating_mul(elastic.outputs);
+        if reader
+            .output_tokens_reported()
+            .is_some_and(|reported| reported > told)
+        {
             return true;
         }
-        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.most_bytes_per_token);
+        let floor = self
+            .facts
+            .card
+            .as_ref()
+            .map_or(u64::MAX, |card| card.most_bytes_per_token);
         reader.visible_bytes() > told.saturating_mul(floor)
     }
 
@@ -206,12 +245,20 @@ impl Record {
             return Outcome::Doubt("cut_short");
         }
         let answer = Box::new(answer);
-        match answer.usage.as_ref().filter(|usage| self.is_plausible(usage, &answer)) {
+        match answer
+            .usage
+            .as_ref()
+            .filter(|usage| self.is_plausible(usage, &answer))
+        {
             Some(usage) => {
                 let charged = self.charge(usage, &answer);
                 Outcome::Settle { charged, answer }
             }
-            None => Outcome::Bounded { bound: self.bound(&answer), reason: "no_usage", answer },
+            None => Outcome::Bounded {
+                bound: self.bound(&answer),
+                reason: "no_usage",
+                answer,
+            },
         }
     }
 
@@ -220,18 +267,30 @@ impl Record {
         if usage.stated_cost.is_some() {
             return true;
         }
-        let floor = self.facts.card.as_ref().map_or(u64::MAX, |card| card.most_bytes_per_token);
-        usage.all_input() > 0
-            && usage.all_output().saturating_mul(floor) >= answer.visible_bytes
+        let floor = self
+            .facts
+            .card
+            .as_ref()
+            .map_or(u64::MAX, |card| card.most_bytes_per_token);
+        usage.all_input() > 0 && usage.all_output().saturating_mul(floor) >= answer.visible_bytes
     }
 
     fn charge(&self, usage: &Usage, answer: &Answer) -> Amounts {
         let usd = match &self.facts.card {
-            Some(card) => self.live.catalogue.charge(card, usage, &self.context()).nano,
+            Some(card) => {
+                self.live
+                    .catalogue
+                    .charge(card, usage, &self.context())
+                    .nano
+            }
             None => usage.stated_cost.unwrap_or_default(),
         };
         let (input, output) = (usage.all_input(), usage.all_output());
-        let known = if self.facts.known_input < input { self.facts.known_input } else { 0 };
+        let known = if self.facts.known_input < input {
+            self.facts.known_input
+        } else {
+            0
+        };
         self.counted(answer)
             .with(Meter::Usd, usd.0.saturating_add(self.tool_fees(answer).0))
             .with(Meter::Tokens, input.saturating_add(output))
@@ -260,26 +319,41 @@ impl Record {
     }
 
     fn tool_fees(&self, answer: &Answer) -> NanoUsd {
-        let fees = answer.tool_calls.iter().map(|(_, name)| self.live.loaded.policies.tool_price(name).0);
+        let fees = answer
+            .tool_calls
+            .iter()
+            .map(|(_, name)| self.live.loaded.policies.tool_prices().of(name).0);
         NanoUsd(fees.fold(0, u64::saturating_add))
     }
 
     /// The quoted input and one token per byte produced; the whole hold where output is unseen.
     fn bound(&self, answer: &Answer) -> Amounts {
         let quoted = self.quoted();
-        let Some(elastic) = &self.facts.elastic else { return quoted };
-        let unseen = self.facts.card.as_ref().is_none_or(|card| card.reasons_unseen)
+        let Some(elastic) = &self.facts.elastic else {
+            return quoted;
+        };
+        let unseen = self
+            .facts
+            .card
+            .as_ref()
+            .is_none_or(|card| card.reasons_unseen)
             || !self.call.prompt.hosted_tools.is_empty();
         if unseen {
             return quoted.saturating_add(&self.counted(answer).with(Meter::Turns, 0));
         }
-        let produced = Elastic { outputs: 1, ..*elastic }.quote(&self.facts.fixed, answer.visible_bytes);
+        let produced = Elastic {
+            outputs: 1,
+            ..*elastic
+        }
+        .quote(&self.facts.fixed, answer.visible_bytes);
         let least = Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])));
         least.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
     }
 
     fn quoted(&self) -> Amounts {
-        self.hold.as_ref().map_or(Amounts::ZERO, |hold| hold.terms.quoted)
+        self.hold
+            .as_ref()
+            .map_or(Amounts::ZERO, |hold| hold.terms.quoted)
     }
 
     /// Ends the hold, writes the journal entry, counts the metrics.
@@ -289,7 +363,10 @@ impl Record {
 
     fn end_once(&mut self, outcome: Outcome) -> Charged {
         let Some(hold) = self.hold.take() else {
-            return Charged { cost: None, remaining: crate::ledger::Remaining::default() };
+            return Charged {
+                cost: None,
+                remaining: crate::ledger::Remaining::default(),
+            };
         };
         let quoted = hold.terms.quoted;
         let told = hold.terms.told;
@@ -297,9 +374,11 @@ impl Record {
         let refused_upstream = self.progress.status.is_some();
         let (ending, reason, charged, answer) = match outcome {
             Outcome::Settle { charged, answer } => (Ending::Settle, None, charged, Some(answer)),
-            Outcome::Bounded { bound, reason, answer } => {
-                (Ending::Unreconciled, Some(reason), bound, Some(answer))
-            }
+            Outcome::Bounded {
+                bound,
+                reason,
+                answer,
+            } => (Ending::Unreconciled, Some(reason), bound, Some(answer)),
             Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), quoted, None),
             Outcome::Void(reason) => {
                 let attempts = u64::from(refused_upstream);
@@ -319,24 +398,44 @@ impl Record {
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
         }
-        let entry = self.entry(ending, reason, (quoted, charged, told), answer.as_deref(), accounts, overrun);
+        let entry = self.entry(
+            ending,
+            reason,
+            (quoted, charged, told),
+            answer.as_deref(),
+            accounts,
+            overrun,
+        );
         place.post(Entry::Call(Box::new(entry)));
         self.count(&charged, ending, answer.as_deref(), overrun);
         let cost = (ending == Ending::Settle).then(|| charged.usd());
-        Charged { cost, remaining: end.remaining }
+        Charged {
+            cost,
+            remaining: end.remaining,
+        }
     }
 
     /// What later calls can know from this one.
-    fn learn(&self, answer: Option<&Answer>, quoted: &Amounts, charged: &Amounts, told: Option<u64>) {
+    fn learn(
+        &self,
+        answer: Option<&Answer>,
+        quoted: &Amounts,
+        charged: &Amounts,
+        told: Option<u64>,
+    ) {
         let Some(answer) = answer else { return };
         let prompt = &self.call.prompt;
         let input = charged[Meter::InputTokens];
         if !prompt.unseen && prompt.hosted_tools.is_empty() && input > 0 {
-            self.gateway.known.learn(&self.call, &self.facts.model, input);
+            self.gateway
+                .known
+                .learn(&self.call, &self.facts.model, input);
         }
         if let Some(id) = &answer.id {
             let attribution = &self.flight().attribution;
-            self.gateway.answers.remember(attribution, id, charged[Meter::Tokens]);
+            self.gateway
+                .answers
+                .remember(attribution, id, charged[Meter::Tokens]);
         }
         let told = told.or(self.facts.elastic.map(|elastic| elastic.want));
         let produced = charged[Meter::OutputTokens];
@@ -344,7 +443,9 @@ impl Record {
             && charged.usd() > quoted.usd()
         {
             let told = told.saturating_mul(elastic.outputs);
-            self.gateway.scales.learn(&self.provider.name, &self.facts.model, produced, told);
+            self.gateway
+                .scales
+                .learn(&self.provider.name, &self.facts.model, produced, told);
         }
     }
 
@@ -398,7 +499,9 @@ impl Record {
             metrics.tools(&name, count);
         }
         if overrun > NanoUsd::ZERO {
-            metrics.overrun_usd.inc_by(crate::ops::metrics::dollars(overrun));
+            metrics
+                .overrun_usd
+                .inc_by(crate::ops::metrics::dollars(overrun));
             tracing::error!(
                 request = self.facts.request.as_str(),
                 provider = self.provider.name.as_str(),

@@ -167,9 +167,16 @@ fn stamp(headers: &mut HeaderMap, id: Option<HeaderValue>) {
 
 fn render(refused: Refused, shape: Shape) -> Response<AnswerBody> {
     let Refused { refusal, headers } = refused;
-    let family = if shape.anthropic { Family::Anthropic } else { Family::Openai };
+    let family = if shape.anthropic {
+        Family::Anthropic
+    } else {
+        Family::Openai
+    };
     let refusal = refusal.with_refusal_status(shape.refusal_status);
-    shape.gateway.metrics.denied(refusal.code().name(), refusal.limit().unwrap_or("-"));
+    shape
+        .gateway
+        .metrics
+        .denied(refusal.code().name(), refusal.limit().unwrap_or("-"));
     let mut answer = refusal.response(family).map(AnswerBody::Whole);
     answer.headers_mut().extend(headers);
     stamp(answer.headers_mut(), shape.id);

@@ -3,11 +3,11 @@
 //! Needs the identity and, for tokens, the call. Adds nothing. It refuses with the one code that a
 //! client should wait for.
 
-use super::gate::Gate;
 use super::Refused;
-use crate::dialect::refusal::Refusal;
+use super::gate::Gate;
 use crate::config::Identity;
 use crate::dialect::Call;
+use crate::dialect::refusal::Refusal;
 use crate::units::IdentityName;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -31,14 +31,19 @@ impl Rate {
     fn new(per_minute: u64) -> Option<Self> {
         let cells = u32::try_from(per_minute).unwrap_or(u32::MAX);
         let quota = Quota::per_minute(NonZeroU32::new(cells)?);
-        Some(Self { per_minute, limiter: RateLimiter::direct(quota) })
+        Some(Self {
+            per_minute,
+            limiter: RateLimiter::direct(quota),
+        })
     }
 
     /// Takes `cells`, or says how long to wait. More than a whole minute's worth counts as that.
     fn take(&self, cells: u32) -> Result<(), Duration> {
         let most = u32::try_from(self.per_minute).unwrap_or(u32::MAX);
         let cells = cells.clamp(1, most);
-        let Some(cells) = NonZeroU32::new(cells) else { return Ok(()) };
+        let Some(cells) = NonZeroU32::new(cells) else {
+            return Ok(());
+        };
         match self.limiter.check_n(cells) {
             Ok(Err(not_until)) => Err(not_until.wait_time_from(DefaultClock::default().now())),
             _ => Ok(()),
@@ -72,7 +77,9 @@ impl Throttle {
             requests: wanted.0.and_then(Rate::new),
             tokens: wanted.1.and_then(Rate::new),
         });
-        self.0.write().insert(identity.name.clone(), Arc::clone(&rates));
+        self.0
+            .write()
+            .insert(identity.name.clone(), Arc::clone(&rates));
         rates
     }
 
@@ -82,11 +89,15 @@ impl Throttle {
         }
         let rates = self.rates(identity);
         if let Some(requests) = &rates.requests {
-            requests.take(1).map_err(|wait| refuse(identity, "requests", requests, wait))?;
+            requests
+                .take(1)
+                .map_err(|wait| refuse(identity, "requests", requests, wait))?;
         }
         if let (Some(tokens), Some(call)) = (&rates.tokens, call) {
             let estimate = u32::try_from(call.body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
-            tokens.take(estimate).map_err(|wait| refuse(identity, "tokens", tokens, wait))?;
+            tokens
+                .take(estimate)
+                .map_err(|wait| refuse(identity, "tokens", tokens, wait))?;
         }
         Ok(())
     }
@@ -107,7 +118,9 @@ impl<B> Gate<B> for Throttle {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let extensions = request.extensions();
         match extensions.get::<Arc<Identity>>() {
-            Some(identity) => self.check(identity, extensions.get::<Arc<Call>>().map(|call| &**call)),
+            Some(identity) => {
+                self.check(identity, extensions.get::<Arc<Call>>().map(|call| &**call))
+            }
             None => Err(Refused::internal("throttle stands behind authenticate")),
         }
     }
