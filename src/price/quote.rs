@@ -169,18 +169,22 @@ pub fn quote(
     let input_bound = window.map_or(input_bound, |window| input_bound.min(window));
     let dearest = dearest(card, &call.selectors, input_bound, &call.prompt, settings)?;
     let input = dearest.input_tokens;
-    let usd = (u128::from(input) * u128::from(dearest.input_nano_per_million)).div_ceil(1_000_000);
+    let outputs = call.outputs.max(1).saturating_mul(dearest.rounds);
+    // Predicted output that the model rejects is billed beside what it writes.
+    let predicted = call.predicted_bytes.saturating_mul(outputs);
+    let of_input = u128::from(input) * u128::from(dearest.input_nano_per_million);
+    let of_predicted = u128::from(predicted) * u128::from(dearest.output_nano_per_million);
+    let usd = of_input.saturating_add(of_predicted).div_ceil(1_000_000);
     let usd = u64::try_from(usd)
         .unwrap_or(u64::MAX)
         .saturating_add(dearest.fixed.0);
+    let fresh = input.saturating_sub(settings.known_prefix_tokens);
     let fixed = Amounts::ZERO
         .with(Meter::Usd, usd)
-        .with(Meter::Tokens, input)
+        .with(Meter::Tokens, input.saturating_add(predicted))
         .with(Meter::InputTokens, input)
-        .with(
-            Meter::FreshTokens,
-            input.saturating_sub(settings.known_prefix_tokens),
-        )
+        .with(Meter::OutputTokens, predicted)
+        .with(Meter::FreshTokens, fresh.saturating_add(predicted))
         .with(Meter::Turns, u64::from(turn));
     let generates = call.dialect.generates() && !card.embedding;
     Ok(Quote {

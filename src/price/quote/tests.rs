@@ -1,4 +1,5 @@
 use super::{Settings, Unpriceable, quote};
+use crate::conversation::Media;
 use crate::dialect::{BodyIds, Call, Dialect, Prompt, Selectors, Usage};
 use crate::price::{Card, Catalogue, Context, charge};
 use crate::units::{Meter, UnixMs};
@@ -19,12 +20,14 @@ fn call() -> Call {
         outputs: 1,
         thinking_budget: None,
         unclampable: false,
+        predicted_bytes: 0,
         background: false,
         prompt: Prompt::default(),
         selectors: Selectors::default(),
         ids: BodyIds::default(),
         unlisted: Vec::new(),
         chain: crate::conversation::Chain::default(),
+        places: crate::dialect::Places::default(),
     }
 }
 
@@ -128,6 +131,20 @@ fn what_cannot_be_clamped_asks_for_all() {
 }
 
 #[test]
+fn predicted_output_is_held_beside_what_is_written() {
+    let predicted = Call {
+        unclampable: true,
+        predicted_bytes: 50,
+        outputs: 2,
+        ..call()
+    };
+    let quote = quote(&sim(), &predicted, 100, true, &Settings::default()).unwrap();
+    assert_eq!(quote.fixed[Meter::Usd], 100 * 1000 + 100 * 4000);
+    assert_eq!(quote.fixed[Meter::OutputTokens], 100);
+    assert_eq!(quote.fixed[Meter::Tokens], 200);
+}
+
+#[test]
 fn a_bound_is_never_more_than_the_window() {
     let quote = quote(&sim(), &call(), 5_000_000, true, &Settings::default()).unwrap();
     assert_eq!(quote.fixed[Meter::InputTokens], 1_000_000);
@@ -202,7 +219,13 @@ fn the_dearest_that_the_request_can_select() {
         ..plain()
     };
     assert_eq!(rates(here, none(), 100), Ok((11, 44)));
-    let heard = Prompt { audio: 1, ..none() };
+    let heard = Prompt {
+        media: Media {
+            audio: 1,
+            ..Media::default()
+        },
+        ..none()
+    };
     assert_eq!(rates(plain(), heard, 100), Ok((300, 40)));
     let spoken = Selectors {
         audio_output: true,
@@ -421,8 +444,11 @@ proptest! {
         served in any::<[bool; 3]>(), at in 0_i64..200_000_000, later in 0_i64..86_400_000,
     ) {
         let prompt = Prompt {
-            audio: u64::from(media[0]),
-            images: u64::from(media[1]),
+            media: Media {
+                audio: u64::from(media[0]),
+                images: u64::from(media[1]),
+                ..Media::default()
+            },
             ..Prompt::default()
         };
         let call = Call { selectors: selectors.clone(), prompt, asked_output: Some(told), outputs, ..call() };
