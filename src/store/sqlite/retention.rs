@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 /// Rows that leave in one step, at most, so that grants wait little.
 const STEP_ROWS: i64 = 8_192;
+/// Rows that stay however large the file is, in number: accounts and tasks take room too, and
+/// every rotation writes a row of its own.
+const KEPT_ROWS: i64 = 1_000;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
@@ -56,7 +59,8 @@ pub(super) fn due(conn: &Connection, retention: &Retention, now: UnixMs) -> Db<O
         && used_bytes(conn)? > max_bytes
     {
         let rows = meta.head.seq - meta.base_seq;
-        through = through.max(meta.base_seq + (rows / 4).max(1));
+        let some = (rows / 4).min(rows - KEPT_ROWS);
+        through = through.max(meta.base_seq + some);
     }
     let through = through
         .min(meta.head.seq - 1)

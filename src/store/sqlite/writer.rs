@@ -90,6 +90,8 @@ pub(super) enum Job {
         done: Done<bool>,
     },
     #[cfg(test)]
+    PageLimit(Option<i64>, Done<()>),
+    #[cfg(test)]
     Die(Done<()>),
 }
 
@@ -317,6 +319,16 @@ impl Writer {
                     deadline: Some(Instant::now() + grace),
                     done: Some(done),
                 });
+            }
+            #[cfg(test)]
+            Some(Job::PageLimit(more, done)) => {
+                let pages: Result<i64, _> = self
+                    .conn
+                    .query_row("PRAGMA page_count", [], |row| row.get(0));
+                let limit = more.map_or(1 << 30, |more| pages.unwrap_or(1) + more);
+                let sql = format!("PRAGMA max_page_count = {limit}");
+                let _: Result<i64, _> = self.conn.query_row(&sql, [], |row| row.get(0));
+                let _ = done.send(Ok(()));
             }
             #[cfg(test)]
             Some(Job::Die(done)) => return ControlFlow::Break(done),
