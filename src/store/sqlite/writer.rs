@@ -496,7 +496,12 @@ impl Writer {
             group
                 .append(Kind::Stopped, group.now(), None, &body)
                 .map(drop)
-        })
+        })?;
+        // Whatever still reads the file must not keep its log from being merged: a copy of the file
+        // alone is then whole. If a reader is in the way, the next start merges it.
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let _: rusqlite::Result<i64> = self.conn.query_row(sql, [], |row| row.get(0));
+        Ok(())
     }
 }
 

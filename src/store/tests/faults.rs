@@ -112,7 +112,10 @@ async fn a_damaged_page_is_an_error_not_a_panic() {
     bytes[middle..middle + 8192].fill(0xa5);
     std::fs::write(&path, bytes).unwrap();
     let found = Reader::open(&path).and_then(|reader| reader.verify(&VerifyOptions::default()));
-    assert!(!matches!(found, Ok(verdict) if verdict.is_ok()));
+    assert!(
+        !matches!(&found, Ok(verdict) if verdict.is_ok()),
+        "{found:?}"
+    );
 }
 
 /// Root may write anywhere, so this can only be tried as somebody else.
