@@ -206,6 +206,14 @@ impl Reader {
         })
     }
 
+    /// The number of the last row that left the table; 0: none did.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn base(&self) -> Result<i64, StoreError> {
+        Ok(read_meta(&self.conn)?.base_seq)
+    }
+
     /// Calls `each` with the rows from number `first` on, until it says false.
     ///
     /// # Errors

@@ -156,6 +156,16 @@ impl SqliteStore {
         }
     }
 
+    /// Makes the file as large as it may get (`Some`: it may grow by this many pages), so that the
+    /// disk is full, or lifts that again.
+    #[cfg(test)]
+    pub(crate) async fn set_page_limit(&self, more_pages: Option<i64>) {
+        let (done, wait) = oneshot::channel();
+        if self.send(Job::PageLimit(more_pages, done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
     async fn send(&self, job: Job) -> Result<(), StoreError> {
         self.jobs.send(job).await.map_err(|_| StoreError::Stopped)
     }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 /// Rows that leave in one step, at most, so that grants wait little.
 const STEP_ROWS: i64 = 8_192;
+/// A journal of less than twice as many rows stays, however large the file is: accounts and tasks
+/// take room too, and every rotation writes a row of its own.
+const KEPT_ROWS: i64 = 1_000;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
@@ -52,11 +55,12 @@ pub(super) fn due(conn: &Connection, retention: &Retention, now: UnixMs) -> Db<O
         let first_kept = super::super::read::first_row_since(conn, before, &meta)?;
         through = through.max(first_kept - 1);
     }
+    let rows = meta.head.seq - meta.base_seq;
     if let Some(max_bytes) = retention.max_bytes
+        && rows >= 2 * KEPT_ROWS
         && used_bytes(conn)? > max_bytes
     {
-        let rows = meta.head.seq - meta.base_seq;
-        through = through.max(meta.base_seq + (rows / 4).max(1));
+        through = through.max(meta.base_seq + rows / 4);
     }
     let through = through
         .min(meta.head.seq - 1)

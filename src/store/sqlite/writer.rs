@@ -90,6 +90,8 @@ pub(super) enum Job {
         done: Done<bool>,
     },
     #[cfg(test)]
+    PageLimit(Option<i64>, Done<()>),
+    #[cfg(test)]
     Die(Done<()>),
 }
 
@@ -319,6 +321,16 @@ impl Writer {
                 });
             }
             #[cfg(test)]
+            Some(Job::PageLimit(more, done)) => {
+                let pages: Result<i64, _> = self
+                    .conn
+                    .query_row("PRAGMA page_count", [], |row| row.get(0));
+                let limit = more.map_or(1 << 30, |more| pages.unwrap_or(1) + more);
+                let sql = format!("PRAGMA max_page_count = {limit}");
+                let _: Result<i64, _> = self.conn.query_row(&sql, [], |row| row.get(0));
+                let _ = done.send(Ok(()));
+            }
+            #[cfg(test)]
             Some(Job::Die(done)) => return ControlFlow::Break(done),
             None => {
                 self.jobs_open = false;
@@ -484,7 +496,12 @@ impl Writer {
             group
                 .append(Kind::Stopped, group.now(), None, &body)
                 .map(drop)
-        })
+        })?;
+        // Whatever still reads the file must not keep its log from being merged: a copy of the file
+        // alone is then whole. If a reader is in the way, the next start merges it.
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let _: rusqlite::Result<i64> = self.conn.query_row(sql, [], |row| row.get(0));
+        Ok(())
     }
 }
 
