@@ -30,6 +30,7 @@ mod script;
 mod serve;
 mod tally;
 mod usage;
+mod wants;
 mod words;
 
 pub use bill::{Bill, Line, OTHERS, RequestLine};

@@ -5,8 +5,9 @@
 use super::behaviour::{Behaviour, UsageShown};
 use super::prices::Tokens;
 use super::refusal::quote;
-use super::request::{Ask, ToolChoice};
+use super::request::Ask;
 use super::schema;
+use super::wants::ToolChoice;
 use super::words::{Draw, Words};
 use crate::units::NanoUsd;
 use bytes::BytesMut;

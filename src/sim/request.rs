@@ -3,6 +3,7 @@
 use super::prices::Card;
 use super::refusal::Refusal;
 use super::tally::{self, CacheControl, Mark, Section, Tally, Term};
+use super::wants::{self, Tool, ToolChoice};
 use crate::dialect::Dialect;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
@@ -103,22 +104,6 @@ struct Metadata<'a> {
     user_task_id: Option<Text<'a>>,
 }
 
-/// A tool that the model may call.
-#[derive(Debug)]
-pub struct Tool<'a> {
-    pub name: Cow<'a, str>,
-    pub schema: Option<&'a RawValue>,
-}
-
-/// Which tools the caller wants called.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ToolChoice {
-    Auto,
-    None,
-    Any,
-    Named(String),
-}
-
 /// A checked request.
 #[derive(Debug)]
 pub struct Ask<'a> {
@@ -199,7 +184,7 @@ pub fn read<'a>(
     }
     let (prompts, answers, produced) = answers(dialect, &wire)?;
     let prompt = prompt(dialect, &wire)?;
-    let tools = declared(wire.tools)?;
+    let tools = wants::tools(wire.tools)?;
     let frame = Tally {
         tools: tools.len() as u64,
         ..prompt.frame
@@ -208,7 +193,7 @@ pub fn read<'a>(
         tools: tools.len() as u64,
         ..prompt.whole
     };
-    let (tool_choice, one_tool) = tool_choice(wire.tool_choice);
+    let (tool_choice, one_tool) = wants::tool_choice(wire.tool_choice);
     Ok(Ask {
         dialect,
         model,
@@ -226,7 +211,7 @@ pub fn read<'a>(
         tool_choice,
         parallel_tools: wire.parallel_tool_calls != Some(false) && !one_tool,
         asks_for_tool: prompt.asks_for_tool,
-        json: json_wanted([
+        json: wants::json([
             wire.response_format,
             wire.text,
             wire.output_config,
@@ -431,121 +416,4 @@ fn after(before: &Tally, mark: &Mark) -> Mark {
         before: before.then(&mark.before),
         write: mark.write,
     }
-}
-
-/// Function tools; hosted ones (web search …) are not simulated.
-fn declared(tools: Option<&RawValue>) -> Result<Vec<Tool<'_>>, Refusal> {
-    #[derive(Deserialize)]
-    struct Declared<'a> {
-        #[serde(borrow)]
-        function: Option<Function<'a>>,
-        #[serde(borrow)]
-        name: Option<Text<'a>>,
-        #[serde(borrow)]
-        parameters: Option<&'a RawValue>,
-        #[serde(borrow)]
-        input_schema: Option<&'a RawValue>,
-    }
-    #[derive(Deserialize)]
-    struct Function<'a> {
-        #[serde(borrow)]
-        name: Text<'a>,
-        #[serde(borrow)]
-        parameters: Option<&'a RawValue>,
-    }
-    let Some(tools) = tools else {
-        return Ok(Vec::new());
-    };
-    let declared: Vec<Declared<'_>> = serde_json::from_str(tools.get())
-        .map_err(|error| Refusal::about("tools", format!("Invalid 'tools': {error}")))?;
-    // A function, so that the tool's lifetime is the declaration's.
-    fn tool<'a>(tool: Declared<'a>) -> Tool<'a> {
-        match (tool.function, tool.name) {
-            (Some(Function { name, parameters }), _) => Tool {
-                name: name.0,
-                schema: parameters,
-            },
-            (None, name) => Tool {
-                name: name.map_or(Cow::Borrowed(""), |Text(name)| name),
-                schema: tool.parameters.or(tool.input_schema),
-            },
-        }
-    }
-    Ok(declared.into_iter().map(tool).collect())
-}
-
-/// The choice, and whether it rules out parallel calls.
-fn tool_choice(choice: Option<&RawValue>) -> (ToolChoice, bool) {
-    #[derive(Deserialize)]
-    struct Choice<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Option<Text<'a>>,
-        #[serde(borrow)]
-        name: Option<Text<'a>>,
-        #[serde(borrow)]
-        function: Option<Named<'a>>,
-        disable_parallel_tool_use: Option<bool>,
-    }
-    #[derive(Deserialize)]
-    struct Named<'a> {
-        #[serde(borrow)]
-        name: Text<'a>,
-    }
-    let word = |kind: &str| match kind {
-        "none" => ToolChoice::None,
-        "required" | "any" => ToolChoice::Any,
-        _ => ToolChoice::Auto,
-    };
-    let Some(json) = choice.map(RawValue::get) else {
-        return (ToolChoice::Auto, false);
-    };
-    if let Ok(Text(kind)) = serde_json::from_str(json) {
-        return (word(&kind), false);
-    }
-    let Ok(choice) = serde_json::from_str::<Choice<'_>>(json) else {
-        return (ToolChoice::Auto, false);
-    };
-    let one = choice.disable_parallel_tool_use == Some(true);
-    match choice.name.or(choice.function.map(|named| named.name)) {
-        Some(Text(name)) => (ToolChoice::Named(name.into_owned()), one),
-        None => (
-            word(choice.kind.as_ref().map_or("", |Text(kind)| kind)),
-            one,
-        ),
-    }
-}
-
-/// Whether any of these asks for JSON: `{"type": "json_schema", …}` or `{"format": {…}}`.
-fn json_wanted(formats: [Option<&RawValue>; 4]) -> Option<Option<&RawValue>> {
-    #[derive(Deserialize)]
-    struct Outer<'a> {
-        #[serde(borrow)]
-        format: Option<Format<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Format<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Option<Text<'a>>,
-        #[serde(borrow)]
-        schema: Option<&'a RawValue>,
-        #[serde(borrow)]
-        json_schema: Option<Inner<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Inner<'a> {
-        #[serde(borrow)]
-        schema: Option<&'a RawValue>,
-    }
-    formats.into_iter().flatten().find_map(|raw| {
-        let outer = serde_json::from_str::<Outer<'_>>(raw.get()).ok()?;
-        let format = match outer.format {
-            Some(format) => format,
-            None => serde_json::from_str(raw.get()).ok()?,
-        };
-        let Text(kind) = format.kind?;
-        let schema = format
-            .schema
-            .or(format.json_schema.and_then(|inner| inner.schema));
-        matches!(&*kind, "json_schema" | "json_object").then_some(schema)
-    })
 }

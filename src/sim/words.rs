@@ -52,6 +52,9 @@ impl Draw {
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
     draw: Draw,
+    /// What is left of the last draw: one serves twelve words of five bits each.
+    bits: u64,
+    words_in_bits: u8,
     left: u64,
     first: bool,
     dense: bool,
@@ -62,6 +65,8 @@ impl Words {
     pub fn new(seed: u64, tokens: u64, dense: bool) -> Self {
         Self {
             draw: Draw::new(seed, 1),
+            bits: 0,
+            words_in_bits: 0,
             left: tokens,
             first: true,
             dense,
@@ -77,14 +82,13 @@ impl Words {
     pub fn say(&mut self, tokens: u64, out: &mut BytesMut) {
         let tokens = tokens.min(self.left);
         self.left -= tokens;
-        let mut bits = 0;
-        for i in 0..tokens {
-            // One draw serves twelve words of five bits each.
-            if i % 12 == 0 {
-                bits = self.draw.next();
+        for _ in 0..tokens {
+            if self.words_in_bits == 0 {
+                (self.bits, self.words_in_bits) = (self.draw.next(), 12);
             }
-            let [index, ..] = bits.to_le_bytes();
-            bits >>= 5;
+            let [index, ..] = self.bits.to_le_bytes();
+            self.bits >>= 5;
+            self.words_in_bits -= 1;
             if self.dense {
                 out.put_u8(b'a' + index % 26);
             } else if self.first {
