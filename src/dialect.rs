@@ -161,6 +161,9 @@ pub struct Prompt {
     pub structured: bool,
     /// Hosted tools (web search, code interpreter …): name and the bound on uses, if one was given.
     pub hosted_tools: Vec<(String, Option<u64>)>,
+    /// Bytes of system blocks that differ from call to call of one conversation (a client's own
+    /// version mark): not in `frame`, so they come on top of a known count.
+    pub volatile_bytes: u64,
     /// A keyed digest of every prompt-entering field outside the messages.
     pub frame: u128,
 }

@@ -157,7 +157,9 @@ fn bound(
         overheads.per_message.saturating_mul(messages),
         of_media(&media, call, overheads),
         match &seen.prefix {
-            Some(prefix) => refetched(&prefix.media, overheads),
+            Some(prefix) => {
+                refetched(&prefix.media, overheads).saturating_add(prompt.volatile_bytes)
+            }
             None => of_frame(call, overheads),
         },
     ];
@@ -208,7 +210,13 @@ fn of_media(media: &Media, call: &Call, overheads: &Overheads) -> u64 {
     let per_reference = overheads
         .per_tool
         .saturating_add(call.prompt.longest_tool_bytes);
+    let tool_prompt = if media.tools > 0 {
+        overheads.tool_prompt
+    } else {
+        0
+    };
     [
+        tool_prompt,
         media.images.saturating_mul(overheads.worst_image),
         media.files.saturating_mul(overheads.worst_file),
         media.audio.saturating_mul(overheads.worst_audio),

@@ -21,6 +21,7 @@ mod knobs;
 mod parts;
 mod rewrite;
 mod tools;
+mod values;
 
 pub use rewrite::rewrite;
 
@@ -30,6 +31,11 @@ pub const UNLISTED_MAX: usize = 64;
 pub const OUTPUTS_MAX: u64 = 128;
 /// The largest number taken for a cap on tokens; more is a mistake, and no provider takes it.
 pub const TOKENS_MAX: u64 = i32::MAX as u64;
+/// Most messages or input items in one call: Anthropic's own limit, and the bound on what is kept
+/// for each of them.
+pub const MESSAGES_MAX: usize = 100_000;
+/// Most tool declarations in one call.
+pub const TOOLS_MAX: u64 = 4096;
 /// The longest model name, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
 
@@ -169,19 +175,6 @@ struct Reader<'a> {
     prompt_met: bool,
 }
 
-/// Members of an object as it is walked: finds duplicates and cuts cache marks out.
-#[derive(Default)]
-struct Members {
-    met: u64,
-    kept: bool,
-    last_end: usize,
-    /// A mark that stands first, so that it takes the comma behind it along.
-    open_cut: Option<usize>,
-}
-
-/// Names of cache marks: understood on any object inside the prompt.
-const CACHE_MARKS: [&str; 2] = ["cache_control", "prompt_cache_breakpoint"];
-
 impl<'a> Reader<'a> {
     fn new(dialect: Dialect, body: Bytes, text: &'a [u8]) -> Self {
         let call = Call {
@@ -247,9 +240,15 @@ impl<'a> Reader<'a> {
         if field.enters_prompt() && !self.body[at.clone()].starts_with(b"null") {
             self.frame.add(name.as_bytes());
             self.frame.end();
-            // Tools have digests of their own already, which the frame takes in `finish`.
-            if field != Field::Tools {
-                self.frame.add_without(self.body, &at, &self.cuts);
+            match field {
+                // Each tool's digest is in the frame already.
+                Field::Tools => {}
+                Field::System => {
+                    for block in &self.system {
+                        self.frame.add_without(self.body, block, &self.cuts);
+                    }
+                }
+                _ => self.frame.add_without(self.body, &at, &self.cuts),
             }
         }
         self.last_end = cursor.offset();
@@ -288,97 +287,6 @@ impl<'a> Reader<'a> {
             _ => self.knob(cursor, field, name)?,
         }
         Ok(())
-    }
-
-    /// Walks an object, giving `each` the names among `names`; everything else is stepped over.
-    /// Duplicates among `names` are errors; cache marks are noted.
-    fn object(
-        &mut self,
-        cursor: &mut Cursor<'a>,
-        names: &[&'static str],
-        mut each: impl FnMut(&mut Self, &mut Cursor<'a>, &'static str) -> Result<(), DecodeError>,
-    ) -> Result<Range<usize>, DecodeError> {
-        debug_assert!(names.len() < 62);
-        let mut members = Members::default();
-        let at = cursor.object(|cursor, key| {
-            let text = key.text(self.body);
-            let known = names.iter().position(|name| *name == text);
-            let mark = CACHE_MARKS.iter().position(|name| *name == text);
-            if let Some(bit) = known.or(mark.map(|mark| 62 + mark)) {
-                if members.met & (1 << bit) != 0 {
-                    return Err(duplicate(&text, key.at.start));
-                }
-                members.met |= 1 << bit;
-            }
-            if let Some(start) = members.open_cut.take() {
-                self.cuts.push(start..key.at.start);
-            }
-            if mark.is_some() {
-                self.cache_mark(cursor)?;
-                if members.kept {
-                    self.cuts.push(members.last_end..cursor.offset());
-                } else {
-                    members.open_cut = Some(key.at.start);
-                }
-            } else {
-                members.kept = true;
-                match known {
-                    Some(index) => each(self, cursor, names[index])?,
-                    None => cursor.skip().map(drop)?,
-                }
-            }
-            members.last_end = cursor.offset();
-            Ok(())
-        })?;
-        if let Some(start) = members.open_cut {
-            self.cuts.push(start..members.last_end);
-        }
-        Ok(at)
-    }
-
-    /// A string that must be one: `None` for null.
-    fn string(
-        &self,
-        cursor: &mut Cursor<'a>,
-        param: &str,
-    ) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        let value = cursor.skip()?;
-        if value.is_null() {
-            return Ok(None);
-        }
-        match value.text(self.body) {
-            Some(text) => Ok(Some(text)),
-            None => Err(DecodeError::field(param, "must be a string")),
-        }
-    }
-
-    /// A true or false that must be one: `None` for null.
-    fn boolean(&self, cursor: &mut Cursor<'a>, param: &str) -> Result<Option<bool>, DecodeError> {
-        match cursor.skip()?.kind {
-            Kind::Null => Ok(None),
-            Kind::Bool(value) => Ok(Some(value)),
-            _ => Err(DecodeError::field(param, "must be true or false")),
-        }
-    }
-
-    /// A whole number up to `most`: `None` for null.
-    fn whole(
-        &self,
-        cursor: &mut Cursor<'a>,
-        param: &str,
-        most: u64,
-    ) -> Result<(Value, Option<u64>), DecodeError> {
-        let value = cursor.skip()?;
-        if value.is_null() {
-            return Ok((value, None));
-        }
-        match value.u64(self.body) {
-            Some(number) if number <= most => Ok((value, Some(number))),
-            _ => {
-                let message = format!("must be a whole number from 0 to {most}");
-                Err(DecodeError::field(param, message))
-            }
-        }
     }
 
     /// Everything has been read: check what must be there, and take the digests.
@@ -470,13 +378,6 @@ impl Field {
                 | Self::Unsteady
                 | Self::Hosted(_)
         )
-    }
-}
-
-fn duplicate(name: &str, offset: usize) -> DecodeError {
-    DecodeError {
-        param: Some(name.to_owned()),
-        message: format!("`{name}` stands twice in one object (at byte {offset})."),
     }
 }
 

@@ -41,10 +41,9 @@ pub fn splice(body: &Bytes, mut changes: Vec<Change<'_>>) -> Bytes {
 pub fn without_members(members: &[(Range<usize>, bool)]) -> Vec<Range<usize>> {
     let Some(first_kept) = members.iter().position(|(_, keep)| *keep) else {
         // Nothing stays: one cut from the first key to the last value.
-        return match (members.first(), members.last()) {
-            (Some((first, _)), Some((last, _))) => vec![first.start..last.end],
-            _ => Vec::new(),
-        };
+        let ends = members.first().zip(members.last());
+        let cut = ends.map(|((first, _), (last, _))| first.start..last.end);
+        return cut.into_iter().collect();
     };
     let mut cuts = Vec::new();
     for (index, (member, keep)) in members.iter().enumerate() {

@@ -106,7 +106,8 @@ const CHAT: Table = &[
     ("max_new_tokens", Cap("max_new_tokens")),
     ("max_output_tokens", Cap("max_output_tokens")),
     ("n_predict", Cap("n_predict")),
-    // OpenRouter, xAI and others
+    // Azure, OpenRouter, xAI and others
+    ("data_sources", Opaque),
     ("reasoning", Frame),
     ("include_reasoning", Frame),
     ("thinking", Thinking),

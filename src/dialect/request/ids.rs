@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
             let known = OURS.iter().position(|ours| *ours == name);
             if let Some(bit) = known.or(is_user.then_some(OURS.len())) {
                 if met[bit] {
-                    return Err(super::duplicate(&name, key.at.start));
+                    return Err(super::values::duplicate(&name, key.at.start));
                 }
                 met[bit] = true;
             }

@@ -1,7 +1,7 @@
 //! Fields outside the prompt's content: the model, caps, streaming, and what selects a price.
 
-use super::{Cursor, DecodeError, Dialect, Field, Kind, MODEL_BYTES_MAX, OUTPUTS_MAX, Reader};
-use super::{TOKENS_MAX, Value};
+use super::TOKENS_MAX;
+use super::{Cursor, DecodeError, Dialect, Field, MODEL_BYTES_MAX, OUTPUTS_MAX, Reader};
 use crate::dialect::OutputCap;
 
 impl<'a> Reader<'a> {
@@ -110,18 +110,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Null, `false`, or an array or object without members.
-    pub(super) fn is_nothing(&self, value: &Value) -> bool {
-        match value.kind {
-            Kind::Null | Kind::Bool(false) => true,
-            Kind::Array | Kind::Object => {
-                let inside = &self.body[value.at.start + 1..value.at.end - 1];
-                inside.iter().all(u8::is_ascii_whitespace)
-            }
-            _ => false,
-        }
-    }
-
     fn model(&mut self, cursor: &mut Cursor<'a>) -> Result<(), DecodeError> {
         let start = cursor.offset();
         let Some(model) = self.string(cursor, "model")? else {
@@ -151,17 +139,6 @@ impl<'a> Reader<'a> {
         })?;
         self.call.places.stream_options = Some(at);
         Ok(())
-    }
-
-    /// True if an object stands next; false, stepping over it, for null; an error for anything else.
-    pub(super) fn enter(&self, cursor: &mut Cursor<'a>, param: &str) -> Result<bool, DecodeError> {
-        if cursor.peek() == Some(b'{') {
-            return Ok(true);
-        }
-        if cursor.skip()?.is_null() {
-            return Ok(false);
-        }
-        Err(DecodeError::field(param, "must be an object"))
     }
 
     fn outputs(&mut self, cursor: &mut Cursor<'a>, name: &str) -> Result<(), DecodeError> {

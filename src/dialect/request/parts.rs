@@ -3,7 +3,7 @@
 //! One walk serves all dialects, for their parts differ in names and not in shape: an object with a
 //! `type`, with text in it, or a payload, or further parts under `content` or `output`.
 
-use super::{Cursor, DecodeError, Dialect, Range, Reader, Value};
+use super::{Cursor, DecodeError, Dialect, MESSAGES_MAX, Range, Reader, Value};
 
 /// Answered tool-call ids that are kept, in ids.
 const ANSWERED_MAX: usize = 4096;
@@ -12,8 +12,8 @@ const ANSWERED_MAX: usize = 4096;
 /// which agent this is.
 const VOLATILE_BLOCK: &[u8] = b"x-anthropic-billing-header:";
 
-/// Where a volatile block begins at the latest, in bytes from the block's brace.
-const VOLATILE_WITHIN_BYTES: usize = 128;
+/// The longest block that is taken for volatile; a longer one is system text like any other.
+const VOLATILE_BYTES_MAX: usize = 512;
 
 /// What a part is to the bound on input tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,10 @@ impl<'a> Reader<'a> {
                 let param = format!("{name}[{index}]");
                 return Err(DecodeError::field(&param, "must be an object"));
             }
+            if index >= MESSAGES_MAX {
+                let message = format!("must have at most {MESSAGES_MAX} elements");
+                return Err(DecodeError::field(name, message));
+            }
             let (at, is_system) = self.part(cursor, true)?;
             self.linked(at);
             head &= is_system;
@@ -143,8 +147,11 @@ impl<'a> Reader<'a> {
             let start = cursor.offset();
             self.nested(cursor)?;
             let block = &self.body[start..cursor.offset()];
-            let head = &block[..block.len().min(VOLATILE_WITHIN_BYTES)];
-            if memchr::memmem::find(head, VOLATILE_BLOCK).is_none() {
+            if block.len() <= VOLATILE_BYTES_MAX
+                && memchr::memmem::find(block, VOLATILE_BLOCK).is_some()
+            {
+                self.call.prompt.volatile_bytes += u64::try_from(block.len()).unwrap_or(u64::MAX);
+            } else {
                 self.system.push(start..cursor.offset());
             }
             Ok::<(), DecodeError>(())

@@ -380,6 +380,59 @@ fn unlisted_fields_are_bounded() {
 }
 
 #[test]
+fn lists_are_bounded() {
+    let body = |messages: usize, tools: usize| {
+        let list = |one: &str, many: usize| vec![one; many].join(",");
+        let (messages, tools) = (list("{}", messages), list("{}", tools));
+        format!(r#"{{"model":"m","messages":[{messages}],"tools":[{tools}]}}"#)
+    };
+    let read = |body: String| decode(Dialect::OpenaiChat, body.into());
+    assert!(read(body(MESSAGES_MAX, 4096)).is_ok());
+    let error = read(body(MESSAGES_MAX + 1, 0)).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("messages"));
+    assert_eq!(
+        read(body(0, 4097)).unwrap_err().param.as_deref(),
+        Some("tools")
+    );
+}
+
+/// The stack holds at the deepest nesting that is read, in whatever place.
+#[test]
+fn deep_bodies_are_read_or_refused() {
+    let wrap = |open: &str, close: &str, levels: usize| {
+        [open.repeat(levels), "1".to_owned(), close.repeat(levels)].concat()
+    };
+    for levels in [30, 60, 126, 10_000] {
+        for (name, open, close) in [
+            ("messages", r#"[{"content":"#, "}]"),
+            ("messages", r#"[{"output":"#, "}]"),
+            ("tools", r#"[{"tools":"#, "}]"),
+            ("tools", r#"[{"parameters":"#, "}]"),
+            ("system", r#"[{"source":{"content":"#, "}}]"),
+        ] {
+            let messages = if name == "messages" {
+                ""
+            } else {
+                r#""messages":[],"#
+            };
+            let nested = wrap(open, close, levels);
+            let body = format!(r#"{{"model":"m",{messages}"{name}":{nested}}}"#);
+            for dialect in DIALECTS {
+                let result = decode(dialect, body.clone().into());
+                assert!(levels < 100 || result.is_err(), "{name} {levels}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_object_takes_every_default() {
+    let call = chat(r#"{"model":"m","messages":[],"web_search_options":{},"models":[]}"#);
+    assert_eq!(call.prompt.hosted_tools, [("web_search".to_owned(), None)]);
+    assert!(call.selectors.surcharges.is_empty());
+}
+
+#[test]
 fn tables_have_no_duplicates_and_fit_the_mask() {
     for dialect in DIALECTS {
         let table = fields::table(dialect);

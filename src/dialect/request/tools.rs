@@ -1,7 +1,7 @@
 //! Tool declarations and answer schemas: how much they say, what the provider adds to them, and
 //! which of them the provider runs itself.
 
-use super::{Cursor, DecodeError, Dialect, Field, Range, Reader};
+use super::{Cursor, DecodeError, Dialect, Field, Range, Reader, TOOLS_MAX};
 use crate::conversation::Digester;
 use std::borrow::Cow;
 
@@ -90,6 +90,10 @@ impl<'a> Reader<'a> {
     }
 
     fn tool(&mut self, cursor: &mut Cursor<'a>) -> Result<Range<usize>, DecodeError> {
+        if self.call.prompt.tools >= TOOLS_MAX {
+            let message = format!("must have at most {TOOLS_MAX} elements");
+            return Err(DecodeError::field("tools", message));
+        }
         let mut tool = Tool::default();
         let at = self.object(cursor, &NAMES, |reader, cursor, name| {
             match name {

@@ -132,11 +132,10 @@ fn the_root_is_the_agent() {
     let dialect = Dialect::AnthropicMessages;
     assert_eq!(root(dialect, base.clone()), root(dialect, same.clone()));
     assert_ne!(root(dialect, base.clone()), root(dialect, other));
-    let frame = |body: &Json| read(dialect, body).prompt.frame;
-    assert_ne!(
-        frame(&base),
-        frame(&same),
-        "what enters the prompt is in the frame"
+    let marks = read(dialect, &same).prompt.volatile_bytes;
+    assert!(
+        marks > 60,
+        "what is not in the frame comes on top of a count"
     );
     let system = json!({"role": "system", "content": "You are A."});
     let ask = |text: &str| json!({"role": "user", "content": text});

@@ -1,0 +1,143 @@
+//! Reading single values of the types that they must have, and objects by the names that matter.
+
+use super::{Cow, Cursor, DecodeError, Kind, Range, Reader, Value};
+
+/// Members of an object as it is walked: finds duplicates and cuts cache marks out.
+#[derive(Default)]
+struct Members {
+    met: u64,
+    kept: bool,
+    last_end: usize,
+    /// A mark that stands first, so that it takes the comma behind it along.
+    open_cut: Option<usize>,
+}
+
+/// Names of cache marks: understood on any object inside the prompt.
+const CACHE_MARKS: [&str; 2] = ["cache_control", "prompt_cache_breakpoint"];
+
+impl<'a> Reader<'a> {
+    /// Walks an object, giving `each` the names among `names`; everything else is stepped over.
+    /// Duplicates among `names` are errors; cache marks are noted.
+    pub(super) fn object(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        names: &[&'static str],
+        mut each: impl FnMut(&mut Self, &mut Cursor<'a>, &'static str) -> Result<(), DecodeError>,
+    ) -> Result<Range<usize>, DecodeError> {
+        debug_assert!(names.len() < 62);
+        let mut members = Members::default();
+        let at = cursor.object(|cursor, key| {
+            let text = key.text(self.body);
+            let known = names.iter().position(|name| *name == text);
+            let mark = CACHE_MARKS.iter().position(|name| *name == text);
+            if let Some(bit) = known.or(mark.map(|mark| 62 + mark)) {
+                if members.met & (1 << bit) != 0 {
+                    return Err(duplicate(&text, key.at.start));
+                }
+                members.met |= 1 << bit;
+            }
+            if let Some(start) = members.open_cut.take() {
+                self.cuts.push(start..key.at.start);
+            }
+            if mark.is_some() {
+                self.cache_mark(cursor)?;
+                if members.kept {
+                    self.cuts.push(members.last_end..cursor.offset());
+                } else {
+                    members.open_cut = Some(key.at.start);
+                }
+            } else {
+                members.kept = true;
+                match known {
+                    Some(index) => each(self, cursor, names[index])?,
+                    None => cursor.skip().map(drop)?,
+                }
+            }
+            members.last_end = cursor.offset();
+            Ok(())
+        })?;
+        if let Some(start) = members.open_cut {
+            self.cuts.push(start..members.last_end);
+        }
+        Ok(at)
+    }
+
+    /// A string that must be one: `None` for null.
+    pub(super) fn string(
+        &self,
+        cursor: &mut Cursor<'a>,
+        param: &str,
+    ) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        let value = cursor.skip()?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        match value.text(self.body) {
+            Some(text) => Ok(Some(text)),
+            None => Err(DecodeError::field(param, "must be a string")),
+        }
+    }
+
+    /// A true or false that must be one: `None` for null.
+    pub(super) fn boolean(
+        &self,
+        cursor: &mut Cursor<'a>,
+        param: &str,
+    ) -> Result<Option<bool>, DecodeError> {
+        match cursor.skip()?.kind {
+            Kind::Null => Ok(None),
+            Kind::Bool(value) => Ok(Some(value)),
+            _ => Err(DecodeError::field(param, "must be true or false")),
+        }
+    }
+
+    /// A whole number up to `most`: `None` for null.
+    pub(super) fn whole(
+        &self,
+        cursor: &mut Cursor<'a>,
+        param: &str,
+        most: u64,
+    ) -> Result<(Value, Option<u64>), DecodeError> {
+        let value = cursor.skip()?;
+        if value.is_null() {
+            return Ok((value, None));
+        }
+        match value.u64(self.body) {
+            Some(number) if number <= most => Ok((value, Some(number))),
+            _ => {
+                let message = format!("must be a whole number from 0 to {most}");
+                Err(DecodeError::field(param, message))
+            }
+        }
+    }
+
+    /// True if an object stands next; false, stepping over it, for null; an error for anything else.
+    pub(super) fn enter(&self, cursor: &mut Cursor<'a>, param: &str) -> Result<bool, DecodeError> {
+        if cursor.peek() == Some(b'{') {
+            return Ok(true);
+        }
+        if cursor.skip()?.is_null() {
+            return Ok(false);
+        }
+        Err(DecodeError::field(param, "must be an object"))
+    }
+
+    /// Null, `false`, or an empty array. An empty object is something: it takes every default.
+    pub(super) fn is_nothing(&self, value: &Value) -> bool {
+        match value.kind {
+            Kind::Null | Kind::Bool(false) => true,
+            Kind::Array => {
+                let inside = &self.body[value.at.start + 1..value.at.end - 1];
+                inside.iter().all(u8::is_ascii_whitespace)
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn duplicate(name: &str, offset: usize) -> DecodeError {
+    DecodeError {
+        param: Some(name.to_owned()),
+        message: format!("`{name}` stands twice in one object (at byte {offset})."),
+    }
+}
