@@ -125,7 +125,8 @@ const cases = {
   async "stream that asks for usage gets it"() {
     const asked = { ...ASK, stream: true, stream_options: { include_usage: true } };
     const stream = await client("stream-usage").ours.chat.completions.create(asked);
-    const chunks = await Array.fromAsync(stream);
+    const chunks = [];
+    for await (const chunk of stream) chunks.push(chunk);
     const last = chunks.at(-1);
     assert.equal(last.choices.length, 0);
     assert.ok(last.usage.completion_tokens > 0);
