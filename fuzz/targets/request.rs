@@ -1,0 +1,57 @@
+//! Requests: whatever is accepted leaves byte for byte when nothing is to be changed, and says
+//! afterwards what was changed when something is.
+#![no_main]
+
+use bursar::dialect::{Dialect, Edits, decode, rewrite};
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+
+const DIALECTS: [(Dialect, Option<&str>); 5] = [
+    (Dialect::OpenaiChat, Some("max_completion_tokens")),
+    (Dialect::OpenaiResponses, Some("max_output_tokens")),
+    (Dialect::OpenaiEmbeddings, None),
+    (Dialect::OpenaiCompletions, Some("max_tokens")),
+    (Dialect::AnthropicMessages, Some("max_tokens")),
+];
+
+fuzz_target!(|data: &[u8]| {
+    let Some((choice, body)) = data.split_first() else {
+        return;
+    };
+    let (dialect, cap) = DIALECTS[usize::from(*choice) % DIALECTS.len()];
+    let body = Bytes::copy_from_slice(body);
+    let Ok(call) = decode(dialect, body.clone()) else {
+        return;
+    };
+    assert_eq!(rewrite(&call, &Edits::default()), body);
+    assert!(call.prompt.text_bytes <= body.len() as u64 * 4);
+
+    let edits = Edits {
+        model: Some("other \"model\"".to_owned()),
+        output_cap: cap.map(|field| (field, 77)),
+        include_usage: true,
+        no_parallel_tools: true,
+        strip_foreign: true,
+    };
+    let changed = rewrite(&call, &edits);
+    let again = decode(dialect, changed.clone());
+    let again = again.unwrap_or_else(|error| panic!("{error}: {changed:?}"));
+    assert_eq!(again.model, "other \"model\"");
+    assert_eq!(again.stream, call.stream);
+    assert!(!call.stream || again.usage_asked || dialect != Dialect::OpenaiChat);
+    if cap.is_some() {
+        assert_eq!(again.asked_output, Some(77), "{changed:?}");
+        assert!(
+            again
+                .output_caps
+                .iter()
+                .all(|cap| cap.tokens.is_none_or(|tokens| tokens == 77))
+        );
+    }
+    assert_eq!(again.prompt.messages, call.prompt.messages);
+    assert_eq!(
+        rewrite(&again, &edits),
+        changed,
+        "a second time changes nothing"
+    );
+});

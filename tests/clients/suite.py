@@ -1,0 +1,129 @@
+"""What the Python suites share: cases that report themselves, and the books of both sides.
+
+Standard library only. A suite prints `ok NAME` or `FAILED NAME` for each case; `run.py` counts them.
+"""
+
+import asyncio
+import inspect
+import json
+import os
+import re
+import sys
+import time
+import traceback
+import urllib.request
+
+GATEWAY, OPS, SIM = os.environ["GATEWAY"], os.environ["OPS"], os.environ["SIM"]
+CREW_KEY, SLOW_KEY = os.environ["CREW_KEY"], os.environ["SLOW_KEY"]
+
+# A settle is written behind the answer's last byte; it is not there the moment the client has it.
+SETTLE_SECONDS_MAX = 10
+
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+def main(suite):
+    failed = 0
+    wanted = sys.argv[1:]
+    for function in CASES:
+        name = f"{suite}: {function.__name__.replace('_', ' ')}"
+        if wanted and not any(word in name for word in wanted):
+            continue
+        try:
+            if inspect.iscoroutinefunction(function):
+                asyncio.run(function())
+            else:
+                function()
+            print(f"ok {name}", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED {name}", flush=True)
+            print("    " + traceback.format_exc().replace("\n", "\n    "), flush=True)
+    sys.exit(1 if failed else 0)
+
+
+def get_json(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def open_task(task, **caps):
+    """Opens a task with its own, lower caps, as a supervisor would before it starts its agents."""
+    body = json.dumps({"id": task, "owner": "research", **caps}).encode()
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"{OPS}/api/tasks", data=body, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def metric(name, **labels):
+    """The sum of a metric's samples that carry these labels."""
+    with urllib.request.urlopen(f"{OPS}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    total = 0.0
+    for line in text.splitlines():
+        sample = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
+        if sample and all(f'{key}="{value}"' in (sample[1] or "") for key, value in labels.items()):
+            total += float(sample[2])
+    return total
+
+
+def billed(task):
+    """What the provider charged for a task: (nano-dollars, calls)."""
+    line = get_json(f"{SIM}/bill")["by_task"].get(task, {})
+    return line.get("nano_usd", 0), line.get("calls", 0)
+
+
+def settled(task):
+    """What the gateway says it spent for a task, in nano-dollars, and whether anything is still held."""
+    shown = get_json(f"{OPS}/api/tasks/{task}?owner=research")
+    account = next(a for a in shown["accounts"] if a["limit"] == "task" and a["meter"] == "usd")
+    return nano(account["settled"]), nano(account["held"]) + nano(account["in_doubt"])
+
+
+def nano(dollars):
+    whole, _, fraction = dollars.partition(".")
+    return int(whole) * 10**9 + int(fraction.ljust(9, "0"))
+
+
+def books_agree(task, calls):
+    """The provider billed `calls` calls, and the gateway settled that bill to the nano-dollar."""
+    until = time.monotonic() + SETTLE_SECONDS_MAX
+    while True:
+        bill, billed_calls = billed(task)
+        ours, open_money = settled(task)
+        if (ours, open_money, billed_calls) == (bill, 0, calls) or time.monotonic() > until:
+            break
+        time.sleep(0.02)
+    assert billed_calls == calls, f"{billed_calls} calls billed, expected {calls}"
+    assert bill > 0, "nothing was billed"
+    assert (ours, open_money) == (bill, 0), f"settled {ours}, open {open_money}, billed {bill}"
+
+
+class Denials:
+    """Within `with Denials() as denials`, counts what the gateway refused and the provider saw."""
+
+    def __enter__(self):
+        self.before, self.bill = metric("bursar_denials_total"), self.provider_calls()
+        return self
+
+    def __exit__(self, *_):
+        self.refused = metric("bursar_denials_total") - self.before
+        self.reached = self.provider_calls() - self.bill
+
+    @staticmethod
+    def provider_calls():
+        bill = get_json(f"{SIM}/bill")
+        return bill["calls"] + bill["refused"]
+
+
+def check_message(message):
+    """A refusal's text names the limit and the money, and nothing that a client would take for a retry."""
+    assert "$" in message or "turn" in message, message
+    for word in ("429", "rate limit", "rate_limit", "too many requests"):
+        assert word not in message.lower(), message

@@ -1,0 +1,173 @@
+"""A gateway and simulated providers, each on a random port of loopback, in a directory of their own.
+
+Standard library only. `with World(binary) as world:` starts both and takes both down again, whatever
+happens in between; `world.environment()` is what a client suite is told.
+"""
+
+import hashlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+# Known only to the gateway of one test run, which listens on loopback.
+CREW_KEY = "bursar-test-crew-5b1f0c7e9a2d4863"
+SLOW_KEY = "bursar-test-slow-0d9e8c7b6a5f4132"
+
+START_SECONDS_MAX = 30
+
+CONFIG = """\
+policies = "policies"
+
+[listen]
+agents = "127.0.0.1:{agents}"
+ops = "127.0.0.1:{ops}"
+
+[store]
+url = "sqlite:data/bursar.db"
+
+[[provider]]
+name = "openai"
+kind = "openai"
+base_url = "http://127.0.0.1:{sim}/v1"
+api_key = "env:SIM_API_KEY"
+forward_attribution = true
+
+[[provider]]
+name = "anthropic"
+kind = "anthropic"
+base_url = "http://127.0.0.1:{sim}"
+api_key = "env:SIM_API_KEY"
+forward_attribution = true
+"""
+
+LIMITS = """\
+[[limit]]
+name = "task"
+per = ["task"]
+usd = "1.00"
+turns = 4000
+
+[[limit]]
+name = "agent turns"
+per = ["task", "agent"]
+turns = 400
+
+[[limit]]
+name = "owner per day"
+per = ["owner"]
+window = { every = "day", timezone = "UTC" }
+usd = "1000.00"
+"""
+
+IDENTITIES = """\
+[[identity]]
+name = "crew"
+owner = "research"
+key_sha256 = "{crew}"
+may_say_on_behalf_of = true
+
+[[identity]]
+name = "slow"
+owner = "research"
+key_sha256 = "{slow}"
+models = ["sim-*"]
+requests_per_minute = 60
+"""
+
+
+def free_ports(count):
+    """Ports that nobody listens on now. All are held until all are known, so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class World:
+    def __init__(self, binary):
+        self.binary = binary
+        self.directory = tempfile.TemporaryDirectory(prefix="bursar-clients-")
+        self.home = pathlib.Path(self.directory.name)
+        self.agents, self.ops, self.sim = free_ports(3)
+        self.children = []
+
+    def __enter__(self):
+        try:
+            self.configure()
+            self.start("sim", ["sim", "--listen", f"127.0.0.1:{self.sim}"])
+            self.wait(f"http://127.0.0.1:{self.sim}/bill")
+            self.start("gateway", ["serve", "--config", str(self.home / "bursar.toml")])
+            self.wait(f"http://127.0.0.1:{self.ops}/readyz")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for _, child in reversed(self.children):
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self.directory.cleanup()
+
+    def configure(self):
+        digest = lambda key: hashlib.sha256(key.encode()).hexdigest()
+        (self.home / "policies").mkdir()
+        (self.home / "data").mkdir()
+        config = CONFIG.format(agents=self.agents, ops=self.ops, sim=self.sim)
+        (self.home / "bursar.toml").write_text(config)
+        (self.home / "policies/limits.toml").write_text(LIMITS)
+        identities = IDENTITIES.format(crew=digest(CREW_KEY), slow=digest(SLOW_KEY))
+        (self.home / "policies/identities.toml").write_text(identities)
+
+    def start(self, name, words):
+        log = open(self.home / f"{name}.log", "wb")
+        environment = dict(os.environ, SIM_API_KEY="sk-sim-clients")
+        child = subprocess.Popen(
+            [self.binary, *words], stdout=log, stderr=log, env=environment, cwd=self.home
+        )
+        log.close()
+        self.children.append((name, child))
+
+    def wait(self, url):
+        """Until `url` answers; a child that ends first is an error with its log."""
+        until = time.monotonic() + START_SECONDS_MAX
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=2):
+                    return
+            except (urllib.error.URLError, OSError) as error:
+                ended = [name for name, child in self.children if child.poll() is not None]
+                if ended or time.monotonic() > until:
+                    raise RuntimeError(f"{url}: {error}\n{self.logs()}") from error
+                time.sleep(0.02)
+
+    def logs(self):
+        texts = []
+        for name, _ in self.children:
+            text = (self.home / f"{name}.log").read_text(errors="replace")
+            texts.append(f"--- {name}\n{text[-4000:]}")
+        return "\n".join(texts)
+
+    def environment(self):
+        return {
+            "GATEWAY": f"http://127.0.0.1:{self.agents}",
+            "OPS": f"http://127.0.0.1:{self.ops}",
+            "SIM": f"http://127.0.0.1:{self.sim}",
+            "CREW_KEY": CREW_KEY,
+            "SLOW_KEY": SLOW_KEY,
+        }
