@@ -12,6 +12,7 @@ use crate::conversation::Known;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
+use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, UnixMs};
 use arc_swap::ArcSwap;
@@ -176,6 +177,8 @@ pub struct Gateway {
     pub answers: Answers,
     /// Models that produce more than they are told.
     pub scales: Scales,
+    /// Fields that no table lists and that were journalled.
+    pub unlisted: Unlisted,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -197,6 +200,7 @@ impl Gateway {
             known: Known::new(MAX_KNOWN),
             answers: Answers::default(),
             scales: Scales::default(),
+            unlisted: Unlisted::default(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })
@@ -235,6 +239,18 @@ impl Gateway {
             used = reached.used,
             "a limit is nearly used up"
         );
+    }
+
+    /// Writes a remark of the gateway's own into the journal; left out while the journal is full.
+    pub fn journal(&self, what: NoteKind, subject: &str, detail: &str) {
+        if let Ok(place) = self.purse.store().try_reserve() {
+            place.post(Entry::Note(Box::new(Note {
+                what,
+                by: "gateway".into(),
+                subject: subject.into(),
+                detail: detail.into(),
+            })));
+        }
     }
 
     /// From now on new calls are refused.
@@ -288,6 +304,24 @@ impl Answers {
     #[must_use]
     pub fn find(&self, owner: &Owner, id: &str) -> Option<Handed> {
         self.0.get(&(owner.clone(), id.to_owned()))
+    }
+}
+
+/// Field names remembered as journalled.
+const MAX_UNLISTED: usize = 1_000;
+
+/// Fields that no table lists: each is journalled once a run.
+#[derive(Default)]
+pub struct Unlisted(RwLock<std::collections::HashSet<String>>);
+
+impl Unlisted {
+    /// True the first time; false once so many are known that the journal would fill with them.
+    pub fn is_new(&self, field: &str) -> bool {
+        if self.0.read().contains(field) {
+            return false;
+        }
+        let mut seen = self.0.write();
+        seen.len() < MAX_UNLISTED && seen.insert(field.to_owned())
     }
 }
 

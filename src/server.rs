@@ -2,6 +2,7 @@
 //!
 //! Needs a service; adds bounds: connections, header size, header time, concurrent streams.
 
+mod patience;
 pub mod reload;
 pub mod run;
 pub mod tls;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use patience::{Activity, Patient};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,8 @@ pub struct Bounds {
     pub header_bytes: usize,
     /// From the first byte of a request's head to its last.
     pub header_time: Duration,
+    /// Between two requests on one connection.
+    pub idle_time: Duration,
     /// Concurrent streams of one HTTP/2 connection.
     pub h2_streams: u32,
 }
@@ -45,6 +49,7 @@ impl Default for Bounds {
             connections: 16_384,
             header_bytes: 64 * 1024,
             header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(300),
             h2_streams: 256,
         }
     }
@@ -225,7 +230,8 @@ fn protocol(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_time)
+        // hyper counts the idle time before a head too; `patience` bounds the head itself.
+        .header_read_timeout(bounds.idle_time)
         .max_buf_size(bounds.header_bytes.max(16 * 1024))
         .pipeline_flush(true);
     http.http2()
@@ -265,11 +271,19 @@ where
     {
         let peer = self.peer;
         let service = self.service;
+        let activity = Activity::default();
+        let io = Patient::new(io, activity.clone(), self.header_time);
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
+            activity.begin();
             request.extensions_mut().insert(peer);
             // Every stage of the stack is always ready; it reserves nothing before it has a request.
-            let mut service = service.clone();
-            tower::Service::call(&mut service, request)
+            let answer = tower::Service::call(&mut service.clone(), request);
+            let activity = activity.clone();
+            async move {
+                let answer = answer.await;
+                activity.end();
+                answer
+            }
         });
         let connection = self.http.serve_connection(TokioIo::new(io), service);
         if let Err(error) = self.watcher.watch(connection).await {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 /// The keys that stand above the first table.
-pub(super) const TOP_LEVEL: [&str; 15] = [
+pub(super) const TOP_LEVEL: [&str; 13] = [
     "policies",
     "wait_for_holds",
     "min_output_tokens",
@@ -19,10 +19,8 @@ pub(super) const TOP_LEVEL: [&str; 15] = [
     "unlisted_fields",
     "refusal_status",
     "max_body",
-    "max_answer",
     "max_waiting",
     "max_waiting_bytes",
-    "max_tasks",
     "finish_upstream",
     "drain",
     "ops_token",
@@ -77,14 +75,10 @@ pub struct Bounds {
     pub refusal_status: u16,
     /// Bytes of a request's body, decoded.
     pub max_body: usize,
-    /// Bytes of an answer that is kept whole to be read; a longer one passes and counts as unread.
-    pub max_answer: usize,
     /// Calls that wait for held money at once.
     pub max_waiting: usize,
     /// Bytes of their bodies.
     pub max_waiting_bytes: usize,
-    /// Tasks kept in memory at once; idle ones are paged out to the store, never forgotten.
-    pub max_tasks: usize,
     /// How long an upstream answer is read to its usage after the client is gone.
     pub finish_upstream: Duration,
     /// How long a stopping gateway waits for calls in flight.
@@ -128,10 +122,8 @@ pub(super) fn read(section: &Section<'_>) -> Bounds {
             other => Err(format!("{other} is neither 402 nor 429")),
         }),
         max_body: section.or("max_body", 32 << 20, value::bytes),
-        max_answer: section.or("max_answer", 64 << 20, value::bytes),
         max_waiting: section.or("max_waiting", 10_000, value::size_in(0, 1_000_000)),
         max_waiting_bytes: section.or("max_waiting_bytes", 256 << 20, value::bytes),
-        max_tasks: section.or("max_tasks", 100_000, value::size_in(1000, 10_000_000)),
         finish_upstream: section.or("finish_upstream", seconds(120), value::span),
         drain: section.or("drain", seconds(30), value::span),
         ops_token: secret("ops_token"),

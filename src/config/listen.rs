@@ -67,7 +67,7 @@ pub struct Listen {
     pub max_header_bytes: usize,
     /// From the first byte of a request's head (or of the TLS handshake) to its last.
     pub header_timeout: Duration,
-    /// Between two pieces of a request's body.
+    /// How long a request's body may take to come, whole.
     pub body_timeout: Duration,
     /// How long a connection may stand idle between requests.
     pub idle_timeout: Duration,
@@ -83,7 +83,7 @@ impl Default for Listen {
             max_streams: 200,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(300),
         }
     }

@@ -144,8 +144,6 @@ pub struct Provider {
     pub proxy: Proxy,
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How often a call that the provider definitely did not bill is sent again, inside its hold.
-    pub retries: u8,
     /// The output-cap field it honours, where the preset is wrong.
     pub output_cap_field: Option<OutputCapField>,
     /// The family in the catalogue whose prices hold; by default the one of its `kind`.
@@ -202,9 +200,6 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         ca_file: section.get("ca_file", file),
         proxy: section.or("proxy", Proxy::Direct, proxy),
         timeouts: timeouts(section),
-        retries: section.or("retries", 1, |value| {
-            u8::try_from(value::count_in(0, 5)(value)?).map_err(|error| error.to_string())
-        }),
         output_cap_field: section.get(
             "output_cap_field",
             value::word(&fields.map(|field| (field.name(), field))),

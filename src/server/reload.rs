@@ -4,7 +4,7 @@
 use super::run::{ledger_settings, limit_ids};
 use crate::config::Loaded;
 use crate::gateway::{Gateway, Live};
-use crate::store::{Entry, Note, NoteKind};
+use crate::store::NoteKind;
 use arc_swap::ArcSwapOption;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -89,15 +89,12 @@ async fn put_in_force(gateway: &Arc<Gateway>, live: Live) -> Result<(), String> 
         .await
         .map_err(|error| error.to_string())?;
     let settings = ledger_settings(live.config());
-    let by: Arc<str> = "gateway".into();
-    if let Ok(place) = store.try_reserve() {
-        place.post(Entry::Note(Box::new(Note {
-            what: NoteKind::Reload,
-            by,
-            subject: "configuration".into(),
-            detail: format!("{} limits", live.loaded.policies.limits().len()).into(),
-        })));
-    }
+    let limits = live.loaded.policies.limits().len();
+    gateway.journal(
+        NoteKind::Reload,
+        "configuration",
+        &format!("{limits} limits in force"),
+    );
     gateway.replace(live);
     gateway.purse.change(|ledger| ledger.set_settings(settings));
     Ok(())

@@ -132,6 +132,7 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
         connections: settings.max_connections,
         header_bytes: settings.max_header_bytes,
         header_time: settings.header_timeout,
+        idle_time: settings.idle_timeout,
         h2_streams: settings.max_streams,
     };
     let (agents_at, ops_at) = (agents.address(), ops.address());

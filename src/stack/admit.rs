@@ -27,7 +27,7 @@ use crate::gateway::{Gateway, Live};
 use crate::ledger::{Ask, Asker, Cover};
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
-use crate::store::TaskOpening;
+use crate::store::{NoteKind, TaskOpening};
 use crate::task::{Task, own_usd};
 use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
@@ -102,10 +102,9 @@ pub(super) struct Admission {
     pub(super) now: UnixMs,
 }
 
-/// The accounts that cover a call, and the limits they come from.
+/// The accounts that cover a call.
 struct Covers {
     covers: Vec<Cover>,
-    ceilings: CallCeilings,
 }
 
 impl Covers {
@@ -116,11 +115,12 @@ impl Covers {
             .iter()
             .filter(|cover| !cover.observe)
             .map(|cover| &cover.caps);
-        caps.chain([&self.ceilings.deny.caps]).any(|caps| {
+        let binds = |caps: &crate::ledger::Caps| {
             Meter::ALL
                 .into_iter()
                 .any(|m| meter(m) && caps.0[m as usize].is_some())
-        })
+        };
+        caps.into_iter().any(binds)
     }
 }
 
@@ -204,6 +204,7 @@ impl Admission {
     /// A task that nobody has seen counts on the accounts that cap `tasks`.
     async fn pay_for_task(&self) -> Result<(), Refused> {
         let mut found = self.covers(None);
+        found.covers.retain(|cover| !cover.key.is_per_call());
         let tasks = Meter::Tasks as usize;
         found.covers.retain(|cover| cover.caps.0[tasks].is_some());
         found.covers.extend(self.tasks_per_hour());
@@ -318,9 +319,35 @@ impl Admission {
                 warn_permille: None,
             });
         }
-        Covers {
-            covers,
-            ceilings,
+        self.add_ceilings(&ceilings, &mut covers);
+        Covers { covers }
+    }
+
+    /// `per = ["call"]`: covers of this call alone, one for each limit that sets the lowest cap of
+    /// some meter.
+    fn add_ceilings(&self, ceilings: &CallCeilings, covers: &mut Vec<Cover>) {
+        for (ceiling, observe) in [(&ceilings.deny, false), (&ceilings.observe, true)] {
+            for meter in Meter::ALL {
+                let at = meter as usize;
+                let (Some(cap), Some(index)) = (ceiling.caps.0[at], ceiling.of[at]) else {
+                    continue;
+                };
+                let Some(limit) = self.live.loaded.policies.limit(index) else {
+                    continue;
+                };
+                let key = crate::ledger::AccountKey {
+                    limit: Arc::clone(&limit.id),
+                    per: [("call", self.request.shared())].into(),
+                    window: None,
+                };
+                let caps = crate::ledger::Caps::default().with(meter, cap);
+                covers.push(Cover {
+                    key,
+                    caps,
+                    observe,
+                    warn_permille: None,
+                });
+            }
         }
     }
 
@@ -334,6 +361,7 @@ impl Admission {
     ) -> Result<Admitted, Refused> {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
+        self.note(&hold);
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace.clone(),
@@ -377,6 +405,38 @@ impl Admission {
         let body = crate::dialect::rewrite(call, &edits);
         let request = Request::from_parts(parts, Outgoing::Whole(body));
         Ok(Admitted { request, record })
+    }
+
+    /// What an operator should see of a call that goes through all the same: observed limits that
+    /// would have refused it, fields whose price nobody knows.
+    fn note(&self, hold: &Hold) {
+        let gateway = &self.gateway;
+        for reached in &hold.terms.observed {
+            let limit = crate::config::Limit::name_in(&reached.key.limit);
+            gateway.metrics.denied("observed", limit);
+            gateway.journal(
+                NoteKind::Alarm,
+                limit,
+                &format!(
+                    "observed: {} of {} would have refused {}",
+                    reached.meter.name(),
+                    limit,
+                    self.request,
+                ),
+            );
+        }
+        for field in &self.call.unlisted {
+            if gateway.unlisted.is_new(field) {
+                let provider = self.routed.provider.name.as_str();
+                gateway.journal(
+                    NoteKind::FailOpen,
+                    "unlisted_fields",
+                    &format!(
+                        "the field `{field}` passes to {provider}; what it may cost is not known"
+                    ),
+                );
+            }
+        }
     }
 
     /// What must be changed in the body, and whether usage was asked for on the caller's behalf.

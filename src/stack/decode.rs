@@ -19,12 +19,8 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio_util::io::{ReaderStream, StreamReader};
 use tower::{Layer, Service};
-
-/// How long a body may take to come, whole.
-const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The layer.
 #[derive(Clone, Copy, Debug)]
@@ -84,11 +80,13 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
         let message = "WebSockets are not supported here; send a POST.";
         return Err(Refused::new(Code::InvalidRequest, message));
     }
-    let max_bytes = live(&request).config().bounds.max_body;
+    let live = live(&request);
+    let max_bytes = live.config().bounds.max_body;
+    let body_time = live.config().listen.body_timeout;
     let (mut parts, body) = request.into_parts();
-    let collected = tokio::time::timeout(BODY_TIME, collect(&mut parts.headers, body, max_bytes));
+    let collected = tokio::time::timeout(body_time, collect(&mut parts.headers, body, max_bytes));
     let bytes = collected.await.map_err(|_| {
-        let message = format!("The body did not come within {} s.", BODY_TIME.as_secs());
+        let message = format!("The body did not come within {} s.", body_time.as_secs());
         Refused::new(Code::InvalidRequest, &message).status(408)
     })??;
     let call = crate::dialect::decode(dialect, bytes.clone())

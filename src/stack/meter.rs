@@ -210,11 +210,12 @@ impl Underway {
         // If this future is dropped half-way, the record's own drop leaves the hold in doubt.
         match timeout_at(by, limited.collect()).await {
             Ok(Ok(body)) => {
-                record.end(if billed {
+                let charged = record.end(if billed {
                     Outcome::Doubt("billed_error")
                 } else {
                     Outcome::Void("provider_refused")
                 });
+                charged.stamp(&mut parts.headers);
                 let body = body.to_bytes();
                 parts.headers.remove(header::CONTENT_LENGTH);
                 Ok(Response::from_parts(parts, AnswerBody::Whole(body)))

@@ -89,8 +89,10 @@ struct Progress {
 }
 
 /// What a plain answer is told of its cost.
+#[derive(Default)]
 pub struct Charged {
     cost: Option<NanoUsd>,
+    answered: Option<Box<str>>,
     remaining: crate::ledger::Remaining,
 }
 
@@ -363,10 +365,7 @@ impl Record {
 
     fn end_once(&mut self, outcome: Outcome) -> Charged {
         let Some(hold) = self.hold.take() else {
-            return Charged {
-                cost: None,
-                remaining: crate::ledger::Remaining::default(),
-            };
+            return Charged::default();
         };
         let quoted = hold.terms.quoted;
         let told = hold.terms.told;
@@ -409,8 +408,12 @@ impl Record {
         place.post(Entry::Call(Box::new(entry)));
         self.count(&charged, ending, answer.as_deref(), overrun);
         let cost = (ending == Ending::Settle).then(|| charged.usd());
+        let answered = answer
+            .and_then(|answer| answer.model)
+            .map(String::into_boxed_str);
         Charged {
             cost,
+            answered,
             remaining: end.remaining,
         }
     }
@@ -547,6 +550,13 @@ impl Charged {
             && let Ok(cost) = HeaderValue::from_str(&cost.to_string())
         {
             headers.insert("x-bursar-cost-usd", cost);
+        }
+        if let Some(model) = self
+            .answered
+            .as_deref()
+            .and_then(|model| HeaderValue::from_str(model).ok())
+        {
+            headers.insert("x-bursar-model", model);
         }
         stamp_remaining(headers, &self.remaining);
     }
