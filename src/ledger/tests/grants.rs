@@ -258,6 +258,26 @@ fn idle_accounts_give_back_and_are_paged_out() {
 }
 
 #[test]
+fn an_account_that_is_touched_while_it_gives_back_stays() {
+    let mut desk = Desk::new();
+    let task = key("task", "t");
+    let one = desk.held(&fixed(10, &[(&task, 1600)]));
+    desk.settle(one.id, 10);
+    assert_eq!(desk.ledger.idle(desk.now, 0).len(), 1);
+    desk.pass(1);
+    let free = desk.held(&fixed(0, &[(&task, 1600)]));
+    desk.settle(free.id, 3);
+    desk.ledger.forget(&task);
+    assert_eq!(desk.view(&task).settled.usd().0, 13);
+    desk.ledger.forget(&task);
+    assert_eq!(
+        desk.view(&task).settled.usd().0,
+        13,
+        "only what gives back is paged out"
+    );
+}
+
+#[test]
 fn nothing_is_granted_while_an_account_gives_back() {
     let mut desk = Desk::new();
     let task = key("task", "t");
