@@ -187,16 +187,19 @@ impl Account {
         }
     }
 
-    /// Meters whose spending rose from below `warn_at` to `warn_at` or above, given what was spent
-    /// before.
-    pub(super) fn warned(&self, before: impl Fn(Meter) -> u64) -> impl Iterator<Item = Meter> {
-        let permille = self.warn_permille.map(u128::from);
+    pub(super) const fn warns(&self) -> bool {
+        self.warn_permille.is_some()
+    }
+
+    /// Meters whose spending rose from below `warn_at` to `warn_at` or above by `more`, which is
+    /// counted already.
+    pub(super) fn warned(&self, more: &Amounts) -> impl Iterator<Item = Meter> {
+        let permille = u128::from(self.warn_permille.unwrap_or(u16::MAX));
         self.capped.each().filter(move |meter| {
-            permille.is_some_and(|permille| {
-                let at_least = u128::from(self.cap(*meter)) * permille;
-                let crosses = |spent: u64| u128::from(spent) * 1000 >= at_least;
-                crosses(self.spent(*meter)) && !crosses(before(*meter))
-            })
+            let at_least = u128::from(self.cap(*meter)) * permille;
+            let crosses = |spent: u64| u128::from(spent) * 1000 >= at_least;
+            let spent = self.spent(*meter);
+            crosses(spent) && !crosses(spent.saturating_sub(more[*meter]))
         })
     }
 

@@ -1,7 +1,7 @@
 //! How holds begin and end. A hold is the same quote on every covering account; it ends once.
 
 use super::account::AccountAt;
-use super::quote::{COUNTED, HELD};
+use super::quote::{COUNTED, HELD, SHOWN};
 use super::{Asker, End, Held, Ledger, Need, Reached, Remaining};
 use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
 use std::collections::HashMap;
@@ -291,16 +291,17 @@ impl Ledger {
         }
         for at in &hold.places {
             let account = &mut self.accounts[*at];
-            let before = Amounts(Meter::ALL.map(|meter| account.spent(meter)));
             account.unhold(now, &hold.quoted);
             let side = match charge {
                 Charge::Settled(_) => &mut account.settled,
                 Charge::InDoubt(_) => &mut account.in_doubt,
             };
             *side = side.saturating_add(amounts);
-            let warned = account.warned(|meter| before[meter]);
-            end.warned
-                .extend(warned.map(|meter| account.reached(meter)));
+            if account.warns() {
+                let warned = account.warned(amounts);
+                end.warned
+                    .extend(warned.map(|meter| account.reached(meter)));
+            }
             self.mark(*at);
         }
         end.remaining = self.remaining(&hold.places);
@@ -316,7 +317,7 @@ impl Ledger {
             if account.observe {
                 continue;
             }
-            for meter in account.capped {
+            for meter in account.capped.and(SHOWN) {
                 let unheld = account.unheld(meter);
                 let least = &mut least[meter as usize];
                 *least = Some(least.map_or(unheld, |least: u64| least.min(unheld)));

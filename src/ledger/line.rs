@@ -293,6 +293,11 @@ impl Ledger {
             | Decision::Deny {
                 refinable: true, ..
             } if waiter.peeks() => Verdict::Short(Shortage { refinable: true }),
+            Decision::Wait { at, .. } if waiter.peeks() && self.may_await_balance(&waiter, &at) => {
+                // Passes the line, for it wants an answer as soon as there is a balance.
+                self.stand(id, waiter, at, true, None);
+                return None;
+            }
             Decision::Wait { refinable, .. } if waiter.peeks() => {
                 Verdict::Short(Shortage { refinable })
             }
@@ -386,14 +391,26 @@ impl Ledger {
         }
     }
 
+    /// A peek behind others who wait for an account's balance waits for it as well.
+    fn may_await_balance(&self, waiter: &Waiter, at: &[AccountAt]) -> bool {
+        let has_room = waiter.entered || self.has_memory(waiter);
+        has_room && at.iter().any(|at| !self.accounts[*at].loaded)
+    }
+
     fn has_memory(&self, waiter: &Waiter) -> bool {
         let bytes = waiter.asker.bytes.saturating_add(WAITER_BYTES);
         self.line.bytes.saturating_add(bytes) <= self.settings.line_max_bytes
     }
 
+    /// The line of an account whose balance is still unknown is bounded by memory alone: the first
+    /// burst of a task is no queue for held money.
     fn has_room(&self, waiter: &Waiter, at: &[AccountAt]) -> bool {
         let max = self.settings.line_max_waiters;
-        self.has_memory(waiter) && at.iter().all(|at| self.accounts[*at].line.len() < max)
+        let not_full = |at: &AccountAt| {
+            let account = &self.accounts[*at];
+            !account.loaded || account.line.len() < max
+        };
+        self.has_memory(waiter) && at.iter().all(not_full)
     }
 
     /// Puts it (back) into the table, in line on these accounts and no others.

@@ -24,6 +24,8 @@ pub(super) const BOUNDED: Meters = Meters::of(&[
     Meter::InputTokens,
     Meter::FreshTokens,
 ]);
+/// Meters of which the caller hears what remains.
+pub(super) const SHOWN: Meters = Meters::of(&[Meter::Usd, Meter::Turns, Meter::ToolCalls]);
 /// Meters that grow with the output.
 pub(super) const GROWING: Meters = Meters::of(&[
     Meter::Usd,

@@ -333,7 +333,7 @@ impl Scales<'_> {
                 .map(|(at, _)| at)
                 .collect();
             if !blocked.is_empty() {
-                return self.wait(quoted, blocked, &quoted);
+                return self.wait(quoted, blocked, &quote.at(self.wanted));
             }
         }
         let ungranted: Vec<AccountAt> = self
@@ -398,12 +398,15 @@ impl Scales<'_> {
             .line
             .first()
             .is_some_and(|first| *first < self.standing.me);
-        in_line
-            || account.capped.and(HELD).each().any(|meter| {
-                let unheld = account.unheld(meter);
-                quoted[meter] > 0
-                    && quoted[meter] > unheld.saturating_sub(self.kept(account, meter))
+        let kept_free = || {
+            account.capped.and(HELD).each().any(|meter| {
+                let beside = account
+                    .unheld(meter)
+                    .saturating_sub(self.kept(account, meter));
+                quoted[meter] > 0 && quoted[meter] > beside
             })
+        };
+        in_line || account.loaded && !account.kept.is_empty() && kept_free()
     }
 
     /// What is kept free there for older waiters that are next.

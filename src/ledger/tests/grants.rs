@@ -15,6 +15,10 @@ fn the_first_burst_meets_the_cap_exactly() {
         fixed,
         elastic: None,
     };
+    desk.ledger.set_settings(Settings {
+        line_max_waiters: 1,
+        ..settings()
+    });
     let waiting: Vec<WaiterId> = (0..500).map(|_| desk.waits(&ask)).collect();
     assert_eq!(desk.asked.len(), 1, "one grant for all of them");
     desk.serves = true;
@@ -53,9 +57,17 @@ fn an_allotment_is_a_quote_or_a_sixteenth_and_shrinks() {
     desk.serve();
     desk.drain();
     let large = held(desk.answer(large).unwrap());
+    assert_eq!(
+        desk.asked[0].upto.usd().0,
+        1010,
+        "the next one, ahead of need"
+    );
+    desk.serve();
     desk.settle(large.id, 500);
-    desk.waits(&fixed(10, &[(&task, 1600)]));
-    assert_eq!(desk.asked[0].upto.usd().0, 510 + (1600 - 510) / 16);
+    desk.held(&fixed(480, &[(&task, 1600)]));
+    desk.fail();
+    desk.waits(&fixed(25, &[(&task, 1600)]));
+    assert_eq!(desk.asked[0].upto.usd().0, 990 + (1600 - 990) / 16);
 }
 
 #[test]
@@ -130,6 +142,7 @@ fn those_who_need_a_failed_grant_are_refused_and_no_others() {
     let behind = desk.waits(&fixed(10, &[(&task, 100)]));
     let beside = desk.waits(&fixed(10, &[(&other, 100)]));
     desk.asked.retain(|grant| grant.key != task);
+    desk.read.remove(&task);
     desk.ledger.grant_failed(std::slice::from_ref(&task));
     desk.drain();
     let unavailable = Some(Verdict::Refused(Refusal::StoreUnavailable));
@@ -171,6 +184,7 @@ fn a_store_that_grants_too_little_is_not_asked_in_circles() {
     );
     let balance = desk.durable[&task].clone();
     desk.asked.clear();
+    desk.read.clear();
     desk.ledger.granted(desk.now, &[(task.clone(), balance)]);
     desk.drain();
     assert_eq!(
@@ -210,7 +224,7 @@ fn a_peek_waits_for_the_store_and_then_says_what_is() {
     desk.durable.insert(task.clone(), before);
     let fits = waits(desk.peek(&fixed(5, &[(&task, 100)])));
     let short = waits(desk.peek(&fixed(6, &[(&task, 100)])));
-    let clamped = waits(desk.peek(&elastic(5, 1, &[(&task, 100)])));
+    let clamped = waits(desk.peek(&elastic(7, 1, &[(&task, 100)])));
     desk.serves = true;
     desk.drain();
     let fits = held(desk.answer(fits).unwrap());
@@ -241,6 +255,26 @@ fn idle_accounts_give_back_and_are_paged_out() {
     assert!(desk.ledger.idle(desk.now, 30_000).is_empty(), "once");
     desk.ledger.forget(&task);
     assert!(desk.ledger.account(&task).is_none());
+}
+
+#[test]
+fn an_account_that_is_touched_while_it_gives_back_stays() {
+    let mut desk = Desk::new();
+    let task = key("task", "t");
+    let one = desk.held(&fixed(10, &[(&task, 1600)]));
+    desk.settle(one.id, 10);
+    assert_eq!(desk.ledger.idle(desk.now, 0).len(), 1);
+    desk.pass(1);
+    let free = desk.held(&fixed(0, &[(&task, 1600)]));
+    desk.settle(free.id, 3);
+    desk.ledger.forget(&task);
+    assert_eq!(desk.view(&task).settled.usd().0, 13);
+    desk.ledger.forget(&task);
+    assert_eq!(
+        desk.view(&task).settled.usd().0,
+        13,
+        "only what gives back is paged out"
+    );
 }
 
 #[test]

@@ -209,6 +209,15 @@ fn what_is_kept_for_the_next_does_not_stop_those_who_leave_it_alone() {
 }
 
 #[test]
+fn what_was_kept_is_free_when_the_next_goes_away() {
+    let (mut desk, head, _, later) = passed_on(true);
+    let later = waits(later);
+    desk.ledger.leave(head);
+    desk.drain();
+    held(desk.answer(later).unwrap());
+}
+
+#[test]
 fn nobody_passes_the_next_at_the_end_of_its_own_wait() {
     let mut desk = Desk::new();
     let task = key("task", "t");
@@ -285,9 +294,9 @@ fn agents_that_call_each_other_are_no_puzzle() {
     let covers = [(&task, 100)];
     held(desk.request_by(&asker("a", Some("b")), &fixed(50, &covers), wait));
     held(desk.request_by(&asker("b", Some("a")), &fixed(40, &covers), wait));
-    let denial = denied(desk.request_by(&asker("a", Some("b")), &fixed(60, &covers), wait));
+    let denial = denied(desk.request_by(&asker("a", Some("b")), &fixed(61, &covers), wait));
     assert!(denial.only_held, "b waits for it");
-    waits(desk.request_by(&asker("a", Some("b")), &fixed(50, &covers), wait));
+    waits(desk.request_by(&asker("a", Some("b")), &fixed(60, &covers), wait));
     waits(desk.request_by(&asker("a", Some("a")), &fixed(60, &covers), wait));
 }
 

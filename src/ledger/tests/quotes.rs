@@ -66,8 +66,11 @@ impl Desk {
         match self.ledger.request(self.now, &asker, ask, patience) {
             Verdict::Held(held) => held.id,
             Verdict::Waiting(id) => {
-                self.asked.extend(self.ledger.grants());
-                self.serve();
+                let granted = self.ledger.grants().into_iter();
+                let balances: Vec<_> = granted
+                    .map(|grant| (grant.key, Balance::default()))
+                    .collect();
+                self.ledger.granted(self.now, &balances);
                 let woken = self
                     .ledger
                     .woken()
