@@ -530,7 +530,7 @@ impl<'de> Deserialize<'de> for KeyBody {
 
 /// What `per` may name, as the ledger holds it.
 fn dimension(name: &str) -> Option<&'static str> {
-    const DIMENSIONS: [&str; 11] = [
+    const DIMENSIONS: [&str; 12] = [
         "owner",
         "identity",
         "on_behalf_of",
@@ -539,6 +539,7 @@ fn dimension(name: &str) -> Option<&'static str> {
         "role",
         "model",
         "provider",
+        "dialect",
         "tool",
         "parent",
         "call",
