@@ -435,6 +435,8 @@ impl Record {
                 .learn(&self.call, &self.facts.model, input);
         }
         if let Some(id) = &answer.id {
+            let (dialect, model) = (self.call.dialect, &*self.facts.model);
+            self.gateway.known.remember(dialect, model, id, charged[Meter::Tokens]);
             let attribution = &self.flight().attribution;
             self.gateway
                 .answers
