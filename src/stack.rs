@@ -17,6 +17,7 @@ pub mod record;
 pub mod respond;
 pub mod route;
 pub mod throttle;
+mod tools;
 pub mod trace;
 pub mod upstream;
 

@@ -18,9 +18,13 @@ const MAX_IN_MEMORY: usize = 100_000;
 /// How long a task rests before it is let go, milliseconds.
 const IDLE_MS: i64 = 3_600_000;
 
+/// Tools remembered per task; a task that uses more is asked about these.
+const MAX_TOOLS: usize = 64;
+
 /// One task as calls see it.
 pub struct Task {
     record: RwLock<TaskRecord>,
+    tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
 }
 
@@ -28,6 +32,7 @@ impl Task {
     fn new(record: TaskRecord, now: UnixMs) -> Self {
         Self {
             record: RwLock::new(record),
+            tools: Mutex::default(),
             used: AtomicI64::new(now.0),
         }
     }
@@ -52,6 +57,20 @@ impl Task {
             .paused_since
             .map_or(0, |since| (now.0 - since.0).max(0));
         record.paused_ms.saturating_add(present.unsigned_abs())
+    }
+
+    /// An answer asked for this tool.
+    pub fn used(&self, tool: &Arc<str>) {
+        let mut tools = self.tools.lock();
+        if tools.len() < MAX_TOOLS && !tools.contains(tool) {
+            tools.push(Arc::clone(tool));
+        }
+    }
+
+    /// The tools that its answers asked for, as far as this process remembers.
+    #[must_use]
+    pub fn tools(&self) -> Vec<Arc<str>> {
+        self.tools.lock().clone()
     }
 
     /// What the store said last.

@@ -239,6 +239,12 @@ impl Policies {
         Some(clock.window.opening(opened).closes)
     }
 
+    /// Some limit counts per tool.
+    #[must_use]
+    pub fn limits_tools(&self) -> bool {
+        self.rules.iter().any(|rule| rule.of_tools)
+    }
+
     /// When the first of the present calendar windows ends.
     #[must_use]
     pub fn next_roll(&self, now: UnixMs) -> Option<UnixMs> {

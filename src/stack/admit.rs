@@ -246,6 +246,7 @@ impl Admission {
 
     /// Quotes and holds; again with other accounts if a window ends meanwhile.
     async fn hold(&self, task: &Task) -> Result<(Bound, Hold), Refused> {
+        super::tools::check(self, task).await?;
         let deadline = UnixMs(i64::MAX);
         loop {
             let covers = self.covers(Some(task));
@@ -271,7 +272,7 @@ impl Admission {
         }
     }
 
-    fn asker(&self, paused_ms: u64, bytes: Option<usize>) -> Asker {
+    pub(super) fn asker(&self, paused_ms: u64, bytes: Option<usize>) -> Asker {
         let attribution = &self.attribution;
         Asker {
             task: attribution.task_key(),
@@ -286,14 +287,19 @@ impl Admission {
         }
     }
 
-    fn covers(&self, task: Option<&Task>) -> Covers {
-        let attribution = &self.attribution;
-        let facts = crate::config::Facts::new(
-            attribution,
+    /// The call as limits see it.
+    pub(super) fn facts(&self) -> crate::config::Facts {
+        crate::config::Facts::new(
+            &self.attribution,
             Arc::clone(&self.routed.model),
             self.routed.provider.name.shared(),
             self.call.dialect.name(),
-        );
+        )
+    }
+
+    fn covers(&self, task: Option<&Task>) -> Covers {
+        let attribution = &self.attribution;
+        let facts = self.facts();
         let mut found = Vec::with_capacity(6);
         let ceilings = self
             .live
@@ -488,7 +494,7 @@ impl Admission {
         }
     }
 
-    fn no_hold(&self, error: NoHold) -> Refused {
+    pub(super) fn no_hold(&self, error: NoHold) -> Refused {
         self.denied(refusal::no_hold(self, error))
     }
 

@@ -147,6 +147,9 @@ async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Vec<Va
     let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
     for row in gateway.purse.store().trace(key.clone(), MAX_CALLS).await? {
         let call = row.body()?;
+        if call.provider.is_none() {
+            continue;
+        }
         let name = call.agent.as_ref().map_or("-", |agent| &*agent.0);
         let agent = agents.entry(name.to_owned()).or_default();
         if call.ending.0 == Ending::Denied.name() {

@@ -4,8 +4,10 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
+use super::tools::Asked;
 use super::trace::Trace;
 use super::{Code, Refused};
+use crate::attribution::Attribution;
 use crate::clock;
 use crate::dialect::answer::AnswerReader;
 use crate::dialect::{Answer, Call, Usage};
@@ -15,7 +17,7 @@ use crate::ledger::Elastic;
 use crate::price::{Card, Context};
 use crate::purse::Hold;
 use crate::store::{CallEntry, Ending, Entry};
-use crate::units::{Amounts, Meter, NanoUsd, RequestId};
+use crate::units::{Amounts, Meter, NanoUsd, RequestId, UnixMs};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -320,6 +322,28 @@ impl Record {
             .with(Meter::ToolCalls, answer.tool_calls.len() as u64)
     }
 
+    /// Counts the answer's tools where limits count per tool.
+    fn count_tools(&self, answer: &Answer) {
+        if answer.tool_calls.is_empty() || !self.live.loaded.policies.limits_tools() {
+            return;
+        }
+        let attribution = &self.flight().attribution;
+        let asked = Asked {
+            gateway: Arc::clone(&self.gateway),
+            live: Arc::clone(&self.live),
+            attribution: Arc::clone(attribution),
+            facts: crate::config::Facts::new(
+                attribution,
+                Arc::clone(&self.facts.model),
+                self.provider.name.shared(),
+                self.call.dialect.name(),
+            ),
+            admitted: self.flight().admitted,
+            tools: count_tools(answer),
+        };
+        asked.count();
+    }
+
     fn tool_fees(&self, answer: &Answer) -> NanoUsd {
         let fees = answer
             .tool_calls
@@ -390,9 +414,16 @@ impl Record {
             Ending::Unreconciled => hold.doubt(charged),
             Ending::Void | Ending::Denied => hold.void(charged[Meter::Attempts]),
         };
-        let overrun = end.overrun.usd();
+        // Fees for tools are ours, not the provider's; they could not be quoted.
+        let fees = answer
+            .as_deref()
+            .map_or(NanoUsd::ZERO, |answer| self.tool_fees(answer));
+        let overrun = NanoUsd(end.overrun.usd().0.saturating_sub(fees.0));
         for reached in &end.warned {
             self.gateway.warn(reached);
+        }
+        if let Some(answer) = answer.as_deref() {
+            self.count_tools(answer);
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
@@ -436,7 +467,9 @@ impl Record {
         }
         if let Some(id) = &answer.id {
             let (dialect, model) = (self.call.dialect, &*self.facts.model);
-            self.gateway.known.remember(dialect, model, id, charged[Meter::Tokens]);
+            self.gateway
+                .known
+                .remember(dialect, model, id, charged[Meter::Tokens]);
             let attribution = &self.flight().attribution;
             self.gateway
                 .answers
@@ -587,6 +620,45 @@ fn count_tools(answer: &Answer) -> Vec<(Arc<str>, u64)> {
     counts
 }
 
+/// An entry with what every entry says; the caller fills in the rest.
+pub(super) fn journal_entry(
+    attribution: &Arc<Attribution>,
+    admitted: UnixMs,
+    ending: Ending,
+    charged: Amounts,
+) -> CallEntry {
+    CallEntry {
+        request: "-".into(),
+        admitted,
+        ended: clock::now(),
+        attribution: Arc::clone(attribution),
+        trace: None,
+        dialect: "-",
+        model: "-".into(),
+        provider: None,
+        answered: None,
+        answer_id: None,
+        ending,
+        reason: None,
+        limit: None,
+        quoted: Amounts::ZERO,
+        charged,
+        told: None,
+        overrun: NanoUsd::ZERO,
+        price_version: "-".into(),
+        tools: Vec::new(),
+        status: None,
+        accounts: Arc::new([]),
+    }
+}
+
+fn entry_of(admission: &super::admit::Admission, ending: Ending, charged: Amounts) -> CallEntry {
+    let mut entry = journal_entry(&admission.attribution, admission.now, ending, charged);
+    entry.request = admission.request.shared();
+    entry.trace = admission.trace.as_ref().map(Trace::ids);
+    entry
+}
+
 /// The journal entry of a call that was refused here. Under a flood of refusals that the journal
 /// cannot keep up with, entries are left out and counted.
 pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
@@ -595,62 +667,27 @@ pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
         gateway.metrics.unjournalled.inc();
         return;
     };
-    let now = clock::now();
-    place.post(Entry::Call(Box::new(CallEntry {
-        request: admission.request.shared(),
-        admitted: admission.now,
-        ended: now,
-        attribution: Arc::clone(&admission.attribution),
-        trace: admission.trace.as_ref().map(Trace::ids),
-        dialect: admission.call.dialect.name(),
-        model: Arc::clone(&admission.routed.model),
-        provider: Some(admission.routed.provider.name.shared()),
-        answered: None,
-        answer_id: None,
-        ending: Ending::Denied,
-        reason: Some(refused.refusal.code().name().into()),
-        limit: refused.refusal.limit().map(Arc::from),
-        quoted: Amounts::ZERO,
-        charged: Amounts::ZERO,
-        told: None,
-        overrun: NanoUsd::ZERO,
-        price_version: Arc::clone(admission.live.catalogue.version()),
-        tools: Vec::new(),
-        status: None,
-        accounts: Arc::new([]),
-    })));
+    let mut entry = entry_of(admission, Ending::Denied, Amounts::ZERO);
+    entry.dialect = admission.call.dialect.name();
+    entry.model = Arc::clone(&admission.routed.model);
+    entry.provider = Some(admission.routed.provider.name.shared());
+    entry.reason = Some(refused.refusal.code().name().into());
+    entry.limit = refused.refusal.limit().map(Arc::from);
+    place.post(Entry::Call(Box::new(entry)));
 }
 
 /// Ends the hold of a task's opening: one task, on the accounts that count them.
 pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
-    let accounts = Arc::clone(&hold.accounts);
     let charged = Amounts::ZERO.with(Meter::Tasks, 1);
+    let accounts = Arc::clone(&hold.accounts);
     let (_, place) = hold.settle(charged);
     if accounts.is_empty() {
         return;
     }
-    let now = clock::now();
-    place.post(Entry::Call(Box::new(CallEntry {
-        request: admission.request.shared(),
-        admitted: admission.now,
-        ended: now,
-        attribution: Arc::clone(&admission.attribution),
-        trace: admission.trace.as_ref().map(Trace::ids),
-        dialect: "task",
-        model: "-".into(),
-        provider: None,
-        answered: None,
-        answer_id: None,
-        ending: Ending::Settle,
-        reason: Some("task_opened".into()),
-        limit: None,
-        quoted: charged,
-        charged,
-        told: None,
-        overrun: NanoUsd::ZERO,
-        price_version: Arc::clone(admission.live.catalogue.version()),
-        tools: Vec::new(),
-        status: None,
-        accounts,
-    })));
+    let mut entry = entry_of(admission, Ending::Settle, charged);
+    entry.dialect = "task";
+    entry.reason = Some("task_opened".into());
+    entry.quoted = charged;
+    entry.accounts = accounts;
+    place.post(Entry::Call(Box::new(entry)));
 }

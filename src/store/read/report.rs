@@ -106,7 +106,9 @@ impl Reader {
 impl ReportQuery {
     /// The row's `at` may lie after the call's own end (it never steps back), so the call decides.
     fn covers(&self, call: &CallBody<'_>) -> bool {
-        self.since.is_none_or(|since| call.ended >= since.0)
+        // Rows of tasks opened and of tools counted tell no call of their own.
+        !matches!(call.dialect.as_str(), "task" | "tool")
+            && self.since.is_none_or(|since| call.ended >= since.0)
             && self.until.is_none_or(|until| call.ended < until.0)
     }
 }

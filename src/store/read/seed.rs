@@ -63,6 +63,10 @@ impl Counter<'_> {
         match Kind::from_name(row.kind) {
             Some(Kind::Call) => {
                 let call: CallBody<'_> = serde_json::from_str(row.entry)?;
+                // The calls themselves tell which tools were asked for.
+                if call.dialect.as_str() == "tool" {
+                    return Ok(());
+                }
                 let counted = self.counted(&call);
                 if counted.is_zero() || !self.covers(&call) {
                     return Ok(());
