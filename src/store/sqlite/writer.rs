@@ -190,6 +190,7 @@ impl Writer {
         let mut loaded = Loaded {
             epoch: self.meta.epoch,
             after_crash,
+            last_call_at: self.meta.head.last_call_at,
             switches: tasks::switches(&self.conn)?,
             doubted: Vec::new(),
         };
