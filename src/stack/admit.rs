@@ -78,11 +78,8 @@ where
         let gateway = Arc::clone(&self.gateway);
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            let admission = Admission::of(gateway, &request)?;
-            let admitted = match admission.admit(request).await {
-                Ok(admitted) => admitted,
-                Err(refused) => return Err(refused),
-            };
+            // Nothing of the admission outlives it: a stream may last, and the body is large.
+            let admitted = Admission::of(gateway, &request)?.admit(request).await?;
             inner.call(admitted).await
         })
     }

@@ -146,6 +146,13 @@ impl Record {
             .observe(overhead.as_secs_f64());
     }
 
+    /// The body is on its way: of the call only what was found in it is kept.
+    pub fn forget_body(&mut self) {
+        if let Some(call) = Arc::get_mut(&mut self.call) {
+            call.body = bytes::Bytes::new();
+        }
+    }
+
     /// The head of the answer has come.
     pub fn answered(&mut self, status: StatusCode) {
         self.progress.status = Some(status);
