@@ -19,7 +19,7 @@
 //!
 //! The parts: [`quote`](self::quote) the arithmetic of what a call may cost, `account` one counter,
 //! `allotment` how much to ask of the store, `weigh` whether an ask fits (reads only), `hold` how
-//! holds begin and end, `line` who waits and who is next.
+//! holds begin and end, `line` who waits and who is next, `waiter` one who waits.
 
 mod account;
 mod allotment;
@@ -27,6 +27,7 @@ mod hold;
 mod line;
 mod quote;
 mod verdict;
+mod waiter;
 mod weigh;
 
 #[cfg(test)]
