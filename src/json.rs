@@ -20,9 +20,9 @@ pub use text::{Strings, quoted, strings};
 /// Deepest nesting of arrays and objects that is read, in levels.
 pub const DEPTH_MAX: usize = 128;
 
-/// Bytes of a string that are looked at one by one before the vector search is set up for it: most
-/// keys and short values end within them.
-const SHORT_STRING_BYTES: usize = 24;
+/// Words of a string that are looked at before the vector search is set up for it: most keys and
+/// short values end within them, and so do most lines of a text with escaped line ends.
+const SHORT_STRING_WORDS: usize = 6;
 
 /// Why a text is not JSON that Bursar reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -384,12 +384,7 @@ impl<'a> Cursor<'a> {
         let mut escaped = false;
         loop {
             let rest = &self.body[self.at..];
-            let short = &rest[..rest.len().min(SHORT_STRING_BYTES)];
-            let hit = match short.iter().position(|b| matches!(b, b'"' | b'\\')) {
-                Some(hit) => Some(hit),
-                None => memchr2(b'"', b'\\', &rest[short.len()..]).map(|hit| hit + short.len()),
-            };
-            let Some(hit) = hit else {
+            let Some(hit) = quote_or_backslash(rest) else {
                 self.at = self.body.len();
                 return Err(self.fail(Reason::Truncated));
             };
@@ -476,6 +471,28 @@ impl Value {
         }
         std::str::from_utf8(&body[self.at.clone()]).ok()
     }
+}
+
+/// The first quote or backslash: some words by arithmetic, then by vector search.
+#[inline]
+fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // The lowest byte of the result that is not zero marks the first zero byte of `word`.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut at = 0;
+    for _ in 0..SHORT_STRING_WORDS {
+        let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) else {
+            break;
+        };
+        let word = u64::from_le_bytes(*word);
+        let hits = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+        if hits != 0 {
+            return Some(at + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', &text[at..]).map(|hit| at + hit)
 }
 
 /// Whether the bytes are all ASCII, and whether none is a control character. In blocks, so that the

@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.prompt_met = true;
-        self.call.chain.links.reserve(16);
+        self.call.chain.links.reserve(4);
         let mut head = true;
         let at = cursor.array(|cursor, index| {
             if cursor.peek() != Some(b'{') {
