@@ -7,7 +7,7 @@
 mod bounds;
 mod refusal;
 
-pub use refusal::stop_refusal;
+pub use refusal::{TASKS_OWN, TASKS_PER_HOUR, stop_refusal};
 
 use super::body::AnswerBody;
 use super::endpoint::Target;
@@ -187,6 +187,7 @@ impl Admission {
                 let opening = TaskOpening {
                     key: key.clone(),
                     caps: own.unwrap_or_default(),
+                    by: self.attribution.identity.shared(),
                 };
                 tasks.open(opening, self.pay_for_task()).await?
             }
@@ -318,10 +319,7 @@ impl Admission {
                 warn_permille: None,
             });
         }
-        Covers {
-            covers,
-            ceilings,
-        }
+        Covers { covers, ceilings }
     }
 
     /// The request as it leaves, and the record that goes along.
