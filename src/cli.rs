@@ -1,11 +1,14 @@
 //! The commands, each thin. Exit codes follow sysexits: 64 usage, 78 configuration.
 
+pub mod audit;
+mod book;
 pub mod check;
 pub mod key;
 pub mod prices;
 pub mod replay;
 pub mod replay_costs;
 pub mod replay_streams;
+pub mod report;
 pub mod serve;
 pub mod sim;
 
@@ -49,6 +52,10 @@ enum Command {
     Key(key::KeyArgs),
     /// Show and refresh the price list
     Prices(prices::Args),
+    /// Verify, trace and export the journal
+    Audit(audit::AuditArgs),
+    /// What was spent, by one dimension
+    Report(report::ReportArgs),
     /// Measure against recorded data: one JSON line a case
     Replay(replay::ReplayArgs),
 }
@@ -74,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Sim(args) => sim::run(args),
         Command::Key(args) => key::run(args, &cli.config),
         Command::Prices(args) => prices::run(args, &Catalogue::builtin()),
+        Command::Audit(args) => audit::run(args, &cli.config),
+        Command::Report(args) => report::run(args, &cli.config),
         Command::Replay(args) => replay::run(args),
     }
 }

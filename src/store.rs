@@ -79,6 +79,8 @@ pub enum Field {
     Model,
     /// The provider it went to.
     Provider,
+    /// The wire format.
+    Dialect,
     /// A tool: only its tool calls are counted.
     Tool,
 }

@@ -65,6 +65,6 @@ const fn field(side: Side) -> Option<Field> {
         Side::Model => Field::Model,
         Side::Provider => Field::Provider,
         Side::Tool => Field::Tool,
-        Side::Dialect => return None,
+        Side::Dialect => Field::Dialect,
     })
 }

@@ -143,6 +143,7 @@ fn value_of<'a>(call: &'a CallBody<'_>, field: Field) -> &'a str {
         Field::Role => text_of(call.role.as_ref()),
         Field::Model => call.model.as_str(),
         Field::Provider => text_of(call.provider.as_ref()),
+        Field::Dialect => call.dialect.as_str(),
         Field::Tool => "",
     }
 }

@@ -1,0 +1,194 @@
+//! `bursar audit trace TASK`: who called whom, and what each call cost. Agents stand under the
+//! agent that called them.
+
+use super::super::book::{self, Book, BookError};
+use crate::store::{CallBody, CallRow, TaskFilter};
+use crate::units::{Meter, NanoUsd, TaskKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Calls shown unless asked otherwise, in number.
+const CALLS: usize = 1_000;
+
+/// Agents are shown under one another so deep, in levels; deeper ones follow flat, for a caller can
+/// claim any chain of parents.
+const DEPTH: usize = 32;
+
+/// `bursar audit trace`
+#[derive(Clone, Debug, clap::Args)]
+pub struct TraceArgs {
+    /// The task
+    task: String,
+    /// Its owner, where several have a task of this name
+    #[arg(long)]
+    owner: Option<String>,
+    /// Show the newest so many calls
+    #[arg(long, default_value_t = CALLS)]
+    limit: usize,
+    /// Print a JSON object a call
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the calls.
+pub(super) fn run(
+    args: &TraceArgs,
+    book: &Book,
+    out: &mut dyn Write,
+) -> Result<ExitCode, BookError> {
+    let key = find(args, book)?;
+    let rows = book.reader.trace(&key, args.limit)?;
+    if args.json {
+        for CallRow { seq, at, entry } in &rows {
+            writeln!(out, r#"{{"seq":{seq},"at":{},"call":{entry}}}"#, at.0)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let calls: Vec<CallBody<'_>> = rows.iter().map(CallRow::body).collect::<Result<_, _>>()?;
+    let usd = sum(calls.iter());
+    writeln!(
+        out,
+        "task {} of {}: {}, ${usd}",
+        key.task,
+        key.owner,
+        calls_text(calls.len())
+    )?;
+    Tree::new(&calls).print(out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(args: &TraceArgs, book: &Book) -> Result<TaskKey, BookError> {
+    let filter = TaskFilter {
+        owner: args.owner.as_deref().map(Into::into),
+        task: Some(args.task.as_str().into()),
+        ..TaskFilter::default()
+    };
+    let mut found = book.reader.tasks(&filter)?;
+    if found.len() > 1 {
+        let owners: Vec<&str> = found.iter().map(|task| task.key.owner.as_str()).collect();
+        let text = format!(
+            "several owners have a task `{}`: say --owner {}",
+            args.task,
+            owners.join(" or ")
+        );
+        return Err(BookError::Usage(text));
+    }
+    match found.pop() {
+        Some(task) => Ok(task.key),
+        None => Err(BookError::Absent(format!("no such task: {}", args.task))),
+    }
+}
+
+fn sum<'c>(calls: impl Iterator<Item = &'c CallBody<'c>>) -> NanoUsd {
+    NanoUsd(
+        calls
+            .map(|call| call.charged.0[Meter::Usd])
+            .fold(0, u64::saturating_add),
+    )
+}
+
+/// Calls by agent, agents by parent. The agent of no name is `""`.
+struct Tree<'c> {
+    calls: BTreeMap<&'c str, Vec<&'c CallBody<'c>>>,
+    children: BTreeMap<&'c str, BTreeSet<&'c str>>,
+}
+
+impl<'c> Tree<'c> {
+    fn new(calls: &'c [CallBody<'c>]) -> Self {
+        let mut tree = Self {
+            calls: BTreeMap::new(),
+            children: BTreeMap::new(),
+        };
+        for call in calls {
+            let agent = call.agent.as_ref().map_or("", |agent| agent.as_str());
+            tree.calls.entry(agent).or_default().push(call);
+            if let Some(parent) = &call.parent {
+                tree.children
+                    .entry(parent.as_str())
+                    .or_default()
+                    .insert(agent);
+            }
+        }
+        tree
+    }
+
+    fn print(&self, out: &mut dyn Write) -> Result<(), BookError> {
+        let below: BTreeSet<&str> = self.children.values().flatten().copied().collect();
+        let named = self.calls.keys().chain(self.children.keys());
+        let all: BTreeSet<&str> = named.copied().collect();
+        let mut shown = BTreeSet::new();
+        for root in all.iter().filter(|agent| !below.contains(*agent)) {
+            self.agent(root, 0, &mut shown, out)?;
+        }
+        // Agents that call one another in a ring have no root; those too deep were left out above.
+        for agent in &all {
+            self.agent(agent, 0, &mut shown, out)?;
+        }
+        Ok(())
+    }
+
+    fn agent(
+        &self,
+        agent: &'c str,
+        depth: usize,
+        shown: &mut BTreeSet<&'c str>,
+        out: &mut dyn Write,
+    ) -> Result<(), BookError> {
+        if !shown.insert(agent) {
+            return Ok(());
+        }
+        let indent = "  ".repeat(depth);
+        let calls = self.calls.get(agent).map_or(&[][..], Vec::as_slice);
+        let name = if agent.is_empty() {
+            "(no agent)"
+        } else {
+            agent
+        };
+        let role = calls.iter().find_map(|call| call.role.as_ref());
+        let role = role.map_or_else(String::new, |role| format!(" ({})", role.as_str()));
+        let usd = sum(calls.iter().copied());
+        writeln!(
+            out,
+            "{indent}{name}{role}: {}, ${usd}",
+            calls_text(calls.len())
+        )?;
+        for call in calls {
+            writeln!(out, "{indent}  {}", line(call))?;
+        }
+        if depth == DEPTH {
+            return Ok(());
+        }
+        for child in self.children.get(agent).into_iter().flatten() {
+            self.agent(child, depth + 1, shown, out)?;
+        }
+        Ok(())
+    }
+}
+
+fn calls_text(count: usize) -> String {
+    match count {
+        1 => "1 call".to_owned(),
+        count => format!("{count} calls"),
+    }
+}
+
+fn line(call: &CallBody<'_>) -> String {
+    let charged = &call.charged.0;
+    let mut line = format!(
+        "{} {} {} ${} in {} out {}",
+        book::rfc3339(call.ended),
+        call.ending.as_str(),
+        call.model.as_str(),
+        NanoUsd(charged[Meter::Usd]),
+        charged[Meter::InputTokens],
+        charged[Meter::OutputTokens],
+    );
+    if let Some(reason) = &call.reason {
+        line.push_str(&format!(" [{}]", reason.as_str()));
+    }
+    for (tool, count) in &call.tools {
+        line.push_str(&format!(" {}×{count}", tool.as_str()));
+    }
+    line
+}
