@@ -39,7 +39,7 @@ pub use verdict::{
     Denial, End, Held, Patience, Reached, Refusal, Remaining, Shortage, Totals, Verdict,
 };
 
-use crate::store::{Balance, Grant};
+use crate::store::{Balance, Grant, Shift};
 use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
 use account::{Account, AccountAt, Accounts};
 use hold::Holds;
@@ -335,6 +335,20 @@ impl Ledger {
         for key in keys {
             if let Some(at) = self.accounts.find(key) {
                 self.accounts[at].correct(from_doubt, to_settled);
+                self.mark(at);
+            }
+        }
+        self.look(now);
+    }
+
+    /// What the store took out of doubt, account by account; `cleared` is the sum in dollars, each
+    /// call counted once.
+    pub fn shifted(&mut self, now: UnixMs, shifts: &[Shift], cleared: NanoUsd) {
+        self.told_time(now);
+        self.in_doubt_usd = NanoUsd(self.in_doubt_usd.0.saturating_sub(cleared.0));
+        for shift in shifts {
+            if let Some(at) = self.accounts.find(&shift.key) {
+                self.accounts[at].correct(&shift.doubt_less, &shift.settled_more);
                 self.mark(at);
             }
         }

@@ -141,7 +141,7 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     let drain = live.config().bounds.drain;
     let reloads = Reloads::default();
     let service = stack::build(&gateway);
-    let router = ops::router(&gateway, &reloads);
+    let router = ops::router(&gateway, &reloads, config);
     let agents_done = tokio::spawn(serve(
         agents,
         acceptor,

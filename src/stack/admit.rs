@@ -7,7 +7,7 @@
 mod bounds;
 mod refusal;
 
-pub use refusal::stop_refusal;
+pub use refusal::{TASKS_OWN, TASKS_PER_HOUR, stop_refusal};
 
 use super::body::AnswerBody;
 use super::endpoint::Target;
@@ -184,6 +184,7 @@ impl Admission {
                 let opening = TaskOpening {
                     key: key.clone(),
                     caps: own.unwrap_or_default(),
+                    by: self.attribution.identity.shared(),
                 };
                 tasks.open(opening, self.pay_for_task()).await?
             }

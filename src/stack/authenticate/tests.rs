@@ -24,7 +24,7 @@ fn loopback_without_identities_serves_nobody_from_elsewhere() {
     let with = |name: &'static str, value: &'static str| {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        local_only(&headers, peer).is_ok()
+        local_only(&headers, None, peer).is_ok()
     };
     assert!(
         with("host", "127.0.0.1:7070") && with("host", "localhost:7070") && with("host", "[::1]:1")
@@ -32,6 +32,8 @@ fn loopback_without_identities_serves_nobody_from_elsewhere() {
     assert!(!with("host", "evil.example") && !with("host", "localhost.evil.example"));
     assert!(!with("origin", "http://localhost") && !with("forwarded", "for=1"));
     let far = Some(Peer::Tcp(([10, 0, 0, 9], 9).into()));
-    assert!(local_only(&HeaderMap::new(), far).is_err());
-    assert!(local_only(&HeaderMap::new(), Some(Peer::Unix)).is_ok());
+    assert!(local_only(&HeaderMap::new(), None, far).is_err());
+    assert!(local_only(&HeaderMap::new(), None, Some(Peer::Unix)).is_ok());
+    let rebound = local_only(&HeaderMap::new(), Some("evil.example"), peer);
+    assert!(rebound.is_err(), "HTTP/2 has no `Host`");
 }
