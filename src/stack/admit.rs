@@ -318,10 +318,7 @@ impl Admission {
                 warn_permille: None,
             });
         }
-        Covers {
-            covers,
-            ceilings,
-        }
+        Covers { covers, ceilings }
     }
 
     /// The request as it leaves, and the record that goes along.
