@@ -10,7 +10,7 @@ use std::ops::Range;
 
 pub mod request;
 
-pub use request::{DecodeError, decode, rewrite};
+pub use request::{DecodeError, decode, decode_for, rewrite};
 
 /// One wire format of a metered endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +56,8 @@ pub struct Call {
     pub body: Bytes,
     /// The model's name, unescaped.
     pub model: String,
-    /// The byte range of the model's JSON string, quotes included.
+    /// The byte range of the model's JSON string, quotes included. Where the path names the model it
+    /// may be empty, or that of a null.
     pub model_at: Range<usize>,
     /// `"stream": true`.
     pub stream: bool,

@@ -130,6 +130,18 @@ enum Field {
 /// Malformed JSON, a wrong type in a field that Bursar reads, a duplicate among those, or a missing
 /// field without which there is no call.
 pub fn decode(dialect: Dialect, body: Bytes) -> Result<Call, DecodeError> {
+    decode_for(dialect, body, None)
+}
+
+/// [`decode`] where the path names the model (Azure's `deployment`), so that the body need not.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_for(
+    dialect: Dialect,
+    body: Bytes,
+    deployment: Option<&str>,
+) -> Result<Call, DecodeError> {
     let text = body.clone();
     let mut cursor = Cursor::new(&text)?;
     if cursor.peek() != Some(b'{') {
@@ -143,6 +155,9 @@ pub fn decode(dialect: Dialect, body: Bytes) -> Result<Call, DecodeError> {
     reader.call.places.members = cursor.offset() + 1;
     cursor.object(|cursor, key| reader.member(cursor, &key))?;
     cursor.finish()?;
+    if let (true, Some(deployment)) = (reader.call.model.is_empty(), deployment) {
+        deployment.clone_into(&mut reader.call.model);
+    }
     reader.finish()
 }
 

@@ -12,6 +12,7 @@ use crate::stack;
 use crate::store::{self, SqliteStore, Store, StoreError};
 use crate::task::Tasks;
 use crate::units::NanoUsd;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,7 @@ pub async fn run(loaded: Loaded, config: &Path) -> Result<(), StartError> {
     let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
     let running = start(loaded, Some(config)).await?;
     tracing::info!(agents = running.agents, ops = running.ops, "listening");
+    running.announce();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -182,6 +184,15 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
 }
 
 impl Running {
+    /// Says on standard output where it listens: with port 0 nobody knows otherwise.
+    fn announce(&self) {
+        let tls = self.gateway.live().config().listen.tls.is_some();
+        let agents = url(&self.agents, tls);
+        let ops = url(&self.ops, false);
+        // Whoever closed the pipe does not want to know.
+        let _ = writeln!(std::io::stdout(), "agents {agents}\nops {ops}");
+    }
+
     /// Stops in good order: new calls are refused, calls in flight end within the configured time,
     /// exchanges are seen through, allotments go back, the journal is flushed.
     pub async fn stop(mut self) {
@@ -216,6 +227,14 @@ impl Running {
             Ok(false) => tracing::warn!("stopped with calls unaccounted for; they are in doubt"),
             Err(error) => tracing::error!(%error, "the store did not stop in good order"),
         }
+    }
+}
+
+fn url(address: &str, tls: bool) -> String {
+    match (address.starts_with("unix:"), tls) {
+        (true, _) => address.to_owned(),
+        (false, true) => format!("https://{address}"),
+        (false, false) => format!("http://{address}"),
     }
 }
 

@@ -89,7 +89,9 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
         let message = format!("The body did not come within {} s.", body_time.as_secs());
         Refused::new(Code::InvalidRequest, &message).status(408)
     })??;
-    let call = crate::dialect::decode(dialect, bytes.clone())
+    let target = parts.extensions.get::<Target>();
+    let deployment = target.and_then(|target| target.ids.deployment.as_deref());
+    let call = crate::dialect::decode_for(dialect, bytes.clone(), deployment)
         .map_err(|error| Refused::new(Code::InvalidRequest, &error.to_string()))?;
     parts.extensions.insert(Arc::new(call) as Arc<Call>);
     Ok(Request::from_parts(parts, Outgoing::Whole(bytes)))

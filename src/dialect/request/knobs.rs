@@ -113,6 +113,7 @@ impl<'a> Reader<'a> {
     fn model(&mut self, cursor: &mut Cursor<'a>) -> Result<(), DecodeError> {
         let start = cursor.offset();
         let Some(model) = self.string(cursor, "model")? else {
+            self.call.model_at = start..cursor.offset();
             return Ok(());
         };
         if model.is_empty() || model.len() > MODEL_BYTES_MAX {

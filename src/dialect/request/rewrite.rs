@@ -6,7 +6,8 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The body of `call` with `edits`; without any, the very same bytes.
+/// The body of `call` with `edits`; without any, the very same bytes. A model that only the path
+/// names is put in, for the target reads it in the body.
 ///
 /// Every output cap present is set to the number told, and the field named is added unless the
 /// target is told already by one that it takes for the same. A cap that is null says nothing and
@@ -14,7 +15,14 @@ use std::ops::Range;
 #[must_use]
 pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     let mut changes = Vec::new();
-    if let Some(model) = edits.model.as_deref().filter(|model| *model != call.model) {
+    let model = edits.model.as_deref();
+    if call.model_at.is_empty() {
+        let model = quoted(model.unwrap_or(&call.model));
+        changes.push(insert(call, &format!("\"model\":{model}")));
+    } else if call.body[call.model_at.clone()] == *b"null" {
+        let model = quoted(model.unwrap_or(&call.model));
+        changes.push(replace(&call.model_at, model));
+    } else if let Some(model) = model.filter(|model| *model != call.model) {
         changes.push(replace(&call.model_at, quoted(model)));
     }
     if let Some((field, tokens)) = edits.output_cap {
@@ -29,6 +37,9 @@ pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     if edits.strip_foreign {
         let cut = |at: &Range<usize>| replace(at, "");
         changes.extend(call.ids.foreign.iter().map(cut));
+    }
+    if call.model_at.is_empty() {
+        without_last_comma(call, edits, &mut changes);
     }
     splice(&call.body, changes)
 }
@@ -62,10 +73,26 @@ fn replace<'a>(at: &Range<usize>, with: impl Into<Cow<'a, str>>) -> Change<'a> {
     }
 }
 
-/// Puts a member in at the front of the body, which is never without members.
+/// Puts a member in at the front of the body.
 fn insert(call: &Call, member: &str) -> Change<'static> {
     let at = call.places.members;
     replace(&(at..at), format!("{member},"))
+}
+
+/// A body whose model stands in the path may say nothing else: then what was put in last has no
+/// member behind it.
+fn without_last_comma(call: &Call, edits: &Edits, changes: &mut [Change<'_>]) {
+    let members = call.places.members;
+    let cut = call.ids.foreign.first().filter(|_| edits.strip_foreign);
+    let from = cut.filter(|cut| call.body[members..cut.start].trim_ascii().is_empty());
+    let rest = &call.body[from.map_or(members, |cut| cut.end)..];
+    if !rest.trim_ascii_start().starts_with(b"}") {
+        return;
+    }
+    let put_in = |change: &&mut Change<'_>| change.at == (members..members);
+    if let Some(last) = changes.iter_mut().rfind(put_in) {
+        last.with.to_mut().pop();
+    }
 }
 
 /// Puts a member in at the front of the object at `at`.

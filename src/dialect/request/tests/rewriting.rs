@@ -24,6 +24,35 @@ fn no_edit_no_copy() {
 }
 
 #[test]
+fn a_model_that_the_path_names_is_put_in() {
+    let edits = |model: Option<&str>, cap| Edits {
+        model: model.map(str::to_owned),
+        output_cap: cap,
+        strip_foreign: true,
+        ..Edits::default()
+    };
+    let cap = Some(("max_tokens", 7));
+    let cases = [
+        (r#"{"prompt":"x"}"#, edits(None, None), r#"{"model":"dep","prompt":"x"}"#),
+        (r#"{"prompt":"x"}"#, edits(Some("m"), None), r#"{"model":"m","prompt":"x"}"#),
+        ("{}", edits(None, None), r#"{"model":"dep"}"#),
+        ("{ }", edits(None, cap), r#"{"model":"dep","max_tokens":7 }"#),
+        (
+            r#"{"metadata":{"user_task_id":"t"}}"#,
+            edits(None, cap),
+            r#"{"model":"dep","max_tokens":7}"#,
+        ),
+        (r#"{"model":"own"}"#, edits(Some("dep"), None), r#"{"model":"dep"}"#),
+        (r#"{"model":null}"#, edits(None, None), r#"{"model":"dep"}"#),
+    ];
+    for (body, edits, expected) in cases {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let call = decode_for(Dialect::OpenaiCompletions, body, Some("dep")).unwrap();
+        assert_eq!(rewrite(&call, &edits), expected.as_bytes());
+    }
+}
+
+#[test]
 fn every_cap_present_is_set() {
     let cases = [
         // Nothing there: the field named is added.

@@ -1,0 +1,154 @@
+//! The books of both sides: the provider's bill and Bursar's journal, compared call by call.
+
+use bursar::sim::Bill;
+use bursar::store::{CallBody, Kind, Reader, VerifyOptions};
+use bursar::units::{Amounts, Meter};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One call of the journal.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub request: String,
+    pub task: String,
+    pub owner: String,
+    pub agent: String,
+    pub ending: String,
+    pub reason: String,
+    pub quoted: Amounts,
+    pub charged: Amounts,
+    pub overrun: u64,
+}
+
+/// The calls of the journal that reached a provider, or might have.
+pub fn calls(store: &Path) -> Vec<Entry> {
+    let reader = Reader::open(store).expect("a store");
+    let mut entries = Vec::new();
+    let read = reader.rows(0, |row| {
+        if row.kind != Kind::Call.name() {
+            return Ok(true);
+        }
+        let body: CallBody<'_> = serde_json::from_str(row.entry)?;
+        let reason = body.reason.as_ref().map_or("", |reason| reason.as_str());
+        if body.ending.as_str() != "denied" && reason != "task_opened" {
+            entries.push(Entry {
+                request: body.request.as_str().to_owned(),
+                task: body.task.as_str().to_owned(),
+                owner: body.owner.as_str().to_owned(),
+                agent: body
+                    .agent
+                    .as_ref()
+                    .map_or("", |agent| agent.as_str())
+                    .to_owned(),
+                ending: body.ending.as_str().to_owned(),
+                reason: reason.to_owned(),
+                quoted: body.quoted.0,
+                charged: body.charged.0,
+                overrun: body.overrun,
+            });
+        }
+        Ok(true)
+    });
+    read.expect("a journal");
+    entries
+}
+
+/// The journal's entry of one call.
+///
+/// # Panics
+/// If there is not exactly one.
+pub fn call(store: &Path, request: &str) -> Entry {
+    let mut found = calls(store);
+    found.retain(|entry| entry.request == request);
+    assert_eq!(found.len(), 1, "one entry for {request}: {found:?}");
+    found.remove(0)
+}
+
+/// Walks the chain and compares the balances.
+pub fn verify(store: &Path) {
+    let reader = Reader::open(store).expect("a store");
+    let verdict = reader.verify(&VerifyOptions::default()).expect("a walk");
+    assert!(verdict.is_ok(), "the journal does not hold: {verdict:?}");
+    assert!(verdict.balances_compared, "nothing has left the journal");
+}
+
+/// Dollars in doubt on the accounts of a limit, by the account's task (or all else in it), in
+/// nano-dollars.
+pub fn in_doubt(store: &Path, limit: &str) -> BTreeMap<String, u64> {
+    accounts(store, limit)
+        .into_iter()
+        .map(|(name, (_, doubt))| (name, doubt))
+        .collect()
+}
+
+/// Settled and in doubt on the accounts of a limit, in nano-dollars, by the values of its `per`
+/// without the owner that stands behind every task.
+pub fn accounts(store: &Path, limit: &str) -> BTreeMap<String, (u64, u64)> {
+    let reader = Reader::open(store).expect("a store");
+    let filter = bursar::store::AccountFilter {
+        limit: Some(limit.into()),
+        ..Default::default()
+    };
+    let rows = reader.accounts(&filter).expect("accounts");
+    let named = rows.into_iter().map(|row| {
+        let per = row.key.per.iter();
+        let with_task = row.key.per.iter().any(|(side, _)| *side == "task");
+        let values: Vec<&str> = per
+            .filter(|(side, _)| *side != "owner" || !with_task)
+            .map(|(_, value)| &**value)
+            .collect();
+        let balance = row.balance;
+        let both = (balance.settled.usd().0, balance.in_doubt.usd().0);
+        (values.join("/"), both)
+    });
+    named.collect()
+}
+
+/// What the comparison counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared {
+    pub settled: usize,
+    pub unreconciled: usize,
+    pub void: usize,
+    pub settled_nano: u64,
+    pub in_doubt_nano: u64,
+}
+
+/// Every call that was settled stands on the bill with that very amount, every one in doubt with no
+/// more, every void one not at all, and the bill has nothing else.
+pub fn compare(bill: &Bill, journal: &[Entry]) -> Compared {
+    let mut lines = bill.by_request.clone().expect("a bill by request");
+    let mut compared = Compared::default();
+    for entry in journal {
+        let billed = lines.remove(&entry.request).unwrap_or_default();
+        let charged = entry.charged[Meter::Usd];
+        match entry.ending.as_str() {
+            "settle" => {
+                compared.settled += 1;
+                compared.settled_nano += charged;
+                assert_eq!(
+                    charged, billed.nano_usd,
+                    "settled {entry:?}, billed {billed:?}"
+                );
+            }
+            "unreconciled" => {
+                compared.unreconciled += 1;
+                compared.in_doubt_nano += charged;
+                assert!(
+                    charged >= billed.nano_usd,
+                    "in doubt {entry:?}, billed {billed:?}"
+                );
+            }
+            "void" => {
+                compared.void += 1;
+                assert_eq!(billed.nano_usd, 0, "void {entry:?}, billed {billed:?}");
+            }
+            other => panic!("ending `{other}`"),
+        }
+    }
+    assert!(
+        lines.is_empty(),
+        "billed, and not in the journal: {lines:?}"
+    );
+    compared
+}

@@ -1,0 +1,299 @@
+//! Callers: one request each, in any dialect, read to its end or left half-way.
+
+use bursar::units::NanoUsd;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+/// The dialects that generate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Chat,
+    Messages,
+    Responses,
+    Completions,
+}
+
+/// One request to be made.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub dialect: Dialect,
+    pub model: String,
+    pub stream: bool,
+    pub max_tokens: Option<u64>,
+    pub n: Option<u64>,
+    pub tools: bool,
+    pub text: String,
+}
+
+impl Ask {
+    /// A plain chat call.
+    pub fn chat(model: &str) -> Self {
+        Self {
+            dialect: Dialect::Chat,
+            model: model.to_owned(),
+            stream: false,
+            max_tokens: Some(300),
+            n: None,
+            tools: false,
+            text: "What is a purse?".to_owned(),
+        }
+    }
+
+    /// The same in another dialect.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// The same as a stream.
+    pub fn stream(mut self) -> Self {
+        self.stream = true;
+        self
+    }
+
+    /// The same with another output cap.
+    pub fn max_tokens(mut self, most: Option<u64>) -> Self {
+        self.max_tokens = most;
+        self
+    }
+
+    fn path(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Chat => "/v1/chat/completions",
+            Dialect::Messages => "/v1/messages",
+            Dialect::Responses => "/v1/responses",
+            Dialect::Completions => "/v1/completions",
+        }
+    }
+
+    fn body(&self) -> Value {
+        let message = json!([{"role": "user", "content": self.text}]);
+        let mut body = json!({"model": self.model});
+        let (input, cap) = match self.dialect {
+            Dialect::Chat => (("messages", message), "max_completion_tokens"),
+            Dialect::Messages => (("messages", message), "max_tokens"),
+            Dialect::Responses => (("input", json!(self.text)), "max_output_tokens"),
+            Dialect::Completions => (("prompt", json!(self.text)), "max_tokens"),
+        };
+        body[input.0] = input.1;
+        if self.stream {
+            body["stream"] = true.into();
+        }
+        if let Some(most) = self.max_tokens {
+            body[cap] = most.into();
+        }
+        if let Some(n) = self.n {
+            body["n"] = n.into();
+        }
+        if self.tools {
+            body["tools"] = self.declared_tools();
+        }
+        body
+    }
+
+    fn declared_tools(&self) -> Value {
+        let schema = json!({"type": "object", "properties": {"query": {"type": "string"}},
+            "required": ["query"]});
+        match self.dialect {
+            Dialect::Messages => json!([{"name": "look_up", "input_schema": schema}]),
+            Dialect::Responses => {
+                json!([{"type": "function", "name": "look_up", "parameters": schema}])
+            }
+            _ => json!([{"type": "function",
+                "function": {"name": "look_up", "parameters": schema}}]),
+        }
+    }
+}
+
+/// A pool of connections.
+#[derive(Clone)]
+pub struct Http(Client<HttpConnector, Full<Bytes>>);
+
+impl Http {
+    /// An empty pool.
+    pub fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self(Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    /// A GET, read whole.
+    pub async fn get(&self, url: &str) -> Result<Reply, String> {
+        let request = Request::get(url).body(Full::default());
+        let response = self.send(request.expect("a request")).await?;
+        Reply::read(response).await
+    }
+
+    /// A POST of JSON, read whole.
+    pub async fn post(&self, url: &str, body: &Value) -> Result<Reply, String> {
+        let request = Request::post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string().into());
+        let response = self.send(request.expect("a request")).await?;
+        Reply::read(response).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+        let sent = self.0.request(request).await;
+        sent.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))
+    }
+}
+
+/// Who calls.
+#[derive(Clone)]
+pub struct Caller {
+    http: Http,
+    base: String,
+    headers: HeaderMap,
+}
+
+impl Caller {
+    /// A caller of this task.
+    pub fn new(http: &Http, base: &str, task: &str) -> Self {
+        let caller = Self {
+            http: http.clone(),
+            base: base.to_owned(),
+            headers: HeaderMap::new(),
+        };
+        caller.header("x-bursar-task-id", task)
+    }
+
+    /// With one more header.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(name, value.parse().expect("a header"));
+        self
+    }
+
+    /// As this agent.
+    pub fn agent(self, agent: &str) -> Self {
+        self.header("x-bursar-agent-id", agent)
+    }
+
+    /// As this identity.
+    pub fn identity(self, name: &str) -> Self {
+        let key = super::setup::key_of(name);
+        self.header("authorization", &format!("Bearer {key}"))
+    }
+
+    /// At another address: the gateway was started again.
+    pub fn at(mut self, base: &str) -> Self {
+        base.clone_into(&mut self.base);
+        self
+    }
+
+    /// Sends, and returns as soon as the head of the answer is there.
+    pub async fn open(&self, ask: &Ask) -> Result<Response<Incoming>, String> {
+        let mut request = Request::post(format!("{}{}", self.base, ask.path()))
+            .header("content-type", "application/json");
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.headers.clone());
+        }
+        let body = Bytes::from(ask.body().to_string());
+        self.http
+            .send(request.body(body.into()).expect("a request"))
+            .await
+    }
+
+    /// Sends, and reads the answer to its end. An answer that breaks off is an error.
+    pub async fn call(&self, ask: &Ask) -> Result<Reply, String> {
+        Reply::read(self.open(ask).await?).await
+    }
+
+    /// Sends, and hangs up after so many pieces of the body; the request's id, if the head came.
+    pub async fn hang_up(&self, ask: &Ask, after: u64) -> Result<Option<String>, String> {
+        let response = self.open(ask).await?;
+        let id = text_of(response.headers(), "x-bursar-request-id");
+        let mut body = response.into_body();
+        for _ in 0..after {
+            if body.frame().await.is_none() {
+                break;
+            }
+        }
+        Ok(id)
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    async fn read(response: Response<Incoming>) -> Result<Self, String> {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| error.to_string())?;
+        Ok(Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<String> {
+        text_of(&self.headers, name)
+    }
+
+    /// The request's id, on every answer.
+    pub fn request_id(&self) -> String {
+        self.header("x-bursar-request-id").expect("an id")
+    }
+
+    /// What a plain answer says that it cost.
+    pub fn cost(&self) -> Option<NanoUsd> {
+        let text = self.header("x-bursar-cost-usd")?;
+        Some(text.parse().expect("an amount"))
+    }
+
+    /// The code of a refusal of ours; `None` if it is none.
+    pub fn refusal(&self) -> Option<String> {
+        if self.status.is_success() {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        Some(body["error"]["code"].as_str()?.to_owned())
+    }
+
+    /// The `data:` of each event, in order.
+    pub fn events(&self) -> Vec<String> {
+        let text = self.text();
+        let lines = text.lines();
+        lines
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(|data| data.trim().to_owned())
+            .collect()
+    }
+
+    /// The `data:` of the last event but `[DONE]`, as JSON.
+    pub fn last_event(&self) -> Value {
+        let mut events = self.events();
+        if events.last().is_some_and(|last| last == "[DONE]") {
+            events.pop();
+        }
+        let last = events.pop().expect("an event");
+        serde_json::from_str(&last).expect("JSON")
+    }
+}
+
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}

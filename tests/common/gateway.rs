@@ -1,0 +1,173 @@
+//! `bursar serve` as a child process: started, killed, stopped in good order, started again on the
+//! same store.
+
+use super::calls::{Caller, Http};
+use super::ops::Metrics;
+use super::setup::{Setup, store_in};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long it may take to be ready, and to stop: this machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway. Dropping it kills it; a failed test shows its log.
+pub struct Gateway {
+    child: Child,
+    dir: TempDir,
+    /// Where agents call: `http://127.0.0.1:port`.
+    pub agents: String,
+    /// Where operators look.
+    pub ops: String,
+    /// How often it was started.
+    pub lives: u32,
+    http: Http,
+}
+
+impl Gateway {
+    /// Starts one on a new store and waits until it is ready.
+    pub async fn start(setup: &Setup) -> Self {
+        let dir = setup.write();
+        let (child, agents, ops) = spawn(&dir);
+        let gateway = Self {
+            child,
+            dir,
+            agents,
+            ops,
+            lives: 1,
+            http: Http::new(),
+        };
+        gateway.ready().await;
+        gateway
+    }
+
+    /// Starts the next one on the same store.
+    pub async fn start_again(&mut self) {
+        assert!(
+            self.child.try_wait().expect("a child").is_some(),
+            "one at a time"
+        );
+        (self.child, self.agents, self.ops) = spawn(&self.dir);
+        self.lives += 1;
+        self.ready().await;
+    }
+
+    async fn ready(&self) {
+        let (http, url) = (&self.http, format!("{}/readyz", self.ops));
+        super::until("the gateway is ready", PATIENCE, || async {
+            let reply = http.get(&url).await.ok()?;
+            reply.status.is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child to kill");
+        self.child.wait().expect("a child to wait for");
+    }
+
+    /// SIGTERM, and waits until it has stopped in good order.
+    pub async fn stop(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill").success(), "it runs");
+        let child = &mut self.child;
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(status) = child.try_wait().expect("a child") {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("it stops")
+    }
+
+    /// The store's file.
+    pub fn store(&self) -> PathBuf {
+        store_in(&self.dir)
+    }
+
+    /// The configuration's file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config/bursar.toml")
+    }
+
+    /// A caller of this task, as `local`.
+    pub fn caller(&self, task: &str) -> Caller {
+        Caller::new(&self.http, &self.agents, task)
+    }
+
+    /// The metrics of now.
+    pub async fn metrics(&self) -> Metrics {
+        let reply = self.http.get(&format!("{}/metrics", self.ops)).await;
+        Metrics::read(&reply.expect("metrics").text())
+    }
+
+    /// Waits until no call is in flight and everything is journalled; returns the metrics of then.
+    pub async fn quiet(&self) -> Metrics {
+        super::until("all is quiet", PATIENCE, || async {
+            let metrics = self.metrics().await;
+            let quiet = metrics.get("bursar_held_usd") == 0.0
+                && metrics.get("bursar_waiting_calls") == 0.0
+                && metrics.get("bursar_journal_lag_seconds") == 0.0;
+            quiet.then_some(metrics)
+        })
+        .await
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let from = lines.len().saturating_sub(60);
+            eprintln!("the gateway's log:\n{}", lines[from..].join("\n"));
+        }
+    }
+}
+
+fn spawn(dir: &TempDir) -> (Child, String, String) {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.path().join("log"))
+        .expect("a log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bursar"))
+        .arg("serve")
+        .arg("--config")
+        .arg(dir.path().join("config/bursar.toml"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .expect("the binary");
+    let said = child.stdout.take().expect("piped");
+    let mut lines = BufReader::new(said).lines();
+    let mut url = |name: &str| {
+        let line = lines.next().and_then(Result::ok).unwrap_or_default();
+        match line.split_once(' ') {
+            Some((first, url)) if first == name => url.to_owned(),
+            _ => {
+                let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+                panic!("no `{name}` line, but `{line}`; its log:\n{log}");
+            }
+        }
+    };
+    let agents = url("agents");
+    let ops = url("ops");
+    (child, agents, ops)
+}

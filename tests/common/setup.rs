@@ -1,0 +1,129 @@
+//! Configurations for one test each, in a directory of their own.
+
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// What a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    provider: SocketAddr,
+    top: String,
+    provider_keys: String,
+    limits: String,
+    identities: Vec<(String, String)>,
+}
+
+/// The key of an identity of that name.
+pub fn key_of(identity: &str) -> String {
+    format!("bk-test-{identity}")
+}
+
+impl Setup {
+    /// The simulated providers at that address, no limits, nobody but `local`.
+    pub fn new(provider: SocketAddr) -> Self {
+        Self {
+            provider,
+            top: String::new(),
+            provider_keys: String::new(),
+            limits: String::new(),
+            identities: Vec::new(),
+        }
+    }
+
+    /// Top-level keys of `bursar.toml`.
+    pub fn top(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.top, "{toml}");
+        self
+    }
+
+    /// Further keys of both providers.
+    pub fn provider(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.provider_keys, "{toml}");
+        self
+    }
+
+    /// `[[limit]]` tables.
+    pub fn limits(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.limits, "{toml}");
+        self
+    }
+
+    /// An identity of an owner; its key is [`key_of`] its name.
+    pub fn identity(mut self, name: &str, owner: &str) -> Self {
+        self.identities.push((name.to_owned(), owner.to_owned()));
+        self
+    }
+
+    /// Writes the files into a directory that goes with its handle.
+    pub fn write(&self) -> TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        };
+        write("config/bursar.toml", &self.bursar());
+        write("policies/limits.toml", &self.limits);
+        write("policies/identities.toml", &self.identities());
+        dir
+    }
+
+    fn bursar(&self) -> String {
+        let Self {
+            provider,
+            top,
+            provider_keys,
+            ..
+        } = self;
+        format!(
+            r#"policies = "../policies"
+{top}
+[listen]
+agents = "127.0.0.1:0"
+ops = "127.0.0.1:0"
+
+[store]
+url = "sqlite:../data/bursar.db"
+
+[[provider]]
+name = "sim"
+kind = "openai"
+base_url = "http://{provider}/v1"
+models = ["sim-*"]
+forward_attribution = true
+{provider_keys}
+[[provider]]
+name = "sim-anthropic"
+kind = "anthropic"
+base_url = "http://{provider}"
+models = ["sim-*"]
+forward_attribution = true
+{provider_keys}"#
+        )
+    }
+
+    fn identities(&self) -> String {
+        self.identities
+            .iter()
+            .fold(String::new(), |mut text, (name, owner)| {
+                let digest = Sha256::digest(key_of(name));
+                let hex = digest.iter().fold(String::new(), |mut hex, byte| {
+                    let _ = write!(hex, "{byte:02x}");
+                    hex
+                });
+                let _ = writeln!(
+                    text,
+                    "[[identity]]\nname = \"{name}\"\nowner = \"{owner}\"\nkey_sha256 = \"{hex}\""
+                );
+                text
+            })
+    }
+}
+
+/// Where the store of a directory is.
+pub fn store_in(dir: &TempDir) -> PathBuf {
+    dir.path().join("data/bursar.db")
+}
