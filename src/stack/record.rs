@@ -467,7 +467,7 @@ impl Record {
         let Some(answer) = answer else { return };
         let prompt = &self.call.prompt;
         let input = charged[Meter::InputTokens];
-        if !prompt.unseen && prompt.hosted_tools.is_empty() && input > 0 {
+        if !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
             self.gateway
                 .known
                 .learn(&self.call, &self.facts.model, input);
