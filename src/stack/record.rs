@@ -436,7 +436,9 @@ impl Record {
         }
         if let Some(id) = &answer.id {
             let (dialect, model) = (self.call.dialect, &*self.facts.model);
-            self.gateway.known.remember(dialect, model, id, charged[Meter::Tokens]);
+            self.gateway
+                .known
+                .remember(dialect, model, id, charged[Meter::Tokens]);
             let attribution = &self.flight().attribution;
             self.gateway
                 .answers
