@@ -3,6 +3,7 @@
 pub mod audit;
 mod book;
 pub mod check;
+pub mod demo;
 pub mod key;
 pub mod prices;
 pub mod replay;
@@ -44,6 +45,8 @@ pub struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeArgs),
+    /// A gateway, simulated providers and a company of agents, one of which runs away
+    Demo(demo::DemoArgs),
     /// Check the configuration: every fault with its line
     Check(check::CheckArgs),
     /// Run the simulated providers alone; they keep their own bill at GET /bill
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
     };
     match &cli.command {
         Command::Serve(args) => serve::run(args, &cli.config),
+        Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args, &cli.config),
         Command::Sim(args) => sim::run(args),
         Command::Key(args) => key::run(args, &cli.config),
