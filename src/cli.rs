@@ -3,6 +3,8 @@
 pub mod audit;
 mod book;
 pub mod check;
+pub mod client;
+pub mod doubt;
 pub mod key;
 pub mod prices;
 pub mod replay;
@@ -11,6 +13,7 @@ pub mod replay_streams;
 pub mod report;
 pub mod serve;
 pub mod sim;
+pub mod task;
 
 use crate::price::Catalogue;
 use clap::{Parser, Subcommand};
@@ -48,10 +51,14 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the simulated providers alone; they keep their own bill at GET /bill
     Sim(sim::SimArgs),
+    /// Open, list, show, top up, suspend, resume and close tasks
+    Task(task::TaskArgs),
     /// Make, list and revoke gateway keys
     Key(key::KeyArgs),
     /// Show and refresh the price list
     Prices(prices::Args),
+    /// List, release and reconcile money of which nobody knows whether it was spent
+    Doubt(doubt::DoubtArgs),
     /// Verify, trace and export the journal
     Audit(audit::AuditArgs),
     /// What was spent, by one dimension
@@ -79,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &cli.config),
         Command::Check(args) => check::run(args, &cli.config),
         Command::Sim(args) => sim::run(args),
+        Command::Task(args) => task::run(args, &cli.config),
+        Command::Doubt(args) => doubt::run(args, &cli.config),
         Command::Key(args) => key::run(args, &cli.config),
         Command::Prices(args) => prices::run(args, &Catalogue::builtin()),
         Command::Audit(args) => audit::run(args, &cli.config),
