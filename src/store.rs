@@ -103,6 +103,9 @@ pub struct SeedQuery {
     pub matching: Vec<(Field, Vec<Arc<str>>)>,
     /// The account's `per`: each field must be this; `""` stands for absent.
     pub per: Vec<(Field, Arc<str>)>,
+    /// Look whenever the account is new, however old its limit: a task's own caps may come in the
+    /// middle of the task.
+    pub whenever_new: bool,
 }
 
 /// The state of a task.

@@ -9,7 +9,7 @@ use super::show::Standing;
 use super::tasks::bounded;
 use crate::clock;
 use crate::store::{AccountFilter, TaskRecord};
-use crate::units::Amounts;
+use crate::units::{Amounts, UnixMs};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
@@ -83,11 +83,16 @@ pub fn overlay(ops: &Ops, standings: &mut [Standing], task: Option<&TaskRecord>)
         }
     });
     let Some(task) = task else { return };
-    let paused = task
-        .paused_since
-        .map_or(0, |since| (now.0 - since.0).max(0));
-    let paused_ms = task.paused_ms.saturating_add(paused.unsigned_abs());
     for standing in standings {
-        standing.count_time(now, paused_ms);
+        standing.count_time(now, paused_ms(task, now));
     }
+}
+
+/// Milliseconds that a task spent suspended, the present suspension included.
+#[must_use]
+pub fn paused_ms(task: &TaskRecord, now: UnixMs) -> u64 {
+    let present = task
+        .paused_since
+        .map_or(0, |since| now.0.saturating_sub(since.0).max(0));
+    task.paused_ms.saturating_add(present.unsigned_abs())
 }

@@ -256,9 +256,16 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        // Every call of an unknown task asks for one by its key: an index must serve that.
+        let by_key = match (&filter.owner, &filter.task) {
+            (Some(_), Some(_)) => "owner = ?1 AND task = ?2",
+            (None, Some(_)) => "?1 IS NULL AND task = ?2",
+            (Some(_), None) => "owner = ?1 AND ?2 IS NULL",
+            (None, None) => "?1 IS NULL AND ?2 IS NULL",
+        };
         let sql = format!(
-            "SELECT {TASK_COLUMNS} FROM tasks WHERE (?1 IS NULL OR owner = ?1)
-             AND (?2 IS NULL OR task = ?2) AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
+            "SELECT {TASK_COLUMNS} FROM tasks WHERE {by_key}
+             AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
         );
         let mut select = self.conn.prepare_cached(&sql)?;
         let mut rows = select.query(params![
