@@ -177,7 +177,7 @@ mod tests {
         let mut patient = Patient::new(io, activity.clone(), head, idle);
         let mut buf = [0; 16];
         caller.write_all(b"head").await.unwrap();
-        patient.read(&mut buf).await.unwrap();
+        assert_eq!(patient.read(&mut buf).await.unwrap(), 4);
         activity.begin();
         let body = tokio::time::timeout(Duration::from_secs(60), patient.read(&mut buf)).await;
         assert!(body.is_err(), "still waiting, not failed");
