@@ -108,8 +108,14 @@ impl Listener {
     /// # Errors
     /// Somebody listens there, or the folder is not writable.
     pub fn unix(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::PermissionsExt;
-        if path.exists() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("{} is there and is no socket", path.display()),
+                ));
+            }
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
                 return Err(io::Error::new(
                     io::ErrorKind::AddrInUse,
@@ -180,6 +186,7 @@ where
             watcher: graceful.watcher(),
             peer,
             header_time: bounds.header_time,
+            idle_time: bounds.idle_time,
             _place: place,
         };
         match (stream, tls.clone()) {
@@ -188,6 +195,8 @@ where
             (Stream::Unix(stream), _) => tokio::spawn(connection.run(stream)),
         };
     }
+    // Whoever connects from here on is told so at once, and does not wait for nothing.
+    drop(listener);
     let open = graceful.count();
     if tokio::time::timeout(drain, graceful.shutdown())
         .await
@@ -249,6 +258,7 @@ struct Connection<S> {
     watcher: Watcher,
     peer: Peer,
     header_time: Duration,
+    idle_time: Duration,
     _place: OwnedSemaphorePermit,
 }
 
@@ -272,7 +282,7 @@ where
         let peer = self.peer;
         let service = self.service;
         let activity = Activity::default();
-        let io = Patient::new(io, activity.clone(), self.header_time);
+        let io = Patient::new(io, activity.clone(), self.header_time, self.idle_time);
         let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
             activity.begin();
             request.extensions_mut().insert(peer);

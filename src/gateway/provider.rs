@@ -75,14 +75,15 @@ impl Provider {
         })
     }
 
-    /// The address of an endpoint below `/v1`, with the caller's query.
+    /// The address of an endpoint below `/v1`, with the caller's query. `suffix` is a decoded path:
+    /// it is encoded again, so that a provider which decodes twice reads no other path than Bursar did.
     ///
     /// # Errors
     /// The path or query cannot stand in a URI.
     pub fn uri(&self, suffix: &str, query: Option<&str>) -> Result<Uri, http::Error> {
         let mut path = String::with_capacity(self.prefix.len() + suffix.len() + 32);
         path.push_str(&self.prefix);
-        path.push_str(suffix);
+        push_encoded(&mut path, suffix);
         if let Some(query) = query {
             path.push('?');
             path.push_str(query);
@@ -143,6 +144,23 @@ impl Provider {
     }
 }
 
+/// Percent-encodes what is not at home in a path; slashes stay.
+fn push_encoded(out: &mut String, path: &str) {
+    const AT_HOME: &[u8] = b"-._~!$&'()*+,;=:@/";
+    let at_home = |byte: u8| byte.is_ascii_alphanumeric() || AT_HOME.contains(&byte);
+    if path.bytes().all(at_home) {
+        out.push_str(path);
+        return;
+    }
+    for byte in path.bytes() {
+        if at_home(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
 fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     if let Some(key) = config.api_key.as_ref().and_then(|key| key.expose()) {
@@ -174,5 +192,23 @@ fn is_unbilled(status: StatusCode) -> bool {
         408 | 499 => false,
         300..=499 | 500 | 503 | 529 => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_not_at_home_in_a_path_is_encoded() {
+        let cases = [
+            ("/chat/completions", "/chat/completions"),
+            ("/models/a b?c#d", "/models/a%20b%3Fc%23d"),
+            ("/files/%2e%2e/x", "/files/%252e%252e/x"),
+            ("/models/mod\u{e8}le:1@x", "/models/mod%C3%A8le:1@x"),
+        ];
+        for (path, encoded) in cases {
+            let mut out = String::new();
+            super::push_encoded(&mut out, path);
+            assert_eq!(out, encoded);
+        }
     }
 }

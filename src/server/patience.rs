@@ -2,8 +2,9 @@
 //! stand idle: hyper has one timer for both, and agents keep connections open for minutes between
 //! calls.
 //!
-//! Between the first byte of a head and the call of the service at most `limit` may pass. Nothing is
-//! armed when a head comes in one piece, which is the usual case. HTTP/2 has its own keep-alive.
+//! Between the first byte of a head and the call of the service at most `head` may pass, and at most
+//! `idle` before the very first byte, for hyper's timer runs only once it knows the protocol. Nothing
+//! is armed when a head comes in one piece, which is the usual case. HTTP/2 has its own keep-alive.
 
 use std::io;
 use std::pin::Pin;
@@ -39,7 +40,8 @@ impl Activity {
 pub struct Patient<I> {
     io: I,
     activity: Activity,
-    limit: Duration,
+    head: Duration,
+    idle: Duration,
     overdue: Option<Pin<Box<Sleep>>>,
     /// Nothing has been read yet.
     fresh: bool,
@@ -47,25 +49,29 @@ pub struct Patient<I> {
 }
 
 impl<I> Patient<I> {
-    /// Bounds each head to `limit`.
-    pub fn new(io: I, activity: Activity, limit: Duration) -> Self {
+    /// Bounds each head to `head`, and the wait for the first to `idle`.
+    pub fn new(io: I, activity: Activity, head: Duration, idle: Duration) -> Self {
         Self {
             io,
             activity,
-            limit,
+            head,
+            idle,
             overdue: None,
             fresh: true,
             is_http2: false,
         }
     }
 
-    /// In the middle of a head: fails once it is overdue.
+    /// In the middle of a head, or before any: fails once it is overdue.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if self.activity.0.load(Ordering::Relaxed) != HEAD {
+        let limit = if self.fresh {
+            self.idle
+        } else if self.activity.0.load(Ordering::Relaxed) == HEAD {
+            self.head
+        } else {
             self.overdue = None;
             return Poll::Pending;
-        }
-        let limit = self.limit;
+        };
         let overdue = self.overdue.get_or_insert_with(|| Box::pin(sleep(limit)));
         overdue
             .as_mut()
@@ -89,6 +95,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() > before {
             if std::mem::take(&mut self.fresh) {
+                self.overdue = None;
                 self.is_http2 = buf.filled()[before..].starts_with(b"PRI ");
             }
             // Only the first byte after an answer begins a head.
@@ -140,7 +147,8 @@ mod tests {
     async fn a_head_in_pieces_is_overdue_but_an_idle_connection_is_not() {
         let (mut caller, io) = duplex(64);
         let activity = Activity::default();
-        let mut patient = Patient::new(io, activity.clone(), Duration::from_secs(10));
+        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(300));
+        let mut patient = Patient::new(io, activity.clone(), head, idle);
         let mut buf = [0; 16];
         // Idle for long: nothing happens until bytes come.
         let idle = tokio::time::timeout(Duration::from_secs(200), patient.read(&mut buf)).await;
@@ -153,13 +161,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_says_anything_is_closed() {
+        let (_caller, io) = duplex(64);
+        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(300));
+        let mut patient = Patient::new(io, Activity::default(), head, idle);
+        let error = patient.read(&mut [0; 16]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_body_may_take_longer_than_a_head() {
         let (mut caller, io) = duplex(64);
         let activity = Activity::default();
-        let mut patient = Patient::new(io, activity.clone(), Duration::from_secs(10));
+        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(300));
+        let mut patient = Patient::new(io, activity.clone(), head, idle);
         let mut buf = [0; 16];
         caller.write_all(b"head").await.unwrap();
-        patient.read(&mut buf).await.unwrap();
+        assert_eq!(patient.read(&mut buf).await.unwrap(), 4);
         activity.begin();
         let body = tokio::time::timeout(Duration::from_secs(60), patient.read(&mut buf)).await;
         assert!(body.is_err(), "still waiting, not failed");

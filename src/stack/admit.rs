@@ -32,7 +32,7 @@ use crate::task::{Task, own_usd};
 use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
 use futures_util::future::{Either, select};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Uri};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -152,6 +152,8 @@ impl Admission {
             let message = "The gateway is about to stop; its successor takes calls.";
             return Err(Refused::new(Code::Draining, message));
         }
+        // Whatever can fail does so before anything is held.
+        let uri = self.uri(&request)?;
         // On the list of calls in flight first, then the look at the task's state: a stop in
         // between finds the call on the list.
         let attribution = Arc::clone(&self.attribution);
@@ -170,7 +172,15 @@ impl Admission {
                 }
             }
         };
-        self.depart(request, boarded, bound, hold)
+        Ok(self.depart(request, uri, boarded, bound, hold))
+    }
+
+    /// Where the call goes.
+    fn uri(&self, request: &Request<Outgoing>) -> Result<Uri, Refused> {
+        let target = request.extensions().get::<Target>();
+        let suffix = target.map_or("", |target| target.suffix.as_str());
+        let uri = self.routed.provider.uri(suffix, request.uri().query());
+        uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }
 
     /// The task, opened if nobody has seen it, its own cap lowered if the caller says so.
@@ -359,10 +369,11 @@ impl Admission {
     fn depart(
         &self,
         request: Request<Outgoing>,
+        uri: Uri,
         boarded: Boarded,
         bound: Bound,
         hold: Hold,
-    ) -> Result<Admitted, Refused> {
+    ) -> Admitted {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
@@ -389,14 +400,8 @@ impl Admission {
             facts,
         );
         let (mut parts, _) = request.into_parts();
+        parts.uri = uri;
         let provider = &self.routed.provider;
-        let suffix = parts
-            .extensions
-            .get::<Target>()
-            .map_or("", |target| target.suffix.as_str());
-        parts.uri = provider
-            .uri(suffix, parts.uri.query())
-            .map_err(|_| Refused::new(Code::InvalidRequest, "The query is malformed."))?;
         if provider.config.forward_attribution {
             self.forward_attribution(&mut parts.headers);
         }
@@ -408,7 +413,7 @@ impl Admission {
         parts.extensions.clear();
         let body = crate::dialect::rewrite(call, &edits);
         let request = Request::from_parts(parts, Outgoing::Whole(body));
-        Ok(Admitted { request, record })
+        Admitted { request, record }
     }
 
     /// What an operator should see of a call that goes through all the same: observed limits that

@@ -167,21 +167,30 @@ fn configured<'a>(
     trace_id: Option<&'a str>,
     said: &mut Said<'a>,
 ) {
+    const FROM: &str = "[attribution] task_from";
     for (index, from) in live.config().attribution.task_from.iter().enumerate() {
-        let value = match from {
-            TaskSource::Header(name) => headers.get(name).and_then(|value| value.to_str().ok()),
-            TaskSource::Baggage(key) => headers
-                .get_all("baggage")
-                .into_iter()
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(ids::baggage_members)
-                .find_map(|(found, value)| (found == key.as_str()).then_some(value)),
-            TaskSource::Trace => trace_id,
-        };
-        if let Some(value) = value {
-            let rank = rank::CONFIGURED.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
-            said.task
-                .offer(rank, value, "[attribution] task_from", Source::Configured);
+        let rank = rank::CONFIGURED.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
+        let task = &mut said.task;
+        match from {
+            TaskSource::Header(name) => {
+                if let Some(value) = headers.get(name) {
+                    task.offer_bytes(rank, value.as_bytes(), FROM, Source::Configured);
+                }
+            }
+            TaskSource::Baggage(key) => {
+                let values = headers.get_all("baggage").into_iter();
+                let mut members = values
+                    .filter_map(|value| value.to_str().ok())
+                    .flat_map(ids::baggage_members);
+                if let Some((_, value)) = members.find(|(found, _)| found == key) {
+                    task.offer_configured_baggage(rank, value, FROM);
+                }
+            }
+            TaskSource::Trace => {
+                if let Some(trace_id) = trace_id {
+                    task.offer(rank, trace_id, FROM, Source::Configured);
+                }
+            }
         }
     }
 }
@@ -194,21 +203,21 @@ fn assemble(
 ) -> Result<Attribution, Refused> {
     let task = match said.task.take()? {
         Some((value, source)) => Sourced {
-            value: TaskId::from(value),
+            value: TaskId::from(&*value),
             source,
         },
         None => unattributed(live, call.is_some())?,
     };
     let agent = match said.agent.take()? {
         Some((value, source)) => Some(Sourced {
-            value: AgentId::from(value),
+            value: AgentId::from(&*value),
             source,
         }),
         None => bound(identity.agent.as_ref()),
     };
     let role = match said.role.take()? {
         Some((value, source)) => Some(Sourced {
-            value: Role::from(value),
+            value: Role::from(&*value),
             source,
         }),
         None => bound(identity.role.as_ref()).or_else(|| {
@@ -220,7 +229,7 @@ fn assemble(
         }),
     };
     let parent = said.parent.take()?.map(|(value, source)| Sourced {
-        value: value.into(),
+        value: (&*value).into(),
         source,
     });
     let on_behalf_of = match said.on_behalf_of.take()? {
@@ -232,7 +241,7 @@ fn assemble(
             return Err(Refused::new(Code::NotPermitted, &message));
         }
         Some((value, source)) => Some(Sourced {
-            value: value.into(),
+            value: (&*value).into(),
             source,
         }),
         // `user` in the body is recorded, not trusted: no limit counts per it.

@@ -1,14 +1,15 @@
 //! Who is calling: a gateway key, or `local` on loopback when no identities are configured.
 //!
-//! Needs the peer. Adds the [`Identity`](crate::config::Identity) and, where the provider wants the
-//! caller's own key, leaves the headers alone: `upstream` decides what goes along.
+//! Needs the peer. Adds the [`Identity`] and takes the gateway key out of the headers; `upstream`
+//! decides what becomes of a key that the caller has with the provider.
 
 use super::gate::Gate;
 use super::{Code, Refused, live};
 use crate::clock;
-use crate::config::AuthError;
+use crate::config::{AuthError, Identities, Identity};
 use crate::server::Peer;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderName, Request, header};
+use std::sync::Arc;
 
 /// The stage.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +24,11 @@ impl<B> Gate<B> for Authenticate {
             let authority = request.uri().authority().map(http::uri::Authority::as_str);
             local_only(request.headers(), authority, peer)?;
         }
-        let key = presented(request.headers()).unwrap_or_default();
-        let identity = identities.authenticate(key, clock::now()).map_err(|error| match error {
-            AuthError::Unknown if key.is_empty() => refuse(
-                "No key was sent. Send the gateway key as `Authorization: Bearer`, `x-api-key` or `api-key`.",
-            ),
-            AuthError::Unknown => refuse("This key is not known here, or it was revoked."),
-            AuthError::Expired => refuse("This key has expired."),
-        })?;
+        let (identity, by) = recognise(identities, request.headers())?;
+        // A gateway key goes no further, whatever a provider's `forward_credentials` says of others.
+        if let Some(header) = by {
+            request.headers_mut().remove(header);
+        }
         request.extensions_mut().insert(identity);
         Ok(())
     }
@@ -40,19 +38,53 @@ fn refuse(message: &str) -> Refused {
     Refused::new(Code::Unauthenticated, message)
 }
 
-/// The key, from whichever of the three headers carries one.
-fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let value = value.as_bytes();
-        let (scheme, key) = value.split_at_checked(7)?;
-        return scheme
-            .eq_ignore_ascii_case(b"bearer ")
-            .then(|| key.trim_ascii());
+/// Who it is, and the header that said so. Callers may send a provider's key beside ours
+/// (`forward_credentials`), so the first header whose key is known here counts.
+fn recognise(
+    identities: &Identities,
+    headers: &HeaderMap,
+) -> Result<(Arc<Identity>, Option<HeaderName>), Refused> {
+    if identities.is_local() {
+        return Ok((identities.local(), None));
     }
-    let key = headers
-        .get("x-api-key")
-        .or_else(|| headers.get("api-key"))?;
-    Some(key.as_bytes().trim_ascii())
+    let now = clock::now();
+    let mut fault = None;
+    for (name, key) in presented(headers) {
+        match identities.authenticate(key, now) {
+            Ok(identity) => return Ok((identity, Some(name))),
+            Err(AuthError::Expired) => fault = Some(AuthError::Expired),
+            Err(AuthError::Unknown) => fault = fault.or(Some(AuthError::Unknown)),
+        }
+    }
+    Err(refuse(match fault {
+        None => {
+            "No key was sent. Send the gateway key as `Authorization: Bearer`, `x-api-key` or `api-key`."
+        }
+        Some(AuthError::Unknown) => "This key is not known here, or it was revoked.",
+        Some(AuthError::Expired) => "This key has expired.",
+    }))
+}
+
+/// The keys that the three headers carry.
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = (HeaderName, &[u8])> {
+    const BEARER: &[u8] = b"bearer ";
+    let names = [
+        header::AUTHORIZATION,
+        HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("api-key"),
+    ];
+    names.into_iter().filter_map(|name| {
+        let value = headers.get(&name)?.as_bytes();
+        let key = match name == header::AUTHORIZATION {
+            false => value,
+            true => {
+                let (scheme, key) = value.split_at_checked(BEARER.len())?;
+                scheme.eq_ignore_ascii_case(BEARER).then_some(key)?
+            }
+        };
+        let key = key.trim_ascii();
+        (!key.is_empty()).then_some((name, key))
+    })
 }
 
 /// Without identities whoever can reach the listener is trusted, so nothing may reach it on another's

@@ -8,19 +8,27 @@ use super::upstream::Outgoing;
 use super::{Code, Refused, live};
 use crate::dialect::{Call, Dialect};
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use http::{Method, Request, header};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio_util::io::{ReaderStream, StreamReader};
 use tower::{Layer, Service};
+
+/// How long a body may take as a whole, in times of the longest pause between two pieces.
+const PAUSES_MAX: u32 = 10;
+/// How much of a body that is too large is let in, in times of the largest body.
+const DISCARD_FACTOR: usize = 8;
+/// For how long.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// The layer.
 #[derive(Clone, Copy, Debug)]
@@ -72,23 +80,23 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
         Some(Endpoint::CountTokens) => Dialect::AnthropicMessages,
         _ => return Ok(request.map(Outgoing::Stream)),
     };
+    // Other upgrades (`h2c`, which some clients offer with every call) may be left unanswered.
+    if asks_for_websocket(request.headers()) {
+        let message = "WebSockets are not supported here; send a POST.";
+        return Err(Refused::new(Code::InvalidRequest, message).status(426));
+    }
     if *request.method() != Method::POST {
         let message = format!("{} is not supported here; send a POST.", request.method());
         return Err(Refused::new(Code::InvalidRequest, &message).status(405));
     }
-    if request.headers().contains_key(header::UPGRADE) {
-        let message = "WebSockets are not supported here; send a POST.";
-        return Err(Refused::new(Code::InvalidRequest, message));
-    }
     let live = live(&request);
     let max_bytes = live.config().bounds.max_body;
-    let body_time = live.config().listen.body_timeout;
+    let pause = live.config().listen.body_timeout;
     let (mut parts, body) = request.into_parts();
-    let collected = tokio::time::timeout(body_time, collect(&mut parts.headers, body, max_bytes));
-    let bytes = collected.await.map_err(|_| {
-        let message = format!("The body did not come within {} s.", body_time.as_secs());
-        Refused::new(Code::InvalidRequest, &message).status(408)
-    })??;
+    let reading = collect(&mut parts.headers, body, max_bytes, pause);
+    let bytes = tokio::time::timeout(pause.saturating_mul(PAUSES_MAX), reading)
+        .await
+        .map_err(|_| too_slow())??;
     let target = parts.extensions.get::<Target>();
     let deployment = target.and_then(|target| target.ids.deployment.as_deref());
     let call = crate::dialect::decode_for(dialect, bytes.clone(), deployment)
@@ -97,48 +105,108 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
     Ok(Request::from_parts(parts, Outgoing::Whole(bytes)))
 }
 
+fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
+    let upgrades = headers.get_all(header::UPGRADE).into_iter();
+    let mut offers = upgrades.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    offers.any(|offer| offer.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
 async fn collect(
     headers: &mut http::HeaderMap,
-    body: Incoming,
+    mut body: Incoming,
     max_bytes: usize,
+    pause: Duration,
 ) -> Result<Bytes, Refused> {
-    let too_large = || {
-        let message = format!("The body is larger than {max_bytes} bytes.");
-        Refused::new(Code::BodyTooLarge, &message)
-    };
     if body.size_hint().lower() > max_bytes as u64 {
-        return Err(too_large());
-    }
-    let read = |error: Box<dyn std::error::Error + Send + Sync>| {
-        if error.is::<LengthLimitError>() {
-            return too_large();
+        // Whoever asked first has sent nothing yet.
+        if !headers.contains_key(header::EXPECT) {
+            discard(&mut body, max_bytes).await;
         }
-        Refused::new(
-            Code::InvalidRequest,
-            &format!("The body could not be read: {error}."),
-        )
+        return Err(too_large(max_bytes));
+    }
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        let read = whole(&mut body, max_bytes, pause).await;
+        if read.as_ref().is_err_and(is_too_large) {
+            discard(&mut body, max_bytes).await;
+        }
+        return read;
     };
-    match headers.get(header::CONTENT_ENCODING) {
-        None => {
-            let collected = Limited::new(body, max_bytes)
-                .collect()
-                .await
-                .map_err(read)?;
-            Ok(collected.to_bytes())
+    let Ok(mut body) = unpacked(encoding.as_bytes(), body) else {
+        let message =
+            "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
+        return Err(Refused::new(Code::InvalidRequest, message).status(415));
+    };
+    let read = whole(&mut body, max_bytes, pause).await?;
+    headers.remove(header::CONTENT_ENCODING);
+    Ok(read)
+}
+
+/// Reads a body to its end: at most `max_bytes`, with at most `pause` between two pieces.
+async fn whole<B>(body: &mut B, max_bytes: usize, pause: Duration) -> Result<Bytes, Refused>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    loop {
+        let next = tokio::time::timeout(pause, body.frame()).await;
+        let frame = match next.map_err(|_| too_slow())? {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                let message = format!("The body could not be read: {}.", error.into());
+                return Err(Refused::new(Code::InvalidRequest, &message));
+            }
+            None if all.is_empty() => return Ok(first),
+            None => return Ok(all.freeze()),
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if first.len().max(all.len()) + data.len() > max_bytes {
+            return Err(too_large(max_bytes));
         }
-        Some(encoding) => {
-            let Ok(body) = unpacked(encoding.as_bytes(), body) else {
-                let message = "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
-                return Err(Refused::new(Code::InvalidRequest, message).status(415));
-            };
-            let collected = Limited::new(body, max_bytes)
-                .collect()
-                .await
-                .map_err(read)?;
-            headers.remove(header::CONTENT_ENCODING);
-            Ok(collected.to_bytes())
+        // Most bodies come in one piece, which needs no copy.
+        if first.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
         }
     }
+}
+
+/// Lets a body that is too large come in, and drops it: most clients write everything before they
+/// read, and would find a closed connection in place of the refusal.
+async fn discard(body: &mut Incoming, max_bytes: usize) {
+    let mut left = max_bytes.saturating_mul(DISCARD_FACTOR);
+    let discarding = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            left = match left.checked_sub(bytes) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // What comes later meets a closed connection.
+    let _ = tokio::time::timeout(DISCARD_TIME, discarding).await;
+}
+
+fn too_large(max_bytes: usize) -> Refused {
+    let message = format!("The body is larger than {max_bytes} bytes.");
+    Refused::new(Code::BodyTooLarge, &message)
+}
+
+fn is_too_large(refused: &Refused) -> bool {
+    refused.refusal.code() == Code::BodyTooLarge
+}
+
+fn too_slow() -> Refused {
+    let message = "The body did not come in time.";
+    Refused::new(Code::InvalidRequest, message).status(408)
 }
 
 /// A compressed body, unpacked as it comes. Gives the body back if the encoding is not known.

@@ -17,6 +17,10 @@ pub struct Continue;
 impl<B> Gate<B> for Continue {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let trace = Trace::from_headers(request.headers());
+        if trace.parent_span.is_none() {
+            // What vendors keep of a trace belongs to that trace.
+            request.headers_mut().remove("tracestate");
+        }
         request.extensions_mut().insert(trace);
         Ok(())
     }

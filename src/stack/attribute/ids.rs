@@ -4,6 +4,7 @@
 
 use crate::attribution::Source;
 use http::HeaderMap;
+use std::borrow::Cow;
 
 /// The longest id, bytes.
 pub const MAX_ID_BYTES: usize = 256;
@@ -22,6 +23,8 @@ struct Place<'a> {
     value: &'a str,
     from: &'static str,
     source: Source,
+    /// A percent-encoded value of baggage.
+    encoded: bool,
 }
 
 /// The best place seen so far: the lowest rank wins.
@@ -34,19 +37,40 @@ pub struct Slot<'a> {
 impl<'a> Slot<'a> {
     /// Offers a value; an empty one says nothing.
     pub fn offer(&mut self, rank: u8, value: &'a str, from: &'static str, source: Source) {
-        if !value.is_empty() && self.best.is_none_or(|(best, _)| rank < best) {
-            self.best = Some((
-                rank,
-                Place {
-                    value,
-                    from,
-                    source,
-                },
-            ));
+        let encoded = source == Source::Baggage;
+        self.place(
+            rank,
+            Place {
+                value,
+                from,
+                source,
+                encoded,
+            },
+        );
+    }
+
+    /// Offers a value of baggage that a setting names.
+    pub fn offer_configured_baggage(&mut self, rank: u8, value: &'a str, from: &'static str) {
+        let (source, encoded) = (Source::Configured, true);
+        self.place(
+            rank,
+            Place {
+                value,
+                from,
+                source,
+                encoded,
+            },
+        );
+    }
+
+    fn place(&mut self, rank: u8, place: Place<'a>) {
+        if !place.value.is_empty() && self.best.is_none_or(|(best, _)| rank < best) {
+            self.best = Some((rank, place));
         }
     }
 
-    fn offer_bytes(&mut self, rank: u8, value: &'a [u8], from: &'static str, source: Source) {
+    /// Offers a header's value as it came.
+    pub fn offer_bytes(&mut self, rank: u8, value: &'a [u8], from: &'static str, source: Source) {
         match std::str::from_utf8(value) {
             Ok(text) => self.offer(rank, text.trim(), from, source),
             Err(_) if self.bad.is_none_or(|(bad, _)| rank < bad) => self.bad = Some((rank, from)),
@@ -58,11 +82,17 @@ impl<'a> Slot<'a> {
     ///
     /// # Errors
     /// The winner is no id.
-    pub fn take(self) -> Result<Option<(&'a str, Source)>, BadId> {
+    pub fn take(self) -> Result<Option<(Cow<'a, str>, Source)>, BadId> {
         match (self.best, self.bad) {
             (Some((rank, _)), Some((bad, from))) if bad < rank => Err(BadId { from }),
             (None, Some((_, from))) => Err(BadId { from }),
-            (Some((_, place)), _) if is_id(place.value) => Ok(Some((place.value, place.source))),
+            (Some((_, place)), _) if is_id(place.value) => {
+                let value = match place.encoded {
+                    true => decoded(place.value),
+                    false => Cow::Borrowed(place.value),
+                };
+                Ok(Some((value, place.source)))
+            }
             (Some((_, place)), _) => Err(BadId { from: place.from }),
             (None, None) => Ok(None),
         }
@@ -203,12 +233,48 @@ fn from_baggage<'a>(value: &'a [u8], said: &mut Said<'a>) {
     }
 }
 
-/// The members of a baggage header, without their properties. Percent-encoded values are given as
-/// they stand: an id is visible ASCII, and the same spelling means the same id.
+/// The members of a baggage header, without their properties, their values as they stand: [`decoded`]
+/// gives what they mean.
 pub fn baggage_members(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(',').filter_map(|member| {
         let member = member.split(';').next()?;
         let (key, value) = member.split_once('=')?;
         Some((key.trim(), value.trim()))
     })
+}
+
+/// What a percent-encoded id means, so that `team%3A7` in baggage and `team:7` in a header are one
+/// task. What is no id when decoded (an agent's name with spaces) is taken as it stands.
+#[must_use]
+pub fn decoded(value: &str) -> Cow<'_, str> {
+    if !value.contains('%') {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, after @ ..] = rest {
+        let byte = match (first, after) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        match byte {
+            Some((high, low)) => {
+                out.push(high * 16 + low);
+                rest = &after[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    match String::from_utf8(out) {
+        Ok(text) if is_id(&text) => Cow::Owned(text),
+        _ => Cow::Borrowed(value),
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
 }

@@ -11,11 +11,15 @@ fn a_key_is_read_from_any_of_three_headers() {
     ] {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        assert_eq!(presented(&headers), Some(&b"k1"[..]), "{name}: {value}");
+        let read: Vec<_> = presented(&headers).collect();
+        let expected = [(HeaderName::from_static(name), &b"k1"[..])];
+        assert_eq!(read, expected, "{name}: {value}");
     }
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", HeaderValue::from_static("Basic k1"));
-    assert_eq!(presented(&headers), None);
+    for (name, value) in [("authorization", "Basic k1"), ("x-api-key", " ")] {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_static(value));
+        assert_eq!(presented(&headers).count(), 0, "{name}: {value}");
+    }
 }
 
 #[test]
@@ -31,6 +35,10 @@ fn loopback_without_identities_serves_nobody_from_elsewhere() {
     );
     assert!(!with("host", "evil.example") && !with("host", "localhost.evil.example"));
     assert!(!with("origin", "http://localhost") && !with("forwarded", "for=1"));
+    // HTTP/2 names the host in the address alone.
+    let none = HeaderMap::new();
+    assert!(local_only(&none, Some("localhost"), peer).is_ok());
+    assert!(local_only(&none, Some("evil.example"), peer).is_err());
     let far = Some(Peer::Tcp(([10, 0, 0, 9], 9).into()));
     assert!(local_only(&HeaderMap::new(), None, far).is_err());
     assert!(local_only(&HeaderMap::new(), None, Some(Peer::Unix)).is_ok());
