@@ -228,7 +228,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn read(response: Response<Incoming>) -> Result<Self, String> {
+    /// Reads an answer to its end.
+    pub async fn read(response: Response<Incoming>) -> Result<Self, String> {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?;
         Ok(Self {

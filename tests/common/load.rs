@@ -77,7 +77,7 @@ pub struct Member {
     pub owner: String,
 }
 
-/// The refusals that end a worker: nothing more is to be had.
+/// The refusals that waiting will not cure.
 const FINAL: [&str; 5] = [
     "task_budget_exceeded",
     "agent_budget_exceeded",
@@ -87,7 +87,8 @@ const FINAL: [&str; 5] = [
 ];
 
 impl Crew {
-    /// Lets them all call until each is refused for good, or `stop` says so.
+    /// Lets them all call until each has been refused often enough, the gateway is gone, or `stop`
+    /// says so.
     pub async fn spend(&self, caller: &Caller, stop: &Arc<AtomicBool>) -> Seen {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut workers = tokio::task::JoinSet::new();
@@ -101,6 +102,7 @@ impl Crew {
                 let seed = self.seed << 32 | (index as u64) << 16 | number as u64;
                 let worker = Worker {
                     caller,
+                    refused: 0,
                     draw: Draw::new(seed),
                     hang_up_percent: self.hang_up_percent,
                     seen: Seen::default(),
@@ -120,8 +122,12 @@ impl Crew {
     }
 }
 
+/// Refusals in a row after which a worker gives up: another kind of call might still fit.
+const REFUSALS: u32 = 12;
+
 struct Worker {
     caller: Caller,
+    refused: u32,
     draw: Draw,
     hang_up_percent: u64,
     seen: Seen,
@@ -149,6 +155,7 @@ impl Worker {
             Err(_) => return self.lost(),
         };
         if reply.status.is_success() {
+            self.refused = 0;
             // A stream of ours that an upstream broke ends with our error event.
             if ask.stream && reply.text().contains("\"upstream_error\"") {
                 self.seen.broken += 1;
@@ -166,7 +173,8 @@ impl Worker {
         }
         if reply.status == 402 {
             *self.seen.refused.entry(code.clone()).or_default() += 1;
-            return !FINAL.contains(&code.as_str());
+            self.refused += 1;
+            return !FINAL.contains(&code.as_str()) || self.refused < REFUSALS;
         }
         if matches!(reply.status.as_u16(), 429 | 500 | 503) {
             self.seen.failed += 1;
