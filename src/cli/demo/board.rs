@@ -209,10 +209,10 @@ pub fn table(books: &Books, agents: &[Agent], colours: bool) -> String {
         let spent = task.settled.usd();
         let _ = writeln!(
             text,
-            "{}  {} of ${}  {}",
-            painted(&format!("{:<32}", work.task), "1", colours),
+            "{}{:>10} of {:<5}  {}",
+            painted(&format!("{:<37}", work.task), "1", colours),
             dollars(spent),
-            task.cap,
+            cap(&task),
             bar(spent, task.held.usd(), task.cap),
         );
         for agent in agents.iter().filter(|agent| agent.task == work.task) {
@@ -241,6 +241,14 @@ fn bar(settled: NanoUsd, held: NanoUsd, cap: NanoUsd) -> String {
     times("█", full) + &times("▒", taken - full) + &times("·", BAR - taken)
 }
 
+/// Unknown before a task's first call.
+fn cap(task: &Figures) -> String {
+    match task.cap {
+        NanoUsd::ZERO => "-".to_owned(),
+        cap => format!("${cap}"),
+    }
+}
+
 fn lines(after: Duration, books: &Books, agents: &[Agent]) -> String {
     let mut text = String::new();
     for work in COMPANY {
@@ -250,11 +258,11 @@ fn lines(after: Duration, books: &Books, agents: &[Agent]) -> String {
             of_task().map(|agent| format!("{} {}", agent.member.agent, word(&agent.state())));
         let _ = writeln!(
             text,
-            "{:>5.1} s  {:<14} {} of ${}, {} turns: {}",
+            "{:>5.1} s  {:<14} {} of {}, {} turns: {}",
             after.as_secs_f64(),
             work.task,
             dollars(task.settled.usd()),
-            task.cap,
+            cap(&task),
             task.settled[Meter::Turns],
             states.collect::<Vec<_>>().join(", "),
         );
