@@ -139,7 +139,8 @@ impl Http {
         Reply::read(response).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+    /// Any request; returns as soon as the head of the answer is there.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         let sent = self.0.request(request).await;
         sent.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))
     }
@@ -228,7 +229,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    async fn read(response: Response<Incoming>) -> Result<Self, String> {
+    /// Reads an answer to its end.
+    pub async fn read(response: Response<Incoming>) -> Result<Self, String> {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?;
         Ok(Self {
