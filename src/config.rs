@@ -40,6 +40,7 @@ pub use secret::{Kept, Secret, SecretError};
 pub use window::{Every, Opening, Window};
 
 pub(crate) use identities::parse_instant;
+pub(crate) use read::advice;
 pub(crate) use value::parse_span;
 
 use std::path::{Path, PathBuf};

@@ -129,6 +129,15 @@ impl Flights {
         stopped
     }
 
+    /// Whether any such call is in flight.
+    #[must_use]
+    pub fn any(&self, whose: &Whose) -> bool {
+        let flights = self.0.lock();
+        flights
+            .iter()
+            .any(|(_, flight)| whose.covers(&flight.attribution))
+    }
+
     /// How many calls are in flight.
     #[must_use]
     pub fn count(&self) -> usize {

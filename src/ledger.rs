@@ -19,7 +19,7 @@
 //!
 //! The parts: [`quote`](self::quote) the arithmetic of what a call may cost, `account` one counter,
 //! `allotment` how much to ask of the store, `weigh` whether an ask fits (reads only), `hold` how
-//! holds begin and end, `line` who waits and who is next.
+//! holds begin and end, `line` who waits and who is next, `waiter` one who waits.
 
 mod account;
 mod allotment;
@@ -27,6 +27,7 @@ mod hold;
 mod line;
 mod quote;
 mod verdict;
+mod waiter;
 mod weigh;
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ pub use verdict::{
     Denial, End, Held, Patience, Reached, Refusal, Remaining, Shortage, Totals, Verdict,
 };
 
-use crate::store::{Balance, Grant};
+use crate::store::{Balance, Grant, Shift};
 use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
 use account::{Account, AccountAt, Accounts};
 use hold::Holds;
@@ -334,6 +335,20 @@ impl Ledger {
         for key in keys {
             if let Some(at) = self.accounts.find(key) {
                 self.accounts[at].correct(from_doubt, to_settled);
+                self.mark(at);
+            }
+        }
+        self.look(now);
+    }
+
+    /// What the store took out of doubt, account by account; `cleared` is the sum in dollars, each
+    /// call counted once.
+    pub fn shifted(&mut self, now: UnixMs, shifts: &[Shift], cleared: NanoUsd) {
+        self.told_time(now);
+        self.in_doubt_usd = NanoUsd(self.in_doubt_usd.0.saturating_sub(cleared.0));
+        for shift in shifts {
+            if let Some(at) = self.accounts.find(&shift.key) {
+                self.accounts[at].correct(&shift.doubt_less, &shift.settled_more);
                 self.mark(at);
             }
         }

@@ -1,6 +1,21 @@
-//! What operators see: probes, metrics, the admin API.
+//! What operators see and do: probes, metrics, the API behind `bursar task`, `doubt` and `report`.
+//!
+//! [`gate`] says who may; each file below serves one part of the API; [`show`] says how things look.
 
+pub mod accounts;
+pub mod books;
+pub mod crew;
+pub mod deployment;
+pub mod doubts;
+pub mod evidence;
+pub mod failure;
+pub mod fields;
+pub mod gate;
 pub mod metrics;
+pub mod request;
+pub mod show;
+pub mod stop;
+pub mod tasks;
 
 use crate::gateway::Gateway;
 use crate::server::reload::Reloads;
@@ -8,7 +23,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
+use failure::Failure;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the routes need.
@@ -18,20 +35,59 @@ pub struct Ops {
     pub gateway: Arc<Gateway>,
     /// Its reloads.
     pub reloads: Reloads,
+    /// The file to reload from.
+    pub config: Option<PathBuf>,
 }
 
 /// All routes of the `ops` listener.
-pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads) -> Router {
+pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads, config: Option<&Path>) -> Router {
     let ops = Ops {
         gateway: Arc::clone(gateway),
         reloads: reloads.clone(),
+        config: config.map(Path::to_owned),
     };
     Router::new()
+        .route("/", get(|| async { INDEX }))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(text))
+        .route("/api/tasks", get(tasks::list).post(tasks::open))
+        .route("/api/tasks/{id}", get(tasks::show))
+        .route("/api/tasks/{id}/top-up", post(tasks::top_up))
+        .route("/api/tasks/{id}/suspend", post(tasks::suspend))
+        .route("/api/tasks/{id}/resume", post(tasks::resume))
+        .route("/api/tasks/{id}/close", post(tasks::close))
+        .route("/api/suspend", post(stop::suspend))
+        .route("/api/resume", post(stop::resume))
+        .route("/api/accounts", get(accounts::list))
+        .route("/api/doubts", get(doubts::list))
+        .route("/api/doubts/release", post(doubts::release))
+        .route("/api/doubts/reconcile", post(doubts::reconcile))
+        .route("/api/report", get(books::report))
+        .route("/api/audit/trace/{task}", get(books::trace))
+        .route("/api/providers", get(deployment::providers))
+        .route("/api/limits", get(deployment::limits))
+        .route("/api/reload", post(deployment::reload))
+        .route("/api/health", get(deployment::health))
+        .fallback(|| async {
+            Failure::not_found("there is nothing here; GET / lists what there is")
+        })
+        .method_not_allowed_fallback(|| async { Failure::method() })
+        // Outermost, also before the fallbacks: strangers learn not even what there is.
+        .layer(axum::middleware::from_fn_with_state(
+            ops.clone(),
+            gate::gate,
+        ))
         .with_state(ops)
 }
+
+/// What `/` says.
+const INDEX: &str = "\
+Bursar's ops listener: /livez, /readyz, /metrics, and a JSON API: GET /api/health, /api/tasks[/{id}], \
+/api/accounts, /api/doubts, /api/report, /api/audit/trace/{task}, /api/providers, /api/limits; POST \
+/api/tasks, /api/tasks/{id}/top-up|suspend|resume|close, /api/suspend, /api/resume, \
+/api/doubts/release|reconcile, /api/reload. docs/OPERATIONS.md says what each takes and gives.
+";
 
 /// The router as a service for one listener.
 #[must_use]

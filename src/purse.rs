@@ -8,7 +8,9 @@ use crate::clock;
 use crate::ledger::{
     AccountKey, Ask, Asker, End, Held, HoldId, Ledger, Patience, Refusal, Verdict, WaiterId,
 };
-use crate::store::{Grant, Place, SeedQuery, Store, StoreError};
+use crate::store::{
+    Balance, Evidence, Grant, Place, Reconciled, Release, SeedQuery, Store, StoreError,
+};
 use crate::units::{Amounts, UnixMs};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -178,6 +180,57 @@ impl Purse {
                 waiting.verdict().await
             }
         }
+    }
+
+    /// Raises one account's cap, durably first.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn top_up(
+        self: &Arc<Self>,
+        key: AccountKey,
+        amounts: Amounts,
+        by: Arc<str>,
+    ) -> Result<Balance, StoreError> {
+        // An account that nobody has held on opens first, with what its limit would have counted.
+        let seed = self.seeds.read()(&key);
+        let grant = Grant {
+            key: key.clone(),
+            upto: Amounts::ZERO,
+            seed,
+        };
+        self.store.open(None, vec![grant]).await?;
+        let balance = self.store.top_up(key.clone(), amounts, by).await?;
+        self.change(|ledger| ledger.topped_up_to(clock::now(), &key, &balance.topped_up));
+        Ok(balance)
+    }
+
+    /// A person takes money out of doubt as not spent.
+    ///
+    /// # Errors
+    /// No such doubt, or the store's fault.
+    pub async fn release(
+        self: &Arc<Self>,
+        release: Release,
+        by: Arc<str>,
+    ) -> Result<Reconciled, StoreError> {
+        let done = self.store.release(release, by).await?;
+        self.change(|ledger| ledger.shifted(clock::now(), &done.shifts, done.cleared));
+        Ok(done)
+    }
+
+    /// Evidence takes money out of doubt: what it says was spent is settled.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn reconcile(
+        self: &Arc<Self>,
+        evidence: Vec<Evidence>,
+        by: Arc<str>,
+    ) -> Result<Reconciled, StoreError> {
+        let done = self.store.reconcile(evidence, by).await?;
+        self.change(|ledger| ledger.shifted(clock::now(), &done.shifts, done.cleared));
+        Ok(done)
     }
 
     /// Makes grants durable, in a task of its own: several calls may need them, and the one that

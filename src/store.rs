@@ -241,6 +241,8 @@ pub struct TaskOpening {
     pub key: TaskKey,
     /// Its own caps, kept only if the task is new.
     pub caps: Caps,
+    /// Who opens it: the caller's identity, or an operator.
+    pub by: Arc<str>,
 }
 
 /// The answer to [`Store::open`].

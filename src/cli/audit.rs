@@ -49,12 +49,20 @@ struct VerifyArgs {
 /// Runs the command.
 #[must_use]
 pub fn run(args: &AuditArgs, config: &Path) -> ExitCode {
-    let store = args.store.as_deref();
-    book::print(|out| match &args.verb {
+    book::print(|out| command(args, args.store.as_deref(), config, out))
+}
+
+fn command(
+    args: &AuditArgs,
+    store: Option<&Path>,
+    config: &Path,
+    out: &mut dyn Write,
+) -> Result<ExitCode, BookError> {
+    match &args.verb {
         Verb::Verify(args) => verify(args, store, config, out),
         Verb::Trace(args) => trace::run(args, &book::open(store, config)?, out),
         Verb::Export(args) => export::run(args, &book::open(store, config)?, out),
-    })
+    }
 }
 
 fn verify(
@@ -122,3 +130,6 @@ fn as_json(verdict: &Verdict) -> serde_json::Value {
         "head": verdict.head.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;

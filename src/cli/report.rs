@@ -64,7 +64,11 @@ pub fn run(args: &ReportArgs, config: &Path) -> ExitCode {
     book::print(|out| report(args, config, out))
 }
 
-fn report(args: &ReportArgs, config: &Path, out: &mut dyn Write) -> Result<ExitCode, BookError> {
+pub(super) fn report(
+    args: &ReportArgs,
+    config: &Path,
+    out: &mut dyn Write,
+) -> Result<ExitCode, BookError> {
     let now = crate::clock::now();
     let when = |text: &Option<String>| {
         text.as_deref()

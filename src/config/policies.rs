@@ -230,6 +230,21 @@ impl Policies {
         covered.then(|| rule.key(facts, window))
     }
 
+    /// The sides that the keys of a limit's accounts are made of; none for limits per call.
+    #[must_use]
+    pub fn key_sides(&self, index: LimitIndex) -> &[Side] {
+        self.rules.get(index.0).map_or(&[], |rule| &rule.key)
+    }
+
+    /// The limit's account for these facts at present, whether the limit matches them or not.
+    /// `None` for limits per call.
+    #[must_use]
+    pub fn account_at(&self, index: LimitIndex, facts: &Facts, now: UnixMs) -> Option<AccountKey> {
+        let rule = self.rules.get(index.0)?;
+        let window = rule.clock.map(|clock| self.clocks[clock].opened(now));
+        (rule.limit.per != Per::Call).then(|| rule.key(facts, window))
+    }
+
     /// When the limit's window of `now` ends; `None` if it has none.
     #[must_use]
     pub fn resets_at(&self, index: LimitIndex, now: UnixMs) -> Option<UnixMs> {

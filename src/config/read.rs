@@ -332,7 +332,7 @@ impl<'a> Section<'a> {
 }
 
 /// `did you mean …` or, with nothing near, what there is.
-pub(super) fn advice(word: &str, known: &[&str]) -> String {
+pub(crate) fn advice(word: &str, known: &[&str]) -> String {
     let likeness = |name: &&&str| strsim::normalized_damerau_levenshtein(word, name);
     let nearest = known
         .iter()

@@ -13,6 +13,7 @@
 
 use super::account::AccountAt;
 use super::hold::earliest;
+use super::waiter::{Wait, Waiter};
 use super::weigh::{Decision, Standing};
 use super::{Asker, Ledger, Need, Patience, Refusal, Shortage, Verdict};
 use crate::units::{Amounts, UnixMs};
@@ -31,64 +32,6 @@ pub struct WaiterId(u64);
 impl WaiterId {
     /// Older than all.
     const FIRST: Self = Self(0);
-}
-
-/// One waiting call.
-#[derive(Debug)]
-struct Waiter {
-    asker: Asker,
-    need: Need,
-    /// When the call itself ends. `None`: it only peeks, and waits for the store alone.
-    deadline: Option<UnixMs>,
-    /// Its wait for holds, once it has begun.
-    wait: Option<Wait>,
-    /// The wait is over: it takes what there is, and at most still waits for the store.
-    over: bool,
-    /// It is kept room for on all its accounts.
-    is_next: bool,
-    /// In the table, its accounts pinned.
-    entered: bool,
-    /// Where it stands in line.
-    stands: Vec<AccountAt>,
-    timer: Option<UnixMs>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    half: UnixMs,
-    half_over: bool,
-    until: UnixMs,
-}
-
-impl Waiter {
-    fn peeks(&self) -> bool {
-        self.deadline.is_none()
-    }
-
-    /// When to look at it without any other reason.
-    fn next_look(&self) -> Option<UnixMs> {
-        let wait = self.wait.filter(|_| !self.over);
-        let wait = wait.map(|wait| {
-            if wait.half_over {
-                wait.until
-            } else {
-                wait.half
-            }
-        });
-        earliest(wait, earliest(self.deadline, self.asker.windows_until))
-    }
-
-    fn reach(&mut self, now: UnixMs) {
-        if let Some(wait) = &mut self.wait {
-            wait.half_over |= wait.half <= now;
-            self.over |= wait.until <= now;
-        }
-        self.over |= self.is_past_deadline(now);
-    }
-
-    fn is_past_deadline(&self, now: UnixMs) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
 }
 
 /// Every waiting call.

@@ -22,6 +22,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub struct Reloads {
     fault: Arc<ArcSwapOption<String>>,
     asked: Arc<Notify>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reloads {
@@ -47,13 +48,19 @@ impl Reloads {
                 _ = hangup.recv() => {}
                 () = self.asked.notified() => tokio::time::sleep(SETTLE).await,
             }
-            self.reload(&gateway, &config).await;
+            // What is wrong was logged, and `/readyz` tells it.
+            let _ = self.reload(&gateway, &config).await;
             watched.renew(&gateway);
         }
     }
 
     /// Reads the files once and puts them in force if they are in order.
-    pub async fn reload(&self, gateway: &Arc<Gateway>, config: &Path) {
+    ///
+    /// # Errors
+    /// What is wrong with them; the old configuration stays in force.
+    pub async fn reload(&self, gateway: &Arc<Gateway>, config: &Path) -> Result<(), Arc<String>> {
+        // One at a time, so that what was read last is in force at the end.
+        let _turn = self.turn.lock().await;
         let result = match fresh(gateway, config) {
             Ok(live) => put_in_force(gateway, live).await,
             Err(fault) => Err(fault),
@@ -64,13 +71,16 @@ impl Reloads {
             Ok(()) => {
                 tracing::info!("the configuration was reloaded");
                 self.fault.store(None);
+                Ok(())
             }
             Err(fault) => {
                 tracing::error!(
                     fault,
                     "the configuration was not reloaded; the old one stays in force"
                 );
-                self.fault.store(Some(Arc::new(fault)));
+                let fault = Arc::new(fault);
+                self.fault.store(Some(Arc::clone(&fault)));
+                Err(fault)
             }
         }
     }

@@ -108,6 +108,7 @@ pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, Sta
     }
     let store: Arc<dyn Store> = Arc::new(store);
     let live = Live::new(loaded, None)?;
+    live.loaded.policies.not_before(found.last_call_at);
     store.set_limits(limit_ids(&live)).await?;
     let mut ledger = Ledger::new(ledger_settings(live.config()));
     ledger.begin_with_doubt(doubt_at_start(store.as_ref()).await?);
@@ -142,7 +143,7 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     let drain = live.config().bounds.drain;
     let reloads = Reloads::default();
     let service = stack::build(&gateway);
-    let router = ops::router(&gateway, &reloads);
+    let router = ops::router(&gateway, &reloads, config);
     let agents_done = tokio::spawn(serve(
         agents,
         acceptor,

@@ -7,7 +7,7 @@
 mod bounds;
 mod refusal;
 
-pub use refusal::stop_refusal;
+pub use refusal::{TASKS_OWN, TASKS_PER_HOUR, stop_refusal};
 
 use super::body::AnswerBody;
 use super::endpoint::Target;
@@ -78,11 +78,8 @@ where
         let gateway = Arc::clone(&self.gateway);
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            let admission = Admission::of(gateway, &request)?;
-            let admitted = match admission.admit(request).await {
-                Ok(admitted) => admitted,
-                Err(refused) => return Err(refused),
-            };
+            // Nothing of the admission outlives it: a stream may last, and the body is large.
+            let admitted = Admission::of(gateway, &request)?.admit(request).await?;
             inner.call(admitted).await
         })
     }
@@ -197,6 +194,7 @@ impl Admission {
                 let opening = TaskOpening {
                     key: key.clone(),
                     caps: own.unwrap_or_default(),
+                    by: self.attribution.identity.shared(),
                 };
                 tasks.open(opening, self.pay_for_task()).await?
             }

@@ -21,7 +21,8 @@ impl<B> Gate<B> for Authenticate {
         let identities = &live.loaded.identities;
         if identities.is_local() {
             let peer = request.extensions().get::<Peer>().copied();
-            local_only(request.headers(), request.uri().host(), peer)?;
+            let authority = request.uri().authority().map(http::uri::Authority::as_str);
+            local_only(request.headers(), authority, peer)?;
         }
         let (identity, by) = recognise(identities, request.headers())?;
         // A gateway key goes no further, whatever a provider's `forward_credentials` says of others.
@@ -87,34 +88,40 @@ fn presented(headers: &HeaderMap) -> impl Iterator<Item = (HeaderName, &[u8])> {
 }
 
 /// Without identities whoever can reach the listener is trusted, so nothing may reach it on another's
-/// behalf: no browser page (`Origin`, a rebound `Host`), no proxy (`Forwarded`), no other machine.
+/// behalf.
 fn local_only(
     headers: &HeaderMap,
     authority: Option<&str>,
     peer: Option<Peer>,
 ) -> Result<(), Refused> {
+    match foreign(headers, authority, peer) {
+        Some(why) => Err(refuse(&format!("Without configured identities {why}."))),
+        None => Ok(()),
+    }
+}
+
+/// Why a request does not come from this machine on its own behalf, if it does not: it must come from
+/// no browser page (`Origin`, a rebound `Host`), no proxy (`Forwarded`) and no other machine.
+/// `authority`: the one of the request's URI, which takes the place of `Host` in HTTP/2.
+#[must_use]
+pub fn foreign(headers: &HeaderMap, authority: Option<&str>, peer: Option<Peer>) -> Option<String> {
     if !peer.is_some_and(Peer::is_local) {
-        return Err(refuse(
-            "Without configured identities only callers on this machine are served.",
-        ));
+        return Some("only callers on this machine are served".to_owned());
     }
     for name in ["origin", "forwarded", "x-forwarded-for"] {
         if headers.contains_key(name) {
-            return Err(refuse(&format!(
-                "Without configured identities a call with a `{name}` header is refused: configure a key."
-            )));
+            return Some(format!("a request with a `{name}` header is refused"));
         }
     }
-    // HTTP/2 has the host in the address, and so may HTTP/1.
-    let host = headers.get(header::HOST).map(|host| host.to_str());
-    let foreign = host.is_some_and(|host| !host.is_ok_and(is_local_host))
-        || authority.is_some_and(|host| !is_local_host(host));
-    if foreign {
-        return Err(refuse(
-            "Without configured identities only `localhost` and loopback addresses are served: this `Host` is foreign.",
-        ));
+    let host = headers
+        .get(header::HOST)
+        .map(|host| host.to_str().unwrap_or("?"));
+    let is_foreign = |host: &str| !is_local_host(host);
+    if host.is_some_and(is_foreign) || authority.is_some_and(is_foreign) {
+        let why = "only `localhost` and loopback addresses are served: this `Host` is foreign";
+        return Some(why.to_owned());
     }
-    Ok(())
+    None
 }
 
 fn is_local_host(host: &str) -> bool {

@@ -80,6 +80,7 @@ where
         Box::pin(async move {
             record.sent();
             let Ok(future) = sending.await;
+            record.forget_body();
             let underway = Underway {
                 part: Some(Part::Sent(future)),
                 record: Some(record),

@@ -146,6 +146,13 @@ impl Record {
             .observe(overhead.as_secs_f64());
     }
 
+    /// The body is on its way: of the call only what was found in it is kept.
+    pub fn forget_body(&mut self) {
+        if let Some(call) = Arc::get_mut(&mut self.call) {
+            call.body = bytes::Bytes::new();
+        }
+    }
+
     /// The head of the answer has come.
     pub fn answered(&mut self, status: StatusCode) {
         self.progress.status = Some(status);
@@ -460,7 +467,7 @@ impl Record {
         let Some(answer) = answer else { return };
         let prompt = &self.call.prompt;
         let input = charged[Meter::InputTokens];
-        if !prompt.unseen && prompt.hosted_tools.is_empty() && input > 0 {
+        if !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
             self.gateway
                 .known
                 .learn(&self.call, &self.facts.model, input);

@@ -96,6 +96,8 @@ pub struct Loaded {
     pub epoch: i64,
     /// The process before it did not stop in good order.
     pub after_crash: bool,
+    /// The newest call's time: no window opens before it, wherever the clock stands now.
+    pub last_call_at: UnixMs,
     /// What it left unproven, now in doubt: account by account.
     pub doubted: Vec<(AccountKey, Amounts)>,
     /// The stop buttons that are pressed.

@@ -56,6 +56,7 @@ fn opening(task: &str) -> Option<TaskOpening> {
     Some(TaskOpening {
         key: task_key(task),
         caps: Caps::default(),
+        by: "call".into(),
     })
 }
 

@@ -49,10 +49,10 @@ pub(super) fn run(
     let usd = sum(calls.iter());
     writeln!(
         out,
-        "task {} of {}: {} calls, ${usd}",
+        "task {} of {}: {}, ${usd}",
         key.task,
         key.owner,
-        calls.len()
+        calls_text(calls.len())
     )?;
     Tree::new(&calls).print(out)?;
     Ok(ExitCode::SUCCESS)
@@ -148,7 +148,11 @@ impl<'c> Tree<'c> {
         let role = calls.iter().find_map(|call| call.role.as_ref());
         let role = role.map_or_else(String::new, |role| format!(" ({})", role.as_str()));
         let usd = sum(calls.iter().copied());
-        writeln!(out, "{indent}{name}{role}: {} calls, ${usd}", calls.len())?;
+        writeln!(
+            out,
+            "{indent}{name}{role}: {}, ${usd}",
+            calls_text(calls.len())
+        )?;
         for call in calls {
             writeln!(out, "{indent}  {}", line(call))?;
         }
@@ -159,6 +163,13 @@ impl<'c> Tree<'c> {
             self.agent(child, depth + 1, shown, out)?;
         }
         Ok(())
+    }
+}
+
+fn calls_text(count: usize) -> String {
+    match count {
+        1 => "1 call".to_owned(),
+        count => format!("{count} calls"),
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn open(group: &mut Group<'_>, opening: &TaskOpening) -> Db<(TaskReco
         paused_ms: 0,
         paused_since: None,
     };
-    write(group, Kind::TaskOpened, &record, "call")?;
+    write(group, Kind::TaskOpened, &record, &opening.by)?;
     Ok((record, true))
 }
 

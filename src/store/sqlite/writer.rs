@@ -6,19 +6,23 @@
 //! closed) and the entries are kept and tried again; as the queue is no longer emptied, the places
 //! run out and new calls are refused before they leave, so memory stays bounded.
 
+mod job;
+
+use job::{Done, Work};
+pub(super) use job::{Job, Vitals, work};
+
 use super::super::entry::{StartBody, StopBody};
-use super::super::{Entry, Health, Kind, StoreError};
+use super::super::{Entry, Kind, StoreError};
 use super::group::{Db, Group};
 use super::retention::{self, Rotation};
 use super::schema::{ChainHead, FileLock, Meta};
 use super::{Loaded, Options, doubts, tasks};
-use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, sleep_until};
 
 /// Entries written in one transaction, at most.
@@ -27,95 +31,6 @@ const GROUP_ENTRIES: usize = 1_024;
 const GROUP_JOBS: usize = 256;
 /// Between two tries while the store cannot write, except that the first verb after it tries again.
 const BACKOFF: Duration = Duration::from_millis(200);
-
-/// A verb on its way through the writer.
-pub(super) trait Work: Send {
-    /// Does it, inside the transaction. Called once.
-    fn run(&mut self, group: &mut Group<'_>) -> Db<()>;
-    /// Answers it, after the commit or with what prevented it.
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
-}
-
-struct Verb<T, F> {
-    run: Option<F>,
-    outcome: Option<Result<T, StoreError>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
-}
-
-impl<T, F> Work for Verb<T, F>
-where
-    T: Send + 'static,
-    F: FnOnce(&mut Group<'_>) -> Db<Result<T, StoreError>> + Send + 'static,
-{
-    fn run(&mut self, group: &mut Group<'_>) -> Db<()> {
-        if let Some(run) = self.run.take() {
-            self.outcome = Some(run(group)?);
-        }
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let answer = match outcome {
-            Ok(()) => self.outcome.unwrap_or(Err(StoreError::Stopped)),
-            Err(error) => Err(error),
-        };
-        // Whoever asked may have gone; a grant nobody took is in the account and is given back with it.
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// A verb and where its answer will be.
-pub(super) fn work<T: Send + 'static>(
-    run: impl FnOnce(&mut Group<'_>) -> Db<Result<T, StoreError>> + Send + 'static,
-) -> (Box<dyn Work>, oneshot::Receiver<Result<T, StoreError>>) {
-    let (reply, wait) = oneshot::channel();
-    let verb = Verb {
-        run: Some(run),
-        outcome: None,
-        reply,
-    };
-    (Box::new(verb), wait)
-}
-
-type Done<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What is asked of the writer.
-pub(super) enum Job {
-    Work(Box<dyn Work>),
-    /// Somebody may wait for it, or it is a further step.
-    Rotate(Option<Done<()>>),
-    Archived(Result<Rotation, StoreError>),
-    Stop {
-        grace: Duration,
-        done: Done<bool>,
-    },
-    #[cfg(test)]
-    PageLimit(Option<i64>, Done<()>),
-    #[cfg(test)]
-    Die(Done<()>),
-}
-
-/// How the writer does, readable from outside.
-#[derive(Debug, Default)]
-pub(super) struct Vitals {
-    /// When the oldest entry not yet written was received, Unix milliseconds; 0: none waits.
-    waiting_since: AtomicI64,
-    fault: Mutex<Option<StoreError>>,
-}
-
-impl Vitals {
-    pub(super) fn read(&self) -> Health {
-        let since = self.waiting_since.load(Ordering::Relaxed);
-        let waited = match since {
-            0 => 0,
-            since => crate::clock::now().0.saturating_sub(since),
-        };
-        Health {
-            fault: self.fault.lock().clone(),
-            lag: Duration::from_millis(u64::try_from(waited).unwrap_or(0)),
-        }
-    }
-}
 
 /// Verbs to the writer (held weakly, for its own errands), and both queues' ends.
 type Queues = (
@@ -190,6 +105,7 @@ impl Writer {
         let mut loaded = Loaded {
             epoch: self.meta.epoch,
             after_crash,
+            last_call_at: self.meta.head.last_call_at,
             switches: tasks::switches(&self.conn)?,
             doubted: Vec::new(),
         };

@@ -1,0 +1,93 @@
+//! `GET /api/accounts`: what every counter holds. The store knows all accounts; what is held, and
+//! what was settled a moment ago, the ledger knows.
+
+use super::Ops;
+use super::failure::{Answer, Failure};
+use super::fields::Fields;
+use super::request::Pairs;
+use super::show::Standing;
+use super::tasks::bounded;
+use crate::clock;
+use crate::store::{AccountFilter, TaskRecord};
+use crate::units::Amounts;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+/// Accounts of one answer unless the request says otherwise.
+const ACCOUNTS: usize = 100;
+/// Accounts of one answer, at most.
+const MAX_ACCOUNTS: usize = 10_000;
+
+/// `GET /api/accounts?name=…&value=…&limit=…`: the newest first.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn list(State(ops): State<Ops>, Pairs(query): Pairs) -> Answer {
+    let mut fields = Fields::of_query(query, &["name", "value", "limit"])?;
+    let filter = AccountFilter {
+        limit: fields.text("name")?,
+        value: fields.text("value")?,
+        rows: Some(bounded(fields.count("limit")?, ACCOUNTS, MAX_ACCOUNTS)),
+    };
+    let accounts = standings(&ops, filter, None).await?;
+    let accounts: Vec<Value> = accounts.iter().map(Standing::to_json).collect();
+    Ok(Json(json!({"accounts": accounts})))
+}
+
+/// The accounts as they stand; of one task alone if it is given.
+///
+/// # Errors
+/// The store's fault.
+pub async fn standings(
+    ops: &Ops,
+    filter: AccountFilter,
+    task: Option<&TaskRecord>,
+) -> Result<Vec<Standing>, Failure> {
+    let rows = ops.gateway.purse.store().accounts(filter).await?;
+    let live = ops.gateway.live();
+    let own = task.map(|task| &task.caps);
+    let mut standings: Vec<Standing> = rows
+        .into_iter()
+        .filter(|row| task.is_none_or(|task| is_of(task, &row.key.per)))
+        .map(|row| Standing::new(row.key, row.balance, &live.loaded.policies, own))
+        .collect();
+    overlay(ops, &mut standings, task);
+    Ok(standings)
+}
+
+/// Whether an account counts this very task: ids are known within their owner only.
+#[must_use]
+pub fn is_of(task: &TaskRecord, per: &[crate::ledger::Dimension]) -> bool {
+    let is = |side: &str, value: &str| {
+        per.iter()
+            .any(|(name, known)| *name == side && **known == *value)
+    };
+    is("task", task.key.task.as_str()) && is("owner", task.key.owner.as_str())
+}
+
+/// Puts what the ledger knows over what the store said.
+pub fn overlay(ops: &Ops, standings: &mut [Standing], task: Option<&TaskRecord>) {
+    let now = clock::now();
+    ops.gateway.purse.look(|ledger| {
+        for standing in standings.iter_mut() {
+            standing.held = Some(Amounts::ZERO);
+            let Some(view) = ledger.account(&standing.key).filter(|view| view.loaded) else {
+                continue;
+            };
+            standing.held = Some(view.held);
+            standing.waiting = view.waiting;
+            standing.balance.settled = view.settled;
+            standing.balance.in_doubt = view.in_doubt;
+            standing.balance.topped_up = view.topped_up;
+        }
+    });
+    let Some(task) = task else { return };
+    let paused = task
+        .paused_since
+        .map_or(0, |since| (now.0 - since.0).max(0));
+    let paused_ms = task.paused_ms.saturating_add(paused.unsigned_abs());
+    for standing in standings {
+        standing.count_time(now, paused_ms);
+    }
+}

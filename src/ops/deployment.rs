@@ -1,0 +1,131 @@
+//! What runs here: health, providers, limits, and a reload on request. Never a secret.
+
+use super::Ops;
+use super::failure::{Answer, Failure};
+use super::fields::Fields;
+use super::request::{Body, by};
+use super::show;
+use crate::config;
+use crate::store::{Entry, Note, NoteKind};
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `GET /api/health`
+///
+/// # Errors
+/// None; the type is that of the other routes.
+pub async fn health(State(ops): State<Ops>) -> Answer {
+    let gateway = &ops.gateway;
+    let health = gateway.purse.store().health();
+    let totals = gateway.purse.look(crate::ledger::Ledger::totals);
+    let state = match () {
+        () if gateway.is_draining() => "draining",
+        () if health.fault.is_some() => "store_unavailable",
+        () => "ready",
+    };
+    let [active, suspended, closed] = gateway.tasks.count();
+    let fault = ops.reloads.fault();
+    Ok(Json(json!({
+        "state": state,
+        "version": env!("CARGO_PKG_VERSION"),
+        "prices": **gateway.live().catalogue.version(),
+        "store": {
+            "fault": health.fault.map(|fault| fault.to_string()),
+            "lag_ms": u64::try_from(health.lag.as_millis()).unwrap_or(u64::MAX),
+        },
+        "config": {"fault": fault.as_deref()},
+        "calls": {"in_flight": gateway.tasks.flights.count(), "waiting": totals.waiting},
+        "held_usd": totals.held_usd.to_string(),
+        "in_doubt_usd": totals.in_doubt_usd.to_string(),
+        "tasks_in_memory": {"active": active, "suspended": suspended, "closed": closed},
+        "suspended": show::switches(&gateway.tasks.switches()),
+    })))
+}
+
+/// `GET /api/providers`
+///
+/// # Errors
+/// None; the type is that of the other routes.
+pub async fn providers(State(ops): State<Ops>) -> Answer {
+    let live = ops.gateway.live();
+    let providers: Vec<Value> = live.config().providers.iter().map(provider).collect();
+    Ok(Json(json!({"providers": providers})))
+}
+
+fn provider(provider: &config::Provider) -> Value {
+    let url = &provider.base_url;
+    // A user and password may stand before the host.
+    let host = url.authority().map_or("", |authority| {
+        let text = authority.as_str();
+        text.rsplit_once('@').map_or(text, |(_, host)| host)
+    });
+    let url = format!(
+        "{}://{host}{}",
+        url.scheme_str().unwrap_or("http"),
+        url.path()
+    );
+    let models: Vec<&str> = provider.models.iter().map(config::Glob::as_str).collect();
+    let has_key = provider
+        .api_key
+        .as_ref()
+        .is_some_and(|key| key.expose().is_some());
+    json!({
+        "name": provider.name.as_str(),
+        "kind": provider.kind.name(),
+        "base_url": url,
+        "models": models,
+        "has_key": has_key,
+        "forward_credentials": provider.forward_credentials,
+    })
+}
+
+/// `GET /api/limits`
+///
+/// # Errors
+/// None; the type is that of the other routes.
+pub async fn limits(State(ops): State<Ops>) -> Answer {
+    let live = ops.gateway.live();
+    let limits: Vec<Value> = live.loaded.policies.limits().map(show::limit).collect();
+    let bound = live.config().attribution.tasks_per_hour;
+    Ok(Json(
+        json!({"limits": limits, "tasks_per_owner_and_hour": bound}),
+    ))
+}
+
+/// `POST /api/reload`: reads the configuration now, and says whether it is in force.
+///
+/// # Errors
+/// 409 with every fault if it is not.
+pub async fn reload(State(ops): State<Ops>, Body(body): Body) -> Answer {
+    let by = by(&mut Fields::of_body(&body, &["by"])?)?;
+    let Some(config) = &ops.config else {
+        let message = "this gateway was started without a file to read again";
+        return Err(Failure::conflict("no_config_file", message));
+    };
+    note(&ops, by, "reload");
+    ops.reloads
+        .reload(&ops.gateway, config)
+        .await
+        .map_err(|fault| Failure::conflict("config_fault", (*fault).clone()))?;
+    let live = ops.gateway.live();
+    Ok(Json(json!({
+        "limits": live.loaded.policies.limits().len(),
+        "identities": live.loaded.identities.iter().len(),
+        "providers": live.config().providers.len(),
+    })))
+}
+
+/// Puts an act that has no row of its own into the journal.
+fn note(ops: &Ops, by: Arc<str>, subject: &str) {
+    match ops.gateway.purse.store().try_reserve() {
+        Ok(place) => place.post(Entry::Note(Box::new(Note {
+            what: NoteKind::Admin,
+            by,
+            subject: subject.into(),
+            detail: "".into(),
+        }))),
+        Err(error) => tracing::warn!(%error, subject, "an operator's act is not in the journal"),
+    }
+}

@@ -1,0 +1,485 @@
+//! The bodies of journal rows, and how texts, amounts, caps and account keys are written in them.
+
+use super::super::{CallEntry, TaskRecord, TaskState};
+use crate::attribution::{Source, Sourced};
+use crate::ledger::{AccountKey, Caps, Dimension};
+use crate::units::{Amounts, Meter};
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Text that is borrowed from the row where it has no escapes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl Text<'_> {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Read)
+    }
+}
+
+/// Amounts as an object of the meters that are not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums(pub Amounts);
+
+impl Sums {
+    fn is_zero(&self) -> bool {
+        self.0.is_zero()
+    }
+}
+
+impl Serialize for Sums {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for meter in Meter::ALL {
+            if self.0[meter] != 0 {
+                map.serialize_entry(meter.name(), &self.0[meter])?;
+            }
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Sums {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Amounts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("quantities by meter")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amounts, A::Error> {
+                let mut amounts = Amounts::ZERO;
+                while let Some(name) = map.next_key::<Text<'de>>()? {
+                    let meter = Meter::from_name(name.as_str())
+                        .ok_or_else(|| de::Error::custom(format!("no meter `{}`", name.0)))?;
+                    amounts[meter] = map.next_value()?;
+                }
+                Ok(amounts)
+            }
+        }
+        deserializer.deserialize_map(Read).map(Sums)
+    }
+}
+
+/// The body of [`super::Kind::Call`]. `*_from` says where an attribution came from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallBody<'a> {
+    /// `x-bursar-request-id`.
+    #[serde(borrow)]
+    pub request: Text<'a>,
+    /// Unix milliseconds.
+    pub admitted: i64,
+    /// Unix milliseconds, as the gateway's clock said (the row's `at` never steps back).
+    pub ended: i64,
+    /// Whom the identity belongs to.
+    pub owner: Text<'a>,
+    /// Who authenticated.
+    pub identity: Text<'a>,
+    /// The task.
+    pub task: Text<'a>,
+    /// Where it came from.
+    pub task_from: Text<'a>,
+    /// The agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<'a>>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_from: Option<Text<'a>>,
+    /// Its role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Text<'a>>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_from: Option<Text<'a>>,
+    /// The parent agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Text<'a>>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_from: Option<Text<'a>>,
+    /// On whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Text<'a>>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of_from: Option<Text<'a>>,
+    /// W3C trace id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Text<'a>>,
+    /// This call's span id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Text<'a>>,
+    /// The wire format.
+    pub dialect: Text<'a>,
+    /// The model asked for.
+    pub model: Text<'a>,
+    /// The provider it went to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Text<'a>>,
+    /// The model that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Text<'a>>,
+    /// The answer's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_id: Option<Text<'a>>,
+    /// `settle`, `unreconciled`, `void`, `denied`.
+    pub ending: Text<'a>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text<'a>>,
+    /// The limit that refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Text<'a>>,
+    /// What was held.
+    #[serde(default, skip_serializing_if = "Sums::is_zero")]
+    pub quoted: Sums,
+    /// What was charged or is in doubt.
+    #[serde(default, skip_serializing_if = "Sums::is_zero")]
+    pub charged: Sums,
+    /// The output cap the provider was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<u64>,
+    /// Nano-dollars charged beyond the hold.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub overrun: u64,
+    /// The price list's version.
+    pub prices: Text<'a>,
+    /// Tools asked for, with their count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<(Text<'a>, u64)>,
+    /// Upstream HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The accounts charged, by number (see the `account` rows).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<i64>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+const fn is_zero(quantity: &u64) -> bool {
+    *quantity == 0
+}
+
+impl<'a> CallBody<'a> {
+    /// The body of a call's row.
+    pub(in super::super) fn new(call: &'a CallEntry, accounts: Vec<i64>) -> Self {
+        let who = &*call.attribution;
+        let (agent, agent_from) = sourced(who.agent.as_ref());
+        let (role, role_from) = sourced(who.role.as_ref());
+        let (parent, parent_from) = sourced(who.parent.as_ref());
+        let (on_behalf_of, on_behalf_of_from) = sourced(who.on_behalf_of.as_ref());
+        let text = |text: &'a Option<Arc<str>>| text.as_deref().map(Text::from);
+        Self {
+            request: Text::from(&*call.request),
+            admitted: call.admitted.0,
+            ended: call.ended.0,
+            owner: Text::from(who.owner.as_str()),
+            identity: Text::from(who.identity.as_str()),
+            task: Text::from(who.task.value.as_str()),
+            task_from: Text::from(who.task.source.name()),
+            agent,
+            agent_from,
+            role,
+            role_from,
+            parent,
+            parent_from,
+            on_behalf_of,
+            on_behalf_of_from,
+            trace: call.trace.as_ref().map(|(trace, _)| Text::from(&**trace)),
+            span: call.trace.as_ref().map(|(_, span)| Text::from(&**span)),
+            dialect: Text::from(call.dialect),
+            model: Text::from(&*call.model),
+            provider: text(&call.provider),
+            answered: text(&call.answered),
+            answer_id: text(&call.answer_id),
+            ending: Text::from(call.ending.name()),
+            reason: text(&call.reason),
+            limit: text(&call.limit),
+            quoted: Sums(call.quoted),
+            charged: Sums(call.charged),
+            told: call.told,
+            overrun: call.overrun.0,
+            prices: Text::from(&*call.price_version),
+            tools: call
+                .tools
+                .iter()
+                .map(|(name, count)| (Text::from(&**name), *count))
+                .collect(),
+            status: call.status,
+            accounts,
+        }
+    }
+}
+
+fn sourced<T: AsRef<str>>(field: Option<&Sourced<T>>) -> (Option<Text<'_>>, Option<Text<'static>>) {
+    let word = |source: Source| Text::from(source.name());
+    (
+        field.map(|field| Text::from(field.value.as_ref())),
+        field.map(|field| word(field.source)),
+    )
+}
+
+/// The body of [`super::Kind::TaskOpened`] and [`super::Kind::TaskChanged`]: the task as it is from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskBody<'a> {
+    /// Its owner.
+    #[serde(borrow)]
+    pub owner: Text<'a>,
+    /// Its id.
+    pub task: Text<'a>,
+    /// Its state.
+    pub state: Text<'a>,
+    /// Its own caps, by meter.
+    pub caps: CapsBody,
+    /// Who did it.
+    pub by: Text<'a>,
+}
+
+impl<'a> TaskBody<'a> {
+    pub(in super::super) fn new(record: &'a TaskRecord, by: &'a str) -> Self {
+        Self {
+            owner: Text::from(record.key.owner.as_str()),
+            task: Text::from(record.key.task.as_str()),
+            state: Text::from(TaskState::name(record.state)),
+            caps: CapsBody(record.caps),
+            by: Text::from(by),
+        }
+    }
+}
+
+/// Caps as an object of the meters that have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapsBody(pub Caps);
+
+impl Serialize for CapsBody {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for meter in Meter::ALL {
+            if let Some(cap) = self.0.0[meter as usize] {
+                map.serialize_entry(meter.name(), &cap)?;
+            }
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for CapsBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let named = std::collections::BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut caps = Caps::default();
+        for (name, cap) in named {
+            let meter = Meter::from_name(&name)
+                .ok_or_else(|| de::Error::custom(format!("no meter `{name}`")))?;
+            caps.0[meter as usize] = Some(cap);
+        }
+        Ok(Self(caps))
+    }
+}
+
+/// The body of [`super::Kind::Account`] and [`super::Kind::Seed`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountBody {
+    /// Its number, by which calls name it.
+    pub account: i64,
+    /// The limit, the values of `per`, the window.
+    pub key: KeyBody,
+    /// Settled on opening.
+    #[serde(default, skip_serializing_if = "Sums::is_zero")]
+    pub settled: Sums,
+    /// In doubt on opening.
+    #[serde(default, skip_serializing_if = "Sums::is_zero")]
+    pub in_doubt: Sums,
+}
+
+/// An account's key as `[limit, [[dimension, value], …], window]`; also its text in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyBody(pub AccountKey);
+
+impl Serialize for KeyBody {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (
+            &self.0.limit,
+            &self.0.per,
+            self.0.window.map(|window| window.0),
+        )
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Tuple = (Arc<str>, Vec<(String, Arc<str>)>, Option<i64>);
+        let (limit, per, window) = Tuple::deserialize(deserializer)?;
+        let per = per
+            .into_iter()
+            .map(|(name, value)| {
+                dimension(&name)
+                    .map(|name| (name, value))
+                    .ok_or_else(|| de::Error::custom(format!("no dimension `{name}`")))
+            })
+            .collect::<Result<Vec<Dimension>, _>>()?;
+        Ok(Self(AccountKey {
+            limit,
+            per: per.into(),
+            window: window.map(crate::units::UnixMs),
+        }))
+    }
+}
+
+/// What `per` may name, as the ledger holds it.
+fn dimension(name: &str) -> Option<&'static str> {
+    const DIMENSIONS: [&str; 12] = [
+        "owner",
+        "identity",
+        "on_behalf_of",
+        "task",
+        "agent",
+        "role",
+        "model",
+        "provider",
+        "dialect",
+        "tool",
+        "parent",
+        "call",
+    ];
+    DIMENSIONS.into_iter().find(|known| *known == name)
+}
+
+/// The body of [`super::Kind::TopUp`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopUpBody<'a> {
+    /// The account's number.
+    pub account: i64,
+    /// By how much.
+    pub amounts: Sums,
+    /// Who did it.
+    #[serde(borrow)]
+    pub by: Text<'a>,
+}
+
+/// The body of [`super::Kind::Crash`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CrashBody {
+    /// The account's number.
+    pub account: i64,
+    /// Granted and not proven, hence in doubt.
+    pub amounts: Sums,
+}
+
+/// The body of [`super::Kind::Release`] and [`super::Kind::Reconcile`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DoubtBody<'a> {
+    /// The number of the row that raised the doubt.
+    pub doubt: i64,
+    /// The call, unless a crash raised it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Text<'a>>,
+    /// What was in doubt and is so no longer.
+    pub amounts: Sums,
+    /// What of it (or beyond it) was spent.
+    #[serde(default, skip_serializing_if = "Sums::is_zero")]
+    pub settled: Sums,
+    /// The accounts that count it.
+    pub accounts: Vec<i64>,
+    /// Who did it.
+    pub by: Text<'a>,
+}
+
+/// The body of [`super::Kind::Switch`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SwitchBody<'a> {
+    /// The identity; absent: everybody.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Text<'a>>,
+    /// Pressed or lifted.
+    pub on: bool,
+    /// Who did it.
+    pub by: Text<'a>,
+}
+
+/// The body of the rows that are notes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NoteBody<'a> {
+    /// Who did it.
+    #[serde(borrow)]
+    pub by: Text<'a>,
+    /// To what.
+    pub subject: Text<'a>,
+    /// More.
+    pub detail: Text<'a>,
+}
+
+/// The body of [`super::Kind::Started`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartBody {
+    /// The process's epoch.
+    pub epoch: i64,
+    /// The version of Bursar.
+    pub version: String,
+    /// The process before it did not stop in good order.
+    pub after_crash: bool,
+}
+
+/// The body of [`super::Kind::Stopped`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StopBody {
+    /// The process's epoch.
+    pub epoch: i64,
+    /// Every hold had ended.
+    pub clean: bool,
+}
+
+/// The body of [`super::Kind::Checkpoint`]: proof that the rows kept follow the rows that left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckpointBody {
+    /// The number of the last row that left.
+    pub through: i64,
+    /// Its hash, hex.
+    pub hash: String,
+    /// How many rows left.
+    pub rows: i64,
+    /// The archive's file name; absent: dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+}
