@@ -46,7 +46,6 @@ impl Fields {
         )
     }
 
-
     pub(super) fn checked(fields: Vec<(String, Value)>, known: &[&str]) -> Result<Self, Failure> {
         for (index, (name, _)) in fields.iter().enumerate() {
             if !known.contains(&name.as_str()) {
