@@ -10,7 +10,7 @@ use crate::dialect::{Call, Dialect};
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use http::{Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body::Body;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 
 /// How long a body may take as a whole, in times of the longest pause between two pieces.
 const PAUSES_MAX: u32 = 10;
-/// How much of a body that is too large is let in, in times of the largest body.
+/// How much of a body that is refused is let in, in times of the largest body.
 const DISCARD_FACTOR: usize = 8;
 /// For how long.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
@@ -87,7 +87,10 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
     }
     if *request.method() != Method::POST {
         let message = format!("{} is not supported here; send a POST.", request.method());
-        return Err(Refused::new(Code::InvalidRequest, &message).status(405));
+        let mut refused = Refused::new(Code::InvalidRequest, &message).status(405);
+        let post = HeaderValue::from_static("POST");
+        refused.headers.insert(header::ALLOW, post);
+        return Err(refused);
     }
     let live = live(&request);
     let max_bytes = live.config().bounds.max_body;
@@ -124,21 +127,22 @@ async fn collect(
         }
         return Err(too_large(max_bytes));
     }
-    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
-        let read = whole(&mut body, max_bytes, pause).await;
-        if read.as_ref().is_err_and(is_too_large) {
-            discard(&mut body, max_bytes).await;
-        }
-        return read;
+    let read = match headers.get(header::CONTENT_ENCODING) {
+        None => whole(&mut body, max_bytes, pause).await,
+        Some(encoding) => match unpacked(encoding.as_bytes(), &mut body) {
+            Ok(mut unpacked) => whole(&mut unpacked, max_bytes, pause).await,
+            Err(_) => {
+                let message = "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
+                Err(Refused::new(Code::InvalidRequest, message).status(415))
+            }
+        },
     };
-    let Ok(mut body) = unpacked(encoding.as_bytes(), body) else {
-        let message =
-            "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
-        return Err(Refused::new(Code::InvalidRequest, message).status(415));
-    };
-    let read = whole(&mut body, max_bytes, pause).await?;
-    headers.remove(header::CONTENT_ENCODING);
-    Ok(read)
+    match &read {
+        Ok(_) => drop(headers.remove(header::CONTENT_ENCODING)),
+        Err(refused) if refused.refusal.status() != 408 => discard(&mut body, max_bytes).await,
+        Err(_) => {}
+    }
+    read
 }
 
 /// Reads a body to its end: at most `max_bytes`, with at most `pause` between two pieces.
@@ -178,7 +182,7 @@ where
     }
 }
 
-/// Lets a body that is too large come in, and drops it: most clients write everything before they
+/// Lets the rest of a body that is refused come in, and drops it: most clients write everything before they
 /// read, and would find a closed connection in place of the refusal.
 async fn discard(body: &mut Incoming, max_bytes: usize) {
     let mut left = max_bytes.saturating_mul(DISCARD_FACTOR);
@@ -200,23 +204,22 @@ fn too_large(max_bytes: usize) -> Refused {
     Refused::new(Code::BodyTooLarge, &message)
 }
 
-fn is_too_large(refused: &Refused) -> bool {
-    refused.refusal.code() == Code::BodyTooLarge
-}
-
 fn too_slow() -> Refused {
     let message = "The body did not come in time.";
     Refused::new(Code::InvalidRequest, message).status(408)
 }
 
+/// A body that is unpacked as it comes.
+pub type Unpacked<'b> = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send + 'b>>;
+
 /// A compressed body, unpacked as it comes. Gives the body back if the encoding is not known.
 ///
 /// # Errors
 /// The body, untouched.
-pub fn unpacked(
-    encoding: &[u8],
-    body: Incoming,
-) -> Result<Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>, Incoming> {
+pub fn unpacked<'b, B>(encoding: &[u8], body: B) -> Result<Unpacked<'b>, B>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Send + Unpin + 'b,
+{
     let packed = |body| {
         StreamReader::new(http_body_util::BodyDataStream::new(body).map_err(io::Error::other))
     };
@@ -230,9 +233,9 @@ pub fn unpacked(
     }
 }
 
-fn stream<R>(reader: R) -> Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>
+fn stream<'b, R>(reader: R) -> Unpacked<'b>
 where
-    R: tokio::io::AsyncRead + Send + 'static,
+    R: tokio::io::AsyncRead + Send + 'b,
 {
     let frames = ReaderStream::new(reader)
         .map_ok(http_body::Frame::data)

@@ -96,6 +96,10 @@ async fn answer(
         return Err(Refused::internal("elsewhere stands behind attribute"));
     };
     match endpoint {
+        Endpoint::Budget if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+            let message = format!("{} is not supported here; send a GET.", request.method());
+            Err(Refused::new(Code::InvalidRequest, &message).status(405))
+        }
         Endpoint::Budget => super::budget::answer(gateway, &live, &attribution).await,
         Endpoint::Models(None) => models(&live, &identity, &request).await,
         Endpoint::Models(Some(model)) => {

@@ -228,7 +228,8 @@ impl Http {
         Reply::read(response).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+    /// Any request; returns as soon as the head of the answer is there.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         let sent = self.0.request(request).await;
         sent.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))
     }

@@ -30,7 +30,11 @@ pub struct Gateway {
 impl Gateway {
     /// Starts one on a new store and waits until it is ready.
     pub async fn start(setup: &Setup) -> Self {
-        let dir = setup.write();
+        Self::start_in(setup.write()).await
+    }
+
+    /// Starts one with the files of this directory.
+    pub async fn start_in(dir: TempDir) -> Self {
         let (child, agents, ops) = spawn(&dir);
         let gateway = Self {
             child,
@@ -98,6 +102,16 @@ impl Gateway {
         self.dir.path().join("config/bursar.toml")
     }
 
+    /// The child's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// A caller of this task, as `local`.
     pub fn caller(&self, task: &str) -> Caller {
         Caller::new(&self.http, &self.agents, task)
@@ -121,7 +135,8 @@ impl Gateway {
         .await
     }
 
-    fn log(&self) -> String {
+    /// What it logged.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }

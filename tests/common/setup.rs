@@ -11,9 +11,11 @@ use tempfile::TempDir;
 pub struct Setup {
     provider: SocketAddr,
     top: String,
+    listen: String,
     provider_keys: String,
+    more: String,
     limits: String,
-    identities: Vec<(String, String)>,
+    identities: Vec<(String, String, String)>,
 }
 
 /// The key of an identity of that name.
@@ -27,7 +29,9 @@ impl Setup {
         Self {
             provider,
             top: String::new(),
+            listen: "agents = \"127.0.0.1:0\"".to_owned(),
             provider_keys: String::new(),
+            more: String::new(),
             limits: String::new(),
             identities: Vec::new(),
         }
@@ -36,6 +40,18 @@ impl Setup {
     /// Top-level keys of `bursar.toml`.
     pub fn top(mut self, toml: &str) -> Self {
         let _ = writeln!(self.top, "{toml}");
+        self
+    }
+
+    /// The keys of `[listen]` but `ops`, in place of a free port for `agents`.
+    pub fn listen(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.listen);
+        self
+    }
+
+    /// Further tables of `bursar.toml`.
+    pub fn more(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.more, "{toml}");
         self
     }
 
@@ -52,8 +68,14 @@ impl Setup {
     }
 
     /// An identity of an owner; its key is [`key_of`] its name.
-    pub fn identity(mut self, name: &str, owner: &str) -> Self {
-        self.identities.push((name.to_owned(), owner.to_owned()));
+    pub fn identity(self, name: &str, owner: &str) -> Self {
+        self.identity_with(name, owner, "")
+    }
+
+    /// The same with further keys.
+    pub fn identity_with(mut self, name: &str, owner: &str, toml: &str) -> Self {
+        let identity = (name.to_owned(), owner.to_owned(), toml.to_owned());
+        self.identities.push(identity);
         self
     }
 
@@ -75,14 +97,16 @@ impl Setup {
         let Self {
             provider,
             top,
+            listen,
             provider_keys,
+            more,
             ..
         } = self;
         format!(
             r#"policies = "../policies"
 {top}
 [listen]
-agents = "127.0.0.1:0"
+{listen}
 ops = "127.0.0.1:0"
 
 [store]
@@ -101,14 +125,15 @@ kind = "anthropic"
 base_url = "http://{provider}"
 models = ["sim-*"]
 forward_attribution = true
-{provider_keys}"#
+{provider_keys}
+{more}"#
         )
     }
 
     fn identities(&self) -> String {
         self.identities
             .iter()
-            .fold(String::new(), |mut text, (name, owner)| {
+            .fold(String::new(), |mut text, (name, owner, more)| {
                 let digest = Sha256::digest(key_of(name));
                 let hex = digest.iter().fold(String::new(), |mut hex, byte| {
                     let _ = write!(hex, "{byte:02x}");
@@ -116,7 +141,7 @@ forward_attribution = true
                 });
                 let _ = writeln!(
                     text,
-                    "[[identity]]\nname = \"{name}\"\nowner = \"{owner}\"\nkey_sha256 = \"{hex}\""
+                    "[[identity]]\nname = \"{name}\"\nowner = \"{owner}\"\nkey_sha256 = \"{hex}\"\n{more}"
                 );
                 text
             })
