@@ -33,16 +33,32 @@ fn a_model_that_the_path_names_is_put_in() {
     };
     let cap = Some(("max_tokens", 7));
     let cases = [
-        (r#"{"prompt":"x"}"#, edits(None, None), r#"{"model":"dep","prompt":"x"}"#),
-        (r#"{"prompt":"x"}"#, edits(Some("m"), None), r#"{"model":"m","prompt":"x"}"#),
+        (
+            r#"{"prompt":"x"}"#,
+            edits(None, None),
+            r#"{"model":"dep","prompt":"x"}"#,
+        ),
+        (
+            r#"{"prompt":"x"}"#,
+            edits(Some("m"), None),
+            r#"{"model":"m","prompt":"x"}"#,
+        ),
         ("{}", edits(None, None), r#"{"model":"dep"}"#),
-        ("{ }", edits(None, cap), r#"{"model":"dep","max_tokens":7 }"#),
+        (
+            "{ }",
+            edits(None, cap),
+            r#"{"model":"dep","max_tokens":7 }"#,
+        ),
         (
             r#"{"metadata":{"user_task_id":"t"}}"#,
             edits(None, cap),
             r#"{"model":"dep","max_tokens":7}"#,
         ),
-        (r#"{"model":"own"}"#, edits(Some("dep"), None), r#"{"model":"dep"}"#),
+        (
+            r#"{"model":"own"}"#,
+            edits(Some("dep"), None),
+            r#"{"model":"dep"}"#,
+        ),
         (r#"{"model":null}"#, edits(None, None), r#"{"model":"dep"}"#),
     ];
     for (body, edits, expected) in cases {
