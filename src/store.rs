@@ -156,6 +156,16 @@ pub struct TaskRecord {
     pub paused_since: Option<UnixMs>,
 }
 
+impl TaskRecord {
+    /// Milliseconds spent suspended, the present suspension included.
+    #[must_use]
+    pub fn suspended_ms(&self, now: UnixMs) -> u64 {
+        let present = self.paused_since;
+        let present = present.map_or(0, |since| now.0.saturating_sub(since.0).max(0));
+        self.paused_ms.saturating_add(present.unsigned_abs())
+    }
+}
+
 /// How a hold ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -7,6 +7,7 @@ use super::book::{self, Book, BookError};
 use super::client::{Client, OpsArgs, segment};
 use crate::config::Config;
 use crate::ops::crew::{Crew, MAX_CALLS};
+use crate::ops::standing::Standing;
 use crate::ops::{accounts, show};
 use crate::store::{AccountFilter, DoubtFilter, TaskFilter, TaskRecord, TaskState};
 use crate::units::UnixMs;
@@ -345,8 +346,8 @@ fn standings(
         .filter(|row| accounts::is_of(record, &row.key.per));
     let standings = rows.map(|row| {
         let own = Some(&record.caps);
-        let mut standing = show::Standing::new(row.key, row.balance, policies, own);
-        standing.count_time(now, accounts::paused_ms(record, now));
+        let mut standing = Standing::new(row.key, row.balance, policies, own);
+        standing.count_time(now, record.suspended_ms(now));
         standing.to_json()
     });
     Ok(standings.collect())

@@ -5,8 +5,8 @@ use super::Gateway;
 use crate::config::{Match, Side};
 use crate::ledger::AccountKey;
 use crate::purse::Seeds;
-use crate::stack::admit::TASKS_OWN;
 use crate::store::{Field, SeedFrom, SeedQuery};
+use crate::task::TASKS_OWN;
 use crate::units::TaskKey;
 use std::sync::{Arc, Weak};
 

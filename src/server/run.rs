@@ -288,7 +288,7 @@ pub fn ledger_settings(config: &Config) -> Settings {
 pub fn limit_ids(live: &Live) -> Vec<Arc<str>> {
     let limits = live.loaded.policies.limits();
     let limits = limits.map(|limit| Arc::clone(&limit.id));
-    let own = [stack::admit::TASKS_OWN, stack::admit::TASKS_PER_HOUR];
+    let own = [crate::task::TASKS_OWN, stack::admit::TASKS_PER_HOUR];
     limits.chain(own.map(Arc::from)).collect()
 }
 
