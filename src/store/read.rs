@@ -13,7 +13,9 @@ pub use verify::{FirstBad, Verdict, VerifyOptions};
 
 use super::chain::{self, Hash};
 use super::entry::{CallBody, KeyBody};
-use super::sqlite::{Meta, TASK_COLUMNS, check_version, read_meta, read_task, task_digest, unpack};
+use super::sqlite::{
+    BLOCK_ROWS, Meta, TASK_COLUMNS, check_version, read_meta, read_task, task_digest, unpack,
+};
 use super::{Balance, Doubt, Kind, StoreError, TaskRecord, TaskState};
 use crate::ledger::AccountKey;
 use crate::units::{Amounts, Owner, TaskId, TaskKey, UnixMs};
@@ -376,9 +378,11 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let digest = task_digest(task.owner.as_str(), task.task.as_str());
         let sql =
-            "SELECT seq, at, kind, task, entry, hash FROM journal WHERE task = ?1 ORDER BY seq";
+            "SELECT seq, at, kind, j.task, entry, hash FROM task_blocks b CROSS JOIN journal j
+                   WHERE b.task = ?1 AND j.seq >= b.block * ?2 AND j.seq < (b.block + 1) * ?2
+                   AND j.task = ?1 ORDER BY b.block, j.seq";
         let mut select = self.conn.prepare_cached(sql)?;
-        let mut rows = select.query([digest])?;
+        let mut rows = select.query([digest, BLOCK_ROWS])?;
         while let Some(row) = rows.next()? {
             each(&read_row(row)?)?;
         }
