@@ -98,7 +98,7 @@ pub enum Standstill {
 
 /// The tasks of this node, and the stop buttons.
 pub struct Tasks {
-    known: RwLock<HashMap<TaskKey, Arc<Task>>>,
+    known: RwLock<HashMap<TaskKey, Arc<Task>, foldhash::quality::RandomState>>,
     /// One lock per task being opened, so that its first burst opens it once.
     opening: Mutex<HashMap<TaskKey, Arc<tokio::sync::Mutex<()>>>>,
     switches: ArcSwap<Vec<Switch>>,

@@ -360,10 +360,10 @@ fn most(one: &Amounts, other: &Amounts) -> Amounts {
     Amounts(std::array::from_fn(|i| one.0[i].max(other.0[i])))
 }
 
-/// Every account in memory. The hash is the standard library's keyed one: callers choose task ids.
+/// Every account in memory. The hash is keyed at random: callers choose task ids.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    by_key: HashMap<AccountKey, AccountAt>,
+    by_key: HashMap<AccountKey, AccountAt, foldhash::quality::RandomState>,
     slots: Vec<Option<Account>>,
     free: Vec<AccountAt>,
 }

@@ -39,7 +39,7 @@ pub(super) struct Holds {
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Only calls whose agent is known.
-    by_task: HashMap<TaskKey, Vec<HoldId>>,
+    by_task: HashMap<TaskKey, Vec<HoldId>, foldhash::quality::RandomState>,
     held_usd: u128,
     len: usize,
 }

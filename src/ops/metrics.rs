@@ -55,7 +55,7 @@ pub struct CallMetrics {
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
-    calls: RwLock<HashMap<Labels, Arc<CallMetrics>>>,
+    calls: RwLock<HashMap<Labels, Arc<CallMetrics>, foldhash::quality::RandomState>>,
     tools_seen: RwLock<HashSet<String>>,
     cost: CounterVec,
     tokens: IntCounterVec,

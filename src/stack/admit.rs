@@ -369,7 +369,7 @@ impl Admission {
             known_input: bound.known_input,
             arrived: self.arrived,
         };
-        let record = Record::open(
+        let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
             Arc::clone(&self.live),
             hold,
@@ -380,7 +380,7 @@ impl Admission {
                 hide_usage,
             ),
             facts,
-        );
+        ));
         let (mut parts, _) = request.into_parts();
         parts.uri = uri;
         let provider = &self.routed.provider;

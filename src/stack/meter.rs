@@ -50,8 +50,8 @@ pub struct Meter<S> {
 pub struct Admitted {
     /// What goes to the provider.
     pub request: Request<Outgoing>,
-    /// What is known of the call; owns the hold.
-    pub record: Record,
+    /// What is known of the call; owns the hold. Boxed, for it is handed on several times.
+    pub record: Box<Record>,
 }
 
 impl<S> Service<Admitted> for Meter<S>
@@ -104,7 +104,7 @@ enum Part {
 /// up, the stream was cut), it goes on in a task of its own.
 struct Underway {
     part: Option<Part>,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
 }
 
 impl Drop for Underway {
@@ -343,7 +343,7 @@ impl Broken {
 }
 
 /// The provider was not reached, or perhaps it was.
-fn unreached(record: Record, error: &hyper_util::client::legacy::Error) -> Refused {
+fn unreached(record: Box<Record>, error: &hyper_util::client::legacy::Error) -> Refused {
     let provider = record.provider.name.clone();
     let cause = std::error::Error::source(error)
         .map(ToString::to_string)
@@ -553,7 +553,7 @@ impl Metered {
 }
 
 /// Sees an exchange through to its usage in a task of its own, for a bounded time.
-fn see_through(part: Part, record: Record) {
+fn see_through(part: Part, record: Box<Record>) {
     let gateway = Arc::clone(record.gateway());
     let bounded = gateway.live().config().bounds.finish_upstream;
     gateway.clone().finishing(async move {

@@ -10,7 +10,7 @@ use super::{Code, Refused};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::dialect::answer::AnswerReader;
-use crate::dialect::{Answer, Call, Usage};
+use crate::dialect::{Answer, Call, Dialect, Usage};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::Elastic;
@@ -390,7 +390,7 @@ impl Record {
     }
 
     /// Ends the hold, writes the journal entry, counts the metrics.
-    pub fn end(mut self, outcome: Outcome) -> Charged {
+    pub fn end(mut self: Box<Self>, outcome: Outcome) -> Charged {
         self.end_once(outcome)
     }
 
@@ -472,7 +472,10 @@ impl Record {
                 .known
                 .learn(&self.call, &self.facts.model, input);
         }
-        if let Some(id) = &answer.id {
+        // Only this dialect's calls go on from an answer by its id.
+        if let Some(id) = &answer.id
+            && self.call.dialect == Dialect::OpenaiResponses
+        {
             let (dialect, model) = (self.call.dialect, &*self.facts.model);
             self.gateway
                 .known

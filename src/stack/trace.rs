@@ -106,19 +106,23 @@ fn parse(value: &[u8]) -> Option<(&str, &str, [u8; 2])> {
     well_formed.then(|| (trace, parent, [flags[0], flags[1]]))
 }
 
-/// Ids need to be unlikely to meet again, not secret: a per-thread generator seeded by the system.
+/// Ids need to be unlikely to meet again, not secret: a counter from a random start, mixed.
 #[must_use]
 pub fn random() -> u128 {
     use std::cell::Cell;
     use std::hash::{BuildHasher, RandomState};
     thread_local! {
-        static SEED: (RandomState, RandomState) = (RandomState::new(), RandomState::new());
-        static COUNT: Cell<u64> = const { Cell::new(0) };
+        static NEXT: Cell<u128> = Cell::new({
+            let (high, low) = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
+            (u128::from(high) << 64) | u128::from(low)
+        });
     }
-    let count = COUNT.with(|count| count.replace(count.get().wrapping_add(1)));
-    SEED.with(|(high, low)| {
-        (u128::from(high.hash_one(count)) << 64) | u128::from(low.hash_one(count))
-    })
+    // Odd increments and multiplications are bijections: no id of a thread comes twice.
+    const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    const MIX: u128 = 0xda94_2042_e4dd_58b5_2545_f491_4f6c_dd1d;
+    let next = NEXT.with(|next| next.replace(next.get().wrapping_add(STEP)));
+    let mixed = (next ^ (next >> 67)).wrapping_mul(MIX);
+    mixed ^ (mixed >> 64)
 }
 
 #[cfg(test)]

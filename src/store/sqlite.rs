@@ -40,7 +40,7 @@ const PLACES: usize = 16_384;
 /// Verbs waiting for the writer, in number; more wait outside.
 const JOBS: usize = 1_024;
 /// How long a posted entry waits for company unless configured otherwise.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(20);
 /// How often the writer looks after retention.
 const TICK: Duration = Duration::from_secs(60);
 
