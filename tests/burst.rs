@@ -3,7 +3,7 @@
 mod common;
 
 use bursar::sim::{Settings, Sim};
-use common::calls::{Ask, Dialect, Reply};
+use common::calls::{Ask, Caller, Dialect, Reply};
 use common::gateway::Gateway;
 use common::setup::Setup;
 use common::{books, until};
@@ -22,7 +22,10 @@ async fn sim() -> Sim {
 
 /// Everybody calls at once; plain and streaming, chat and messages.
 async fn burst(gateway: &Gateway, task: &str, model: &str) -> Vec<Reply> {
-    let caller = gateway.caller(task);
+    burst_of(&gateway.caller(task), model).await
+}
+
+async fn burst_of(caller: &Caller, model: &str) -> Vec<Reply> {
     let mut calls = tokio::task::JoinSet::new();
     for number in 0..BURST {
         let caller = caller.clone().agent(&format!("agent-{}", number % 8));
@@ -115,4 +118,98 @@ async fn turns_of_refused_calls_are_free_again() {
         reply.ok()?.status.is_success().then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meets_the_cap_that_its_caller_lowered() {
+    let sim = sim().await;
+    let setup = Setup::new(sim.addr())
+        .limits("[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"1.00\"");
+    let gateway = Gateway::start(&setup).await;
+    let caller = gateway.caller("t-own").header("x-bursar-task-usd", "0.02");
+    let replies = burst_of(&caller, "sim-burst").await;
+    let billed = sim.bill().task("t-own").0;
+    assert!(billed <= 20_000_000, "billed {billed}");
+    assert!(billed >= 17_000_000, "billed {billed}");
+    assert!(count(&replies, Some("task_budget_exceeded")) > 0);
+    // A caller may lower, never widen.
+    let wider = caller.header("x-bursar-task-usd", "0.50");
+    let next = wider
+        .call(&Ask::chat("sim-burst"))
+        .await
+        .expect("an answer");
+    assert_eq!(next.refusal().as_deref(), Some("task_budget_exceeded"));
+    assert_eq!(sim.bill().task("t-own").0, billed);
+    gateway.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meets_its_caps_in_tokens() {
+    for (meter, cap) in [
+        ("tokens", 15_000),
+        ("output_tokens", 8_000),
+        ("input_tokens", 3_000),
+    ] {
+        let sim = sim().await;
+        let limit = format!("[[limit]]\nname = \"task\"\nper = [\"task\"]\n{meter} = {cap}");
+        let gateway = Gateway::start(&Setup::new(sim.addr()).limits(&limit)).await;
+        let replies = burst(&gateway, "t-tokens", "sim-burst").await;
+        gateway.quiet().await;
+        let line = sim.bill().by_task["t-tokens"];
+        let used = match meter {
+            "tokens" => line.input_tokens + line.output_tokens,
+            "output_tokens" => line.output_tokens,
+            _ => line.input_tokens,
+        };
+        assert!(used <= cap, "{meter}: {used} of {cap}");
+        // A least call: 256 tokens of output, and an input of two hundred bytes.
+        assert!(
+            used + 256 + 200 >= cap * 98 / 100,
+            "{meter}: {used} of {cap}"
+        );
+        let refused = count(&replies, Some("task_budget_exceeded"));
+        assert_eq!(count(&replies, None) + refused, BURST);
+        eprintln!("{meter}: used {used} of {cap}, {refused} refused");
+    }
+}
+
+/// Money that is only held is waited for, not refused; at the end of the wait the answer says that
+/// it was only held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waits_for_held_money() {
+    let settings = || Settings {
+        latency: Duration::from_millis(700),
+        output_tokens: 20..=40,
+        ..Settings::default()
+    };
+    // Room for one call of 300 tokens at a time, and for many that come to 40.
+    let limit = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"0.0022\"";
+    for (wait, code) in [("30s", None), ("150ms", Some("budget_held"))] {
+        let sim = Sim::start(settings()).await.expect("a simulated provider");
+        let setup = Setup::new(sim.addr())
+            .limits(limit)
+            .top(&format!("wait_for_holds = \"{wait}\""));
+        let gateway = Gateway::start(&setup).await;
+        let caller = gateway.caller("t-held");
+        let first = {
+            let caller = caller.clone();
+            tokio::spawn(async move { caller.call(&Ask::chat("sim-x")).await })
+        };
+        until(
+            "the first is on its way",
+            Duration::from_secs(20),
+            || async { (sim.bill().calls == 1).then_some(()) },
+        )
+        .await;
+        let second = caller.call(&Ask::chat("sim-x")).await.expect("an answer");
+        assert_eq!(second.refusal().as_deref(), code, "{}", second.text());
+        if code.is_some() {
+            assert_eq!(second.status, 402);
+            assert_eq!(second.json()["error"]["bursar"]["retryable"], true);
+            assert_eq!(second.header("x-should-retry").as_deref(), Some("false"));
+        }
+        let first = first.await.expect("a task").expect("an answer");
+        assert!(first.status.is_success());
+        gateway.quiet().await;
+    }
 }

@@ -224,26 +224,28 @@ impl Record {
     /// The answer goes on although more was produced than the provider was told.
     #[must_use]
     pub fn is_beyond(&self, reader: &AnswerReader) -> bool {
-        let (Some(hold), Some(elastic)) = (&self.hold, &self.facts.elastic) else {
-            return false;
-        };
-        let told = hold
-            .terms
-            .told
-            .unwrap_or(elastic.want)
-            .saturating_mul(elastic.outputs);
-        if reader
-            .output_tokens_reported()
-            .is_some_and(|reported| reported > told)
-        {
-            return true;
-        }
+        let reported = reader.output_tokens_reported();
+        let told = self.told();
+        reported.is_some_and(|reported| told.is_some_and(|told| reported > told))
+            || self.is_more_than_told(reader.visible_bytes())
+    }
+
+    /// So many bytes are more tokens than the provider was told, however long its tokens are.
+    fn is_more_than_told(&self, visible_bytes: u64) -> bool {
         let floor = self
             .facts
             .card
             .as_ref()
             .map_or(u64::MAX, |card| card.most_bytes_per_token);
-        reader.visible_bytes() > told.saturating_mul(floor)
+        self.told()
+            .is_some_and(|told| visible_bytes > told.saturating_mul(floor))
+    }
+
+    /// Output tokens that the provider may produce in all; `None` if the call generates nothing.
+    fn told(&self) -> Option<u64> {
+        let (hold, elastic) = (self.hold.as_ref()?, self.facts.elastic.as_ref()?);
+        let one = hold.terms.told.unwrap_or(elastic.want);
+        Some(one.saturating_mul(elastic.outputs))
     }
 
     /// What an answer that is over comes to.
@@ -379,8 +381,13 @@ impl Record {
             ..*elastic
         }
         .quote(&self.facts.fixed, answer.visible_bytes);
-        let least = Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])));
-        least.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
+        let bound = if self.is_more_than_told(answer.visible_bytes) {
+            // Who did not keep to what it was told bills beyond the hold: nothing smaller is a bound.
+            produced
+        } else {
+            Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])))
+        };
+        bound.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
     }
 
     fn quoted(&self) -> Amounts {

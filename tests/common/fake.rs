@@ -1,6 +1,7 @@
 //! A provider that says exactly the bytes it was given, then waits or hangs up: for endings that no
 //! well-kept provider shows.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +55,48 @@ impl Fake {
     /// Requests read so far.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Refuses every HTTP/2 stream unseen. The file is its certificate, in PEM.
+    pub async fn refusing_streams() -> (Self, tempfile::NamedTempFile) {
+        let names = vec!["127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(made.cert.pem().as_bytes()).expect("written");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let ring = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .expect("a certificate");
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, calls) = (acceptor.clone(), Arc::clone(&counted));
+                connections.spawn(async move {
+                    let stream = acceptor.accept(stream).await.expect("TLS");
+                    let mut http = h2::server::handshake(stream).await.expect("HTTP/2");
+                    while let Some(Ok((_, mut answer))) = http.accept().await {
+                        calls.fetch_add(1, Ordering::SeqCst);
+                        answer.send_reset(h2::Reason::REFUSED_STREAM);
+                    }
+                });
+            }
+        });
+        let fake = Self {
+            addr,
+            calls,
+            accepting: accepting.abort_handle(),
+        };
+        (fake, file)
     }
 
     /// A port on which nobody listens.

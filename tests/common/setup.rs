@@ -3,13 +3,14 @@
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
 pub struct Setup {
     provider: SocketAddr,
+    scheme: &'static str,
     top: String,
     listen: String,
     provider_keys: String,
@@ -28,6 +29,7 @@ impl Setup {
     pub fn new(provider: SocketAddr) -> Self {
         Self {
             provider,
+            scheme: "http",
             top: String::new(),
             listen: "agents = \"127.0.0.1:0\"".to_owned(),
             provider_keys: String::new(),
@@ -53,6 +55,12 @@ impl Setup {
     pub fn more(mut self, toml: &str) -> Self {
         let _ = writeln!(self.more, "{toml}");
         self
+    }
+
+    /// The provider is reached by TLS, its certificate signed by this authority.
+    pub fn tls(mut self, ca_file: &Path) -> Self {
+        self.scheme = "https";
+        self.provider(&format!("ca_file = {ca_file:?}"))
     }
 
     /// Further keys of both providers.
@@ -96,6 +104,7 @@ impl Setup {
     fn bursar(&self) -> String {
         let Self {
             provider,
+            scheme,
             top,
             listen,
             provider_keys,
@@ -115,14 +124,14 @@ url = "sqlite:../data/bursar.db"
 [[provider]]
 name = "sim"
 kind = "openai"
-base_url = "http://{provider}/v1"
+base_url = "{scheme}://{provider}/v1"
 models = ["sim-*"]
 forward_attribution = true
 {provider_keys}
 [[provider]]
 name = "sim-anthropic"
 kind = "anthropic"
-base_url = "http://{provider}"
+base_url = "{scheme}://{provider}"
 models = ["sim-*"]
 forward_attribution = true
 {provider_keys}

@@ -90,3 +90,23 @@ async fn usage_below_what_was_produced() {
         assert!(entry.usd() < entry.held());
     }
 }
+
+/// What shows that a provider did not keep to what it was told also shows that the hold bounds nothing.
+#[tokio::test]
+async fn more_than_it_was_told_and_no_usage() {
+    let scene = Scene::new().await;
+    for dialect in DIALECTS {
+        let ask = Ask::chat("sim-rogue-no-usage").dialect(dialect);
+        for ask in [ask.clone(), ask.stream()] {
+            let (_, entry) = scene.call(&ask).await;
+            assert_eq!(
+                (&*entry.ending, &*entry.reason),
+                ("unreconciled", "no_usage")
+            );
+            let billed = scene.billed(&entry);
+            assert!(billed > entry.held(), "{entry:?}");
+            assert!(billed <= entry.usd(), "{billed}: {entry:?}");
+            assert_eq!(entry.overrun, entry.usd() - entry.held());
+        }
+    }
+}

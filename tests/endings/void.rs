@@ -27,6 +27,21 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_refused_unseen() {
+    let (fake, ca) = Fake::refusing_streams().await;
+    let setup = Setup::new(fake.addr).limits(ONE_TURN).tls(ca.path());
+    let gateway = Gateway::start(&setup).await;
+    for _ in 0..2 {
+        let reply = gateway.caller("t").call(&Ask::chat("sim-x")).await;
+        let reply = reply.expect("an answer");
+        assert_eq!(reply.refusal().as_deref(), Some("upstream_error"));
+        let entry = entry_of(&gateway, &reply.request_id()).await;
+        entry.assert_void("unreachable", 0);
+    }
+    assert!(fake.calls() >= 2, "it was asked each time");
+}
+
+#[tokio::test]
 async fn definite_refusals_are_not_billed() {
     let scene = Scene::with(Settings::default(), |setup| setup.limits(ONE_TURN)).await;
     for status in [400, 429, 500, 503, 529] {
