@@ -2,7 +2,7 @@
 //!
 //! A [`Cursor`] is driven by whoever knows what the body should hold: it walks objects and arrays
 //! member by member and steps over what is of no interest, checking the grammar either way. The
-//! text is never re-serialised; what must change is cut out and put in by [`splice`].
+//! text is never re-serialised; what must change is cut out and put in by [`splice()`].
 //!
 //! Needs: the whole body in memory, already bounded in size by the caller.
 //! Adds: structure, UTF-8 and depth checked; ranges into the body; [`JsonError`] with an offset.

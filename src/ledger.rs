@@ -17,7 +17,7 @@
 //! **Invariant:** a waiter holds nothing. It stands in line on at least one account, and whatever
 //! changes on that account makes the ledger look at its line again.
 //!
-//! The parts: [`quote`](self::quote) the arithmetic of what a call may cost, `account` one counter,
+//! The parts: `quote` the arithmetic of what a call may cost, `account` one counter,
 //! `allotment` how much to ask of the store, `weigh` whether an ask fits (reads only), `hold` how
 //! holds begin and end, `line` who waits and who is next, `waiter` one who waits.
 

@@ -1,5 +1,5 @@
 //! Reading a request: from a body in one of the five dialects to a [`Call`], in one pass and by
-//! byte range; and [`rewrite`], which changes it at those ranges.
+//! byte range; and [`rewrite()`], which changes it at those ranges.
 //!
 //! Needs: the whole body, decoded from any content encoding and bounded in size.
 //! Adds: everything that later stages ask of the body. They never look into it themselves.
@@ -398,7 +398,7 @@ impl Field {
 
 impl Call {
     /// The output cap that the body as it stands tells a target which honours `field`; `None` if
-    /// it is told none, or aliases disagree, so that [`rewrite`] must say it.
+    /// it is told none, or aliases disagree, so that [`rewrite()`] must say it.
     #[must_use]
     pub fn tells(&self, field: &str) -> Option<u64> {
         let mut told = self.output_caps.iter().filter_map(|cap| cap.tokens);
