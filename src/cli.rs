@@ -3,6 +3,9 @@
 pub mod audit;
 mod book;
 pub mod check;
+pub mod client;
+pub mod demo;
+pub mod doubt;
 pub mod key;
 pub mod prices;
 pub mod replay;
@@ -11,6 +14,7 @@ pub mod replay_streams;
 pub mod report;
 pub mod serve;
 pub mod sim;
+pub mod task;
 
 use crate::price::Catalogue;
 use clap::{Parser, Subcommand};
@@ -44,14 +48,20 @@ pub struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeArgs),
+    /// A gateway, simulated providers and a company of agents, one of which runs away
+    Demo(demo::DemoArgs),
     /// Check the configuration: every fault with its line
     Check(check::CheckArgs),
     /// Run the simulated providers alone; they keep their own bill at GET /bill
     Sim(sim::SimArgs),
+    /// Open, list, show, top up, suspend, resume and close tasks
+    Task(task::TaskArgs),
     /// Make, list and revoke gateway keys
     Key(key::KeyArgs),
     /// Show and refresh the price list
     Prices(prices::Args),
+    /// List, release and reconcile money of which nobody knows whether it was spent
+    Doubt(doubt::DoubtArgs),
     /// Verify, trace and export the journal
     Audit(audit::AuditArgs),
     /// What was spent, by one dimension
@@ -77,8 +87,11 @@ pub fn main() -> ExitCode {
     };
     match &cli.command {
         Command::Serve(args) => serve::run(args, &cli.config),
+        Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args, &cli.config),
         Command::Sim(args) => sim::run(args),
+        Command::Task(args) => task::run(args, &cli.config),
+        Command::Doubt(args) => doubt::run(args, &cli.config),
         Command::Key(args) => key::run(args, &cli.config),
         Command::Prices(args) => prices::run(args, &Catalogue::builtin()),
         Command::Audit(args) => audit::run(args, &cli.config),

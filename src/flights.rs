@@ -46,6 +46,13 @@ impl Flight {
         poll_fn(|cx| self.poll_stop(cx)).await
     }
 
+    /// The agent that makes it.
+    #[must_use]
+    pub fn agent(&self) -> Option<&str> {
+        let agent = self.attribution.agent.as_ref();
+        agent.map(|agent| agent.value.as_str())
+    }
+
     fn stopped(&self) -> Option<Stop> {
         match self.stop.load(Ordering::Acquire) {
             1 => Some(Stop::Suspended),
@@ -114,7 +121,8 @@ impl Flights {
         }
     }
 
-    /// Stops every call that is meant; returns how many.
+    /// Stops every call that is meant; returns how many were not stopped before. A call that was
+    /// stays on the list until its exchange has been seen through.
     pub fn stop(&self, whose: &Whose, stop: Stop) -> usize {
         let flights = self.0.lock();
         let meant = flights
@@ -122,9 +130,9 @@ impl Flights {
             .filter(|(_, flight)| whose.covers(&flight.attribution));
         let mut stopped = 0;
         for (_, flight) in meant {
-            flight.stop.store(stop as u8, Ordering::Release);
+            let before = flight.stop.swap(stop as u8, Ordering::AcqRel);
             flight.waker.wake();
-            stopped += 1;
+            stopped += usize::from(before == 0);
         }
         stopped
     }

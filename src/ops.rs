@@ -14,6 +14,7 @@ pub mod gate;
 pub mod metrics;
 pub mod request;
 pub mod show;
+pub mod standing;
 pub mod stop;
 pub mod tasks;
 

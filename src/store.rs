@@ -103,6 +103,9 @@ pub struct SeedQuery {
     pub matching: Vec<(Field, Vec<Arc<str>>)>,
     /// The account's `per`: each field must be this; `""` stands for absent.
     pub per: Vec<(Field, Arc<str>)>,
+    /// Look whenever the account is new, however old its limit: a task's own caps may come in the
+    /// middle of the task.
+    pub whenever_new: bool,
 }
 
 /// The state of a task.
@@ -151,6 +154,16 @@ pub struct TaskRecord {
     pub paused_ms: u64,
     /// Since when it is suspended.
     pub paused_since: Option<UnixMs>,
+}
+
+impl TaskRecord {
+    /// Milliseconds spent suspended, the present suspension included.
+    #[must_use]
+    pub fn suspended_ms(&self, now: UnixMs) -> u64 {
+        let present = self.paused_since;
+        let present = present.map_or(0, |since| now.0.saturating_sub(since.0).max(0));
+        self.paused_ms.saturating_add(present.unsigned_abs())
+    }
 }
 
 /// How a hold ended.

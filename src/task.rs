@@ -4,7 +4,7 @@
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::flights::{Flights, Stop, Whose};
-use crate::ledger::Caps;
+use crate::ledger::{AccountKey, Caps, Cover};
 use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
 use crate::units::{Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
@@ -49,14 +49,17 @@ impl Task {
         self.record.read().caps
     }
 
+    /// The account of its own caps, if it has any.
+    #[must_use]
+    pub fn own_cover(&self) -> Option<Cover> {
+        let record = self.record.read();
+        own_cover(&record.key, record.caps)
+    }
+
     /// Milliseconds spent suspended, the present suspension included.
     #[must_use]
     pub fn paused_ms(&self, now: UnixMs) -> u64 {
-        let record = self.record.read();
-        let present = record
-            .paused_since
-            .map_or(0, |since| (now.0 - since.0).max(0));
-        record.paused_ms.saturating_add(present.unsigned_abs())
+        self.record.read().suspended_ms(now)
     }
 
     /// An answer asked for this tool.
@@ -209,7 +212,7 @@ impl Tasks {
         })
     }
 
-    /// Sets a task's state durably, then ends its calls in flight.
+    /// Sets a task's state durably, then ends its calls in flight; also says how many.
     ///
     /// # Errors
     /// No such task, a closed one, or the store's fault.
@@ -218,17 +221,17 @@ impl Tasks {
         key: TaskKey,
         state: TaskState,
         by: Arc<str>,
-    ) -> Result<TaskRecord, StoreError> {
+    ) -> Result<(TaskRecord, usize), StoreError> {
         let record = self.store.set_task_state(key.clone(), state, by).await?;
         if self.known.read().contains_key(&key) {
             self.remember(record.clone(), clock::now());
         }
-        match state {
+        let ended = match state {
             TaskState::Active => 0,
             TaskState::Suspended => self.flights.stop(&Whose::Task(key), Stop::Suspended),
             TaskState::Closed => self.flights.stop(&Whose::Task(key), Stop::Closed),
         };
-        Ok(record)
+        Ok((record, ended))
     }
 
     /// Lowers a task's own caps durably; higher ones are ignored.
@@ -296,6 +299,31 @@ impl Tasks {
         }
         counts
     }
+}
+
+/// The limit that a task's own caps make.
+pub const TASKS_OWN: &str = "task's own";
+
+/// The account of a task's own caps.
+#[must_use]
+pub fn own_account(key: &TaskKey) -> AccountKey {
+    AccountKey {
+        limit: TASKS_OWN.into(),
+        per: [("task", key.task.shared()), ("owner", key.owner.shared())].into(),
+        window: None,
+    }
+}
+
+/// How a task's own caps cover its calls, if it has any.
+#[must_use]
+pub fn own_cover(key: &TaskKey, caps: Caps) -> Option<Cover> {
+    let any = caps.0.iter().any(Option::is_some);
+    any.then(|| Cover {
+        key: own_account(key),
+        caps,
+        observe: false,
+        warn_permille: None,
+    })
 }
 
 /// The cap a caller sets on its own task by header.

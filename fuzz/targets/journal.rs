@@ -66,6 +66,7 @@ fn write() -> Result<Sound, StoreError> {
             let opening = TaskOpening {
                 key: task,
                 caps: Caps::default(),
+                by: "somebody".into(),
             };
             store.open(Some(opening), vec![grant]).await?;
             store.top_up(key, upto, "somebody".into()).await?;

@@ -1,9 +1,9 @@
 //! What `audit` and `report` share: the journal's file by the configuration, instants on the
 //! command line, and tables that a spreadsheet can open.
 
-use super::{EX_CONFIG, EX_USAGE};
-use crate::config::{Loaded, parse_instant, parse_span};
-use crate::store::{Reader, StoreError};
+use super::{EX_CONFIG, EX_UNAVAILABLE, EX_USAGE};
+use crate::config::{Config, parse_instant, parse_span};
+use crate::store::{Reader, StoreError, TaskFilter, TaskRecord};
 use crate::units::UnixMs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,10 @@ use std::process::ExitCode;
 pub const EX_DATAERR: u8 = 65;
 /// There is no such file or task (sysexits: `EX_NOINPUT`).
 pub const EX_NOINPUT: u8 = 66;
+/// The gateway failed (sysexits: `EX_SOFTWARE`).
+pub const EX_SOFTWARE: u8 = 70;
+/// The gateway does not let this caller (sysexits: `EX_NOPERM`).
+pub const EX_NOPERM: u8 = 77;
 /// Reading or writing failed (sysexits: `EX_IOERR`).
 pub const EX_IOERR: u8 = 74;
 
@@ -28,6 +32,18 @@ pub enum BookError {
     /// What was asked for is not there.
     #[error("{0}")]
     Absent(String),
+    /// What was handed in cannot be taken, or not as things are.
+    #[error("{0}")]
+    Data(String),
+    /// No gateway answers.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The gateway does not let this caller.
+    #[error("{0}")]
+    Denied(String),
+    /// The gateway failed.
+    #[error("{0}")]
+    Broken(String),
     /// The file.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -42,7 +58,10 @@ impl BookError {
             Self::Config(_) => EX_CONFIG,
             Self::Usage(_) => EX_USAGE,
             Self::Absent(_) | Self::Store(StoreError::CannotOpen(_)) => EX_NOINPUT,
-            Self::Store(StoreError::Corrupt(_)) => EX_DATAERR,
+            Self::Data(_) | Self::Store(StoreError::Corrupt(_)) => EX_DATAERR,
+            Self::Unavailable(_) => EX_UNAVAILABLE,
+            Self::Denied(_) => EX_NOPERM,
+            Self::Broken(_) => EX_SOFTWARE,
             Self::Store(_) | Self::Output(_) => EX_IOERR,
         }
     }
@@ -68,12 +87,36 @@ pub fn open(store: Option<&Path>, config: &Path) -> Result<Book, BookError> {
             archives: None,
         });
     }
-    let loaded =
-        Loaded::from_path(config).map_err(|faults| BookError::Config(faults.to_string()))?;
+    // Without its secrets: who reads the journal need not have them.
+    let config =
+        Config::from_path(config).map_err(|faults| BookError::Config(faults.to_string()))?;
     Ok(Book {
-        reader: Reader::open(&loaded.config.store.sqlite)?,
-        archives: loaded.config.journal.archive,
+        reader: Reader::open(&config.store.sqlite)?,
+        archives: config.journal.archive,
     })
+}
+
+impl Book {
+    /// The task of that id; where several owners have one, the owner must be named.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub fn task(&self, id: &str, owner: Option<&str>) -> Result<TaskRecord, BookError> {
+        let filter = TaskFilter {
+            owner: owner.map(Into::into),
+            task: Some(id.into()),
+            ..TaskFilter::default()
+        };
+        let mut found = self.reader.tasks(&filter)?;
+        if found.len() > 1 {
+            let owners: Vec<&str> = found.iter().map(|task| task.key.owner.as_str()).collect();
+            let owners = owners.join(" or ");
+            let text = format!("several owners have a task `{id}`: say --owner {owners}");
+            return Err(BookError::Usage(text));
+        }
+        let found = found.pop();
+        found.ok_or_else(|| BookError::Absent(format!("no such task: {id}")))
+    }
 }
 
 /// Runs a command that prints to standard output. A reader that closes the pipe (`| head`) is no error.

@@ -1,9 +1,9 @@
 //! `bursar report`: what was spent, by one dimension. Reads the file, beside a running gateway too.
 
 use super::book::{self, BookError};
+use crate::ops::show;
 use crate::store::{By, ReportQuery, ReportRow};
-use crate::units::{Meter, NanoUsd};
-use serde_json::json;
+use crate::units::Meter;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,7 +83,7 @@ pub(super) fn report(
     let book = book::open(args.store.as_deref(), config)?;
     let rows = book.reader.report(&query)?;
     if args.json {
-        let rows: Vec<_> = rows.iter().map(as_json).collect();
+        let rows: Vec<_> = rows.iter().map(show::report_row).collect();
         writeln!(out, "{}", serde_json::Value::from(rows))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -146,24 +146,4 @@ fn cells(row: &ReportRow, csv: bool) -> Vec<String> {
         all[Meter::OutputTokens].to_string(),
         all[Meter::ToolCalls].to_string(),
     ]
-}
-
-fn as_json(row: &ReportRow) -> serde_json::Value {
-    let all = row.settled.saturating_add(&row.in_doubt);
-    let usd = |amount: NanoUsd| amount.to_string();
-    json!({
-        "key": row.key,
-        "owner": row.owner,
-        "usd": usd(row.settled.usd()),
-        "in_doubt_usd": usd(row.in_doubt.usd()),
-        "overrun_usd": usd(row.overrun),
-        "calls": row.calls,
-        "denied": row.denied,
-        "turns": all[Meter::Turns],
-        "attempts": all[Meter::Attempts],
-        "input_tokens": all[Meter::InputTokens],
-        "output_tokens": all[Meter::OutputTokens],
-        "tokens": all[Meter::Tokens],
-        "tool_calls": all[Meter::ToolCalls],
-    })
 }

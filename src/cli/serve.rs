@@ -3,6 +3,7 @@
 use super::EX_CONFIG;
 use crate::config::{Loaded, Log, LogFormat};
 use crate::server::run::{self, StartError};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -54,6 +55,8 @@ fn start_log(log: &Log) {
         );
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for people: a file gets none.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second subscriber in one process (tests) is no fault.
     let _ = match log.format {

@@ -5,6 +5,7 @@ use super::bounds::{self, Bounds, TOP_LEVEL};
 use super::fault::{Fault, Faults};
 use super::keep::{self, JournalSettings, Log, StoreSettings};
 use super::listen::{self, Listen};
+use super::policies::Policies;
 use super::provider::{self, HeaderText, Provider};
 use super::read::{Section, document};
 use super::secret::{Secret, SecretError};
@@ -42,6 +43,38 @@ impl Config {
     /// Every fault, with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
         document(path, text, |section| Some(Self::read(section)))
+    }
+
+    /// Reads the file at `path` alone: neither the policies nor the secrets that it names.
+    ///
+    /// # Errors
+    /// Every fault, with its line.
+    pub fn from_path(path: &Path) -> Result<Self, Faults> {
+        let text = super::need_file(path, "point --config at the file to use")?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the limits that stand in its folder of policies.
+    ///
+    /// # Errors
+    /// Every fault, with its line.
+    pub fn limits(&self) -> Result<Policies, Faults> {
+        super::read_limits(&self.policies.join("limits.toml"))
+    }
+
+    /// Reads the `ops_token` alone, for those who call `ops`.
+    ///
+    /// # Errors
+    /// It is named and cannot be had.
+    pub fn ops_token(
+        &self,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<String>, SecretError> {
+        let Some(mut secret) = self.bounds.ops_token.clone() else {
+            return Ok(None);
+        };
+        secret.resolve(env)?;
+        Ok(secret.expose().map(str::to_owned))
     }
 
     fn read(section: &Section<'_>) -> Self {

@@ -26,7 +26,11 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
         let mut warn = |message: String| found.push(Fault::at(&provider.place, message));
         let name = &provider.name;
         for glob in provider.models.iter() {
-            let shadow = providers[..i].iter().find_map(|first| {
+            // Which provider comes first is asked among those that speak the call's dialect.
+            let same = providers[..i]
+                .iter()
+                .filter(|first| first.kind == provider.kind);
+            let shadow = same.into_iter().find_map(|first| {
                 let includes = first.models.iter().find(|other| other.includes(glob))?;
                 Some((&first.name, includes))
             });

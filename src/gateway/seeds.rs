@@ -2,10 +2,11 @@
 //! resets usage.
 
 use super::Gateway;
-use crate::config::{Limit, Side};
+use crate::config::{Match, Side};
 use crate::ledger::AccountKey;
 use crate::purse::Seeds;
 use crate::store::{Field, SeedFrom, SeedQuery};
+use crate::task::TASKS_OWN;
 use crate::units::TaskKey;
 use std::sync::{Arc, Weak};
 
@@ -14,12 +15,19 @@ use std::sync::{Arc, Weak};
 pub fn seeds(gateway: Weak<Gateway>) -> Seeds {
     Box::new(move |key| {
         let live = gateway.upgrade()?.live();
-        let limit = live.loaded.policies.by_id(&key.limit)?;
-        query(limit, key).map(Arc::new)
+        let query = match live.loaded.policies.by_id(&key.limit) {
+            Some(limit) => query(&limit.matches, key)?,
+            None if *key.limit == *TASKS_OWN => SeedQuery {
+                whenever_new: true,
+                ..query(&Match::default(), key)?
+            },
+            None => return None,
+        };
+        Some(Arc::new(query))
     })
 }
 
-fn query(limit: &Limit, key: &AccountKey) -> Option<SeedQuery> {
+fn query(matches: &Match, key: &AccountKey) -> Option<SeedQuery> {
     let value = |side: &str| {
         let found = key.per.iter().find(|(name, _)| *name == side);
         found.map(|(_, value)| Arc::clone(value))
@@ -32,7 +40,7 @@ fn query(limit: &Limit, key: &AccountKey) -> Option<SeedQuery> {
         }),
         _ => return None,
     };
-    let matching = limit.matches.sides.iter().filter_map(|(side, globs)| {
+    let matching = matches.sides.iter().filter_map(|(side, globs)| {
         // What the journal does not tell apart counts for all: too much rather than too little.
         Some((
             field(*side)?,
@@ -51,6 +59,7 @@ fn query(limit: &Limit, key: &AccountKey) -> Option<SeedQuery> {
         from,
         matching: matching.collect(),
         per: per.collect(),
+        whenever_new: false,
     })
 }
 

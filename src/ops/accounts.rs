@@ -5,11 +5,10 @@ use super::Ops;
 use super::failure::{Answer, Failure};
 use super::fields::Fields;
 use super::request::Pairs;
-use super::show::Standing;
+use super::standing::Standing;
 use super::tasks::bounded;
 use crate::clock;
 use crate::store::{AccountFilter, TaskRecord};
-use crate::units::Amounts;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
@@ -44,6 +43,7 @@ pub async fn standings(
     filter: AccountFilter,
     task: Option<&TaskRecord>,
 ) -> Result<Vec<Standing>, Failure> {
+    ops.up_to_date().await;
     let rows = ops.gateway.purse.store().accounts(filter).await?;
     let live = ops.gateway.live();
     let own = task.map(|task| &task.caps);
@@ -66,28 +66,16 @@ pub fn is_of(task: &TaskRecord, per: &[crate::ledger::Dimension]) -> bool {
     is("task", task.key.task.as_str()) && is("owner", task.key.owner.as_str())
 }
 
-/// Puts what the ledger knows over what the store said.
+/// Puts what the ledger knows over what the store said, and counts the task's time.
 pub fn overlay(ops: &Ops, standings: &mut [Standing], task: Option<&TaskRecord>) {
     let now = clock::now();
     ops.gateway.purse.look(|ledger| {
         for standing in standings.iter_mut() {
-            standing.held = Some(Amounts::ZERO);
-            let Some(view) = ledger.account(&standing.key).filter(|view| view.loaded) else {
-                continue;
-            };
-            standing.held = Some(view.held);
-            standing.waiting = view.waiting;
-            standing.balance.settled = view.settled;
-            standing.balance.in_doubt = view.in_doubt;
-            standing.balance.topped_up = view.topped_up;
+            standing.overlay(ledger);
         }
     });
     let Some(task) = task else { return };
-    let paused = task
-        .paused_since
-        .map_or(0, |since| (now.0 - since.0).max(0));
-    let paused_ms = task.paused_ms.saturating_add(paused.unsigned_abs());
     for standing in standings {
-        standing.count_time(now, paused_ms);
+        standing.count_time(now, task.suspended_ms(now));
     }
 }

@@ -47,6 +47,7 @@ pub async fn report(State(ops): State<Ops>, Pairs(query): Pairs) -> Answer {
         since: when(&mut fields, "since")?,
         until: when(&mut fields, "until")?,
     };
+    ops.up_to_date().await;
     let rows = ops.gateway.purse.store().report(query).await?;
     let rows: Vec<Value> = rows.iter().map(show::report_row).collect();
     Ok(Json(json!({"by": *word, "rows": rows})))
@@ -77,6 +78,7 @@ pub async fn trace(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query):
     let mut fields = Fields::of_query(query, &["owner", "limit"])?;
     let record = ops.task(&id, fields.id("owner")?).await?;
     let limit = bounded(fields.count("limit")?, CALLS, MAX_CALLS);
+    ops.up_to_date().await;
     let store = ops.gateway.purse.store();
     let calls = store.trace(record.key.clone(), limit).await?;
     let calls = calls

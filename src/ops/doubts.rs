@@ -40,6 +40,7 @@ pub async fn list(State(ops): State<Ops>, Pairs(query): Pairs) -> Answer {
         after: after.map(|after| i64::try_from(after).unwrap_or(i64::MAX)),
         rows: Some(bounded(fields.count("limit")?, DOUBTS, MAX_DOUBTS)),
     };
+    ops.up_to_date().await;
     let doubts = ops.gateway.purse.store().doubts(filter).await?;
     let total = ops.gateway.purse.look(crate::ledger::Ledger::totals);
     let doubts: Vec<Value> = doubts.iter().map(show::doubt).collect();
@@ -74,6 +75,7 @@ pub async fn release(State(ops): State<Ops>, Body(body): Body) -> Answer {
             return Err(Failure::invalid(message));
         }
     };
+    ops.up_to_date().await;
     let done = ops.gateway.purse.release(release, by).await?;
     Ok(Json(shown(&done)))
 }
@@ -101,6 +103,7 @@ pub async fn reconcile(
     } else {
         evidence::of_json(&body)
     }?;
+    ops.up_to_date().await;
     let done = ops.gateway.purse.reconcile(evidence, by).await?;
     Ok(Json(shown(&done)))
 }

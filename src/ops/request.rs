@@ -16,6 +16,8 @@ use std::time::Duration;
 pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The longest body of evidence, bytes: a provider's export of about 100,000 calls.
 pub const MAX_EVIDENCE_BYTES: usize = 32 << 20;
+/// How long an answer waits for the journal.
+const JOURNAL_TIME: Duration = Duration::from_secs(2);
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -76,6 +78,14 @@ pub fn by(fields: &mut Fields) -> Result<Arc<str>, Failure> {
 }
 
 impl Ops {
+    /// Waits until the journal holds every call that has ended, so that an answer shows what came
+    /// before its question. A store that cannot write now shows what it has.
+    pub async fn up_to_date(&self) {
+        let written = self.gateway.purse.store().flush();
+        // Whether it came to that, `/api/health` tells.
+        let _ = tokio::time::timeout(JOURNAL_TIME, written).await;
+    }
+
     /// The owner that is meant: the one named, which must have an identity, or the only one.
     ///
     /// # Errors

@@ -5,14 +5,15 @@ use super::crew::{Crew, MAX_CALLS};
 use super::failure::{Answer, Failure};
 use super::fields::{Fields, METERS};
 use super::request::{Body, Pairs, by};
+use super::standing::Standing;
 use super::{accounts, show};
 use crate::clock;
 use crate::config::{Facts, LimitIndex, Policies, Side, advice};
 use crate::ledger::{AccountKey, Caps};
-use crate::stack::admit::TASKS_OWN;
 use crate::store::{
     AccountFilter, DoubtFilter, StoreError, TaskFilter, TaskOpening, TaskRecord, TaskState,
 };
+use crate::task::{TASKS_OWN, own_account};
 use crate::units::{Amounts, Meter, Owner, TaskKey};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -126,6 +127,7 @@ pub async fn show(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query): 
     let mut fields = Fields::of_query(query, &["owner"])?;
     let record = ops.task(&id, fields.id("owner")?).await?;
     let key = record.key.clone();
+    ops.up_to_date().await;
     let store = ops.gateway.purse.store();
     let calls = store.trace(key.clone(), MAX_CALLS).await?;
     let filter = DoubtFilter {
@@ -141,10 +143,7 @@ pub async fn show(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query): 
         .collect();
     let mut crew = Crew::of(&calls, &open)?;
     let flights = ops.gateway.tasks.flights.of_task(&key);
-    crew.fly(flights.iter().map(|flight| {
-        let agent = flight.attribution.agent.as_ref();
-        agent.map(|agent| agent.value.as_str())
-    }));
+    crew.fly(flights.iter().map(|flight| flight.agent()));
     let filter = AccountFilter {
         value: Some(key.task.shared()),
         rows: Some(MAX_ACCOUNTS),
@@ -152,7 +151,7 @@ pub async fn show(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query): 
     };
     let accounts = accounts::standings(&ops, filter, Some(&record)).await?;
     let mut shown = show::task(&record);
-    let accounts = accounts.iter().map(show::Standing::to_json);
+    let accounts = accounts.iter().map(Standing::to_json);
     shown.insert("accounts".to_owned(), accounts.collect());
     shown.insert("agents".to_owned(), crew.to_json());
     shown.insert("in_flight".to_owned(), flights.len().into());
@@ -167,14 +166,9 @@ pub async fn set_state(ops: &Ops, id: &str, body: &[u8], state: TaskState) -> An
     let mut fields = Fields::of_body(body, &["owner", "by"])?;
     let record = ops.task(id, fields.id("owner")?).await?;
     let by = by(&mut fields)?;
-    let in_flight = ops.gateway.tasks.flights.of_task(&record.key).len();
-    let record = ops.gateway.tasks.set_state(record.key, state, by).await?;
+    let tasks = &ops.gateway.tasks;
+    let (record, ended) = tasks.set_state(record.key, state, by).await?;
     let mut shown = show::task(&record);
-    let ended = if state == TaskState::Active {
-        0
-    } else {
-        in_flight
-    };
     shown.insert("calls_ended".to_owned(), ended.into());
     Ok(Json(Value::Object(shown)))
 }
@@ -249,7 +243,7 @@ pub async fn top_up(State(ops): State<Ops>, Path(id): Path<String>, Body(body): 
             .top_up(key.clone(), amounts, Arc::clone(&by))
             .await?;
         let own = Some(&record.caps);
-        let mut standing = show::Standing::new(key, balance, policies, own);
+        let mut standing = Standing::new(key, balance, policies, own);
         accounts::overlay(&ops, std::slice::from_mut(&mut standing), Some(&record));
         raised.push(standing.to_json());
     }
@@ -269,15 +263,6 @@ fn of_caps(more: &Caps, caps: &Caps) -> Amounts {
         }
     }
     amounts
-}
-
-/// The key of a task's own account.
-fn own_account(key: &TaskKey) -> AccountKey {
-    AccountKey {
-        limit: TASKS_OWN.into(),
-        per: [("task", key.task.shared()), ("owner", key.owner.shared())].into(),
-        window: None,
-    }
 }
 
 /// Facts of the task alone.

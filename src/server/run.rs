@@ -286,21 +286,33 @@ pub fn ledger_settings(config: &Config) -> Settings {
 /// The ids of the limits in force, those of Bursar's own included.
 #[must_use]
 pub fn limit_ids(live: &Live) -> Vec<Arc<str>> {
-    live.loaded
-        .policies
-        .limits()
-        .map(|limit| Arc::clone(&limit.id))
-        .collect()
+    let limits = live.loaded.policies.limits();
+    let limits = limits.map(|limit| Arc::clone(&limit.id));
+    let own = [crate::task::TASKS_OWN, stack::admit::TASKS_PER_HOUR];
+    limits.chain(own.map(Arc::from)).collect()
 }
+
+/// Doubts read at a time at start, in number.
+const DOUBTS_PAGE: usize = 10_000;
 
 /// Dollars in doubt from earlier runs, each call counted once.
 async fn doubt_at_start(store: &dyn Store) -> Result<NanoUsd, StoreError> {
-    let doubts = store.doubts(store::DoubtFilter::default()).await?;
-    let sum = doubts
-        .iter()
-        .map(|doubt| doubt.amounts.usd().0)
-        .fold(0, u64::saturating_add);
-    Ok(NanoUsd(sum))
+    let (mut sum, mut after) = (0_u64, None);
+    loop {
+        let filter = store::DoubtFilter {
+            after,
+            rows: Some(DOUBTS_PAGE),
+            ..store::DoubtFilter::default()
+        };
+        let page = store.doubts(filter).await?;
+        for doubt in &page {
+            sum = sum.saturating_add(doubt.amounts.usd().0);
+        }
+        match page.last() {
+            Some(last) if page.len() == DOUBTS_PAGE => after = Some(last.id),
+            _ => return Ok(NanoUsd(sum)),
+        }
+    }
 }
 
 /// Brings gauges up to date, and lets go of tasks at rest.

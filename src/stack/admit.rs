@@ -7,7 +7,7 @@
 mod bounds;
 mod refusal;
 
-pub use refusal::{TASKS_OWN, TASKS_PER_HOUR, stop_refusal};
+pub use refusal::{TASKS_PER_HOUR, stop_refusal};
 
 use super::body::AnswerBody;
 use super::endpoint::Target;
@@ -306,7 +306,6 @@ impl Admission {
     }
 
     fn covers(&self, task: Option<&Task>) -> Covers {
-        let attribution = &self.attribution;
         let facts = self.facts();
         let mut found = Vec::with_capacity(6);
         let ceilings = self
@@ -315,24 +314,7 @@ impl Admission {
             .policies
             .covers(&facts, clock::now(), &mut found);
         let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
-        let own = task.map(Task::caps).unwrap_or_default();
-        if own.0.iter().any(Option::is_some) {
-            let key = crate::ledger::AccountKey {
-                limit: refusal::TASKS_OWN.into(),
-                per: [
-                    ("task", attribution.task.value.shared()),
-                    ("owner", attribution.owner.shared()),
-                ]
-                .into(),
-                window: None,
-            };
-            covers.push(Cover {
-                key,
-                caps: own,
-                observe: false,
-                warn_permille: None,
-            });
-        }
+        covers.extend(task.and_then(Task::own_cover));
         self.add_ceilings(&ceilings, &mut covers);
         Covers { covers }
     }

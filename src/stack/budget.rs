@@ -1,4 +1,5 @@
-//! `GET /v1/budget`: what is left for the caller, its task and its agent.
+//! `GET /v1/budget`: what is left for the caller, its task and its agent, and how its sibling agents
+//! fared.
 //!
 //! Needs the attribution. Reads the ledger and the store; changes nothing.
 
@@ -6,14 +7,20 @@ use super::body::AnswerBody;
 use super::{Refused, elsewhere};
 use crate::attribution::Attribution;
 use crate::clock;
+use crate::config::Facts;
 use crate::gateway::{Gateway, Live};
-use crate::ledger::AccountKey;
-use crate::store::{AccountFilter, Ending};
-use crate::units::{Amounts, Meter, NanoUsd};
+use crate::ledger::Cover;
+use crate::ops::crew::Crew;
+use crate::ops::standing::Standing;
+use crate::store::{AccountFilter, Balance, DoubtFilter, TaskFilter, TaskRecord};
+use crate::task::own_cover;
+use crate::units::Amounts;
 use http::Response;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Calls of a task that its agents' figures are summed over, the newest.
+const MAX_CALLS: usize = 10_000;
 
 /// The answer.
 ///
@@ -24,157 +31,99 @@ pub async fn answer(
     live: &Live,
     attribution: &Attribution,
 ) -> Result<Response<AnswerBody>, Refused> {
-    let facts = crate::config::Facts::new(attribution, "-".into(), "-".into(), "-");
-    let mut covers = Vec::new();
-    live.loaded
-        .policies
-        .covers(&facts, clock::now(), &mut covers);
+    let task = task(gateway, attribution).await?;
     let mut limits = Vec::new();
-    for (index, cover) in covers {
-        // Limits per model or provider depend on the call, which nobody has made yet.
-        if cover
-            .key
-            .per
-            .iter()
-            .any(|(side, _)| matches!(*side, "model" | "provider"))
-        {
-            continue;
+    for cover in covers(live, attribution, task.as_ref()) {
+        let mut standing = standing(gateway, cover).await?;
+        if let Some(task) = &task {
+            let now = clock::now();
+            standing.count_time(now, task.suspended_ms(now));
         }
-        let Some(limit) = live.loaded.policies.limit(index) else {
-            continue;
-        };
-        let spent = spent(gateway, &cover.key).await?;
-        let mut meters = Map::new();
-        for meter in Meter::ALL {
-            if let Some(cap) = cover.caps.0[meter as usize] {
-                meters.insert(meter.name().to_owned(), spent.line(meter, cap));
-            }
-        }
-        let account: Map<String, Value> = cover
-            .key
-            .per
-            .iter()
-            .map(|(side, value)| ((*side).to_owned(), json!(**value)))
-            .collect();
-        limits.push(json!({
-            "limit": limit.name.as_str(),
-            "account": account,
-            "observe": cover.observe,
-            "meters": meters,
-        }));
+        limits.push(standing.to_json());
     }
     let siblings = siblings(gateway, attribution).await?;
     Ok(elsewhere::json_answer(&json!({
         "owner": attribution.owner.as_str(),
         "identity": attribution.identity.as_str(),
         "task": attribution.task.value.as_str(),
+        "state": task.map(|task| task.state.name()),
         "agent": attribution.agent.as_ref().map(|agent| agent.value.as_str()),
         "limits": limits,
         "agents": siblings,
     })))
 }
 
-#[derive(Default)]
-struct Spent {
-    settled: Amounts,
-    held: Amounts,
-    in_doubt: Amounts,
-    topped_up: Amounts,
+async fn task(gateway: &Gateway, attribution: &Attribution) -> Result<Option<TaskRecord>, Refused> {
+    let key = attribution.task_key();
+    if let Some(known) = gateway.tasks.known(&key, clock::now()) {
+        return Ok(Some(known.record()));
+    }
+    let filter = TaskFilter {
+        owner: Some(key.owner),
+        task: Some(key.task),
+        ..TaskFilter::default()
+    };
+    Ok(gateway.purse.store().tasks(filter).await?.pop())
 }
 
-impl Spent {
-    fn line(&self, meter: Meter, cap: u64) -> Value {
-        let cap = cap.saturating_add(self.topped_up[meter]);
-        let used = [self.settled[meter], self.held[meter], self.in_doubt[meter]];
-        let left = used.into_iter().fold(cap, u64::saturating_sub);
-        let show = |quantity: u64| match meter {
-            Meter::Usd => NanoUsd(quantity).to_string(),
-            _ => quantity.to_string(),
-        };
-        json!({
-            "cap": show(cap), "settled": show(used[0]), "held": show(used[1]),
-            "in_doubt": show(used[2]), "remaining": show(left),
-        })
-    }
+/// The accounts that would cover the caller's next call, as far as they do not depend on the call:
+/// nobody has chosen a model yet.
+fn covers(live: &Live, attribution: &Attribution, task: Option<&TaskRecord>) -> Vec<Cover> {
+    let facts = Facts::new(attribution, "-".into(), "-".into(), "-");
+    let mut found = Vec::new();
+    let policies = &live.loaded.policies;
+    policies.covers(&facts, clock::now(), &mut found);
+    let by_call = |cover: &Cover| {
+        let mut sides = cover.key.per.iter().map(|(side, _)| *side);
+        sides.any(|side| matches!(side, "model" | "provider"))
+    };
+    let found = found.into_iter().map(|(_, cover)| cover);
+    let own = task.and_then(|task| own_cover(&task.key, task.caps));
+    found.filter(|cover| !by_call(cover)).chain(own).collect()
 }
 
-async fn spent(gateway: &Gateway, key: &AccountKey) -> Result<Spent, Refused> {
-    let in_memory = gateway.purse.look(|ledger| {
-        ledger
-            .account(key)
-            .filter(|account| account.loaded)
-            .map(|account| Spent {
-                settled: account.settled,
-                held: account.held,
-                in_doubt: account.in_doubt,
-                topped_up: account.topped_up,
-            })
-    });
-    if let Some(spent) = in_memory {
-        return Ok(spent);
+async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> {
+    let Cover {
+        key, caps, observe, ..
+    } = cover;
+    let mut standing = Standing {
+        key,
+        caps: Some(caps),
+        observe,
+        balance: Balance::default(),
+        held: Some(Amounts::ZERO),
+        waiting: 0,
+        active_ms: None,
+    };
+    if gateway.purse.look(|ledger| standing.overlay(ledger)) {
+        return Ok(standing);
     }
+    let key = &standing.key;
     let filter = AccountFilter {
         limit: Some(Arc::clone(&key.limit)),
         value: key.per.first().map(|(_, value)| Arc::clone(value)),
         ..AccountFilter::default()
     };
     let rows = gateway.purse.store().accounts(filter).await?;
-    Ok(rows
-        .into_iter()
-        .find(|row| row.key == *key)
-        .map_or_else(Spent::default, |row| Spent {
-            settled: row.balance.settled,
-            held: Amounts::ZERO,
-            in_doubt: row.balance.in_doubt,
-            topped_up: row.balance.topped_up,
-        }))
-}
-
-/// Calls of a task that its agents' figures are summed over.
-const MAX_CALLS: usize = 10_000;
-
-#[derive(Default)]
-struct Agent {
-    usd: u64,
-    calls: u64,
-    denied: u64,
-    in_flight: u64,
+    if let Some(row) = rows.into_iter().find(|row| row.key == *key) {
+        standing.balance = row.balance;
+    }
+    Ok(standing)
 }
 
 /// The agents of the caller's task: what each has cost, and how many calls it has in flight.
-async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Vec<Value>, Refused> {
+async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Value, Refused> {
     let key = attribution.task_key();
-    let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
-    for row in gateway.purse.store().trace(key.clone(), MAX_CALLS).await? {
-        let call = row.body()?;
-        if call.provider.is_none() {
-            continue;
-        }
-        let name = call.agent.as_ref().map_or("-", |agent| &*agent.0);
-        let agent = agents.entry(name.to_owned()).or_default();
-        if call.ending.0 == Ending::Denied.name() {
-            agent.denied += 1;
-        } else {
-            agent.calls += 1;
-            agent.usd += call.charged.0.usd().0;
-        }
-    }
-    for flight in gateway.tasks.flights.of_task(&key) {
-        let name = flight
-            .attribution
-            .agent
-            .as_ref()
-            .map_or("-", |agent| agent.value.as_str());
-        agents.entry(name.to_owned()).or_default().in_flight += 1;
-    }
-    let line = |(name, agent): (String, Agent)| {
-        json!({
-            "agent": name,
-            "usd": NanoUsd(agent.usd).to_string(),
-            "calls": agent.calls,
-            "denied": agent.denied,
-            "in_flight": agent.in_flight,
-        })
+    let store = gateway.purse.store();
+    let calls = store.trace(key.clone(), MAX_CALLS).await?;
+    let filter = DoubtFilter {
+        task: Some(key.clone()),
+        rows: Some(MAX_CALLS),
+        ..DoubtFilter::default()
     };
-    Ok(agents.into_iter().map(line).collect())
+    let open = store.doubts(filter).await?;
+    let mut crew = Crew::of(&calls, &open.iter().map(|doubt| doubt.id).collect())?;
+    let flights = gateway.tasks.flights.of_task(&key);
+    crew.fly(flights.iter().map(|flight| flight.agent()));
+    Ok(crew.to_json())
 }

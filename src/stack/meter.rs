@@ -605,6 +605,10 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
                 if !reading.push(data) {
                     return Outcome::Doubt("too_long");
                 }
+                // A provider that does not close after its last word has said all the same.
+                if reading.is_over() {
+                    break;
+                }
             }
             Some(Err(_)) => return Outcome::Doubt("reset"),
             None => break,
@@ -627,6 +631,14 @@ enum Reading {
 }
 
 impl Reading {
+    /// The terminal event was read.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Stream(filter) => filter.reader().terminal_seen(),
+        }
+    }
+
     /// False if the answer is too long to be read.
     fn push(&mut self, data: Bytes) -> bool {
         match self {

@@ -13,7 +13,9 @@ pub use verify::{FirstBad, Verdict, VerifyOptions};
 
 use super::chain::{self, Hash};
 use super::entry::{CallBody, KeyBody};
-use super::sqlite::{Meta, TASK_COLUMNS, check_version, read_meta, read_task, task_digest, unpack};
+use super::sqlite::{
+    BLOCK_ROWS, Meta, TASK_COLUMNS, check_version, read_meta, read_task, task_digest, unpack,
+};
 use super::{Balance, Doubt, Kind, StoreError, TaskRecord, TaskState};
 use crate::ledger::AccountKey;
 use crate::units::{Amounts, Owner, TaskId, TaskKey, UnixMs};
@@ -256,9 +258,16 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        // Every call of an unknown task asks for one by its key: an index must serve that.
+        let by_key = match (&filter.owner, &filter.task) {
+            (Some(_), Some(_)) => "owner = ?1 AND task = ?2",
+            (None, Some(_)) => "?1 IS NULL AND task = ?2",
+            (Some(_), None) => "owner = ?1 AND ?2 IS NULL",
+            (None, None) => "?1 IS NULL AND ?2 IS NULL",
+        };
         let sql = format!(
-            "SELECT {TASK_COLUMNS} FROM tasks WHERE (?1 IS NULL OR owner = ?1)
-             AND (?2 IS NULL OR task = ?2) AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
+            "SELECT {TASK_COLUMNS} FROM tasks WHERE {by_key}
+             AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
         );
         let mut select = self.conn.prepare_cached(&sql)?;
         let mut rows = select.query(params![
@@ -369,9 +378,11 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let digest = task_digest(task.owner.as_str(), task.task.as_str());
         let sql =
-            "SELECT seq, at, kind, task, entry, hash FROM journal WHERE task = ?1 ORDER BY seq";
+            "SELECT seq, at, kind, j.task, entry, hash FROM task_blocks b CROSS JOIN journal j
+                   WHERE b.task = ?1 AND j.seq >= b.block * ?2 AND j.seq < (b.block + 1) * ?2
+                   AND j.task = ?1 ORDER BY b.block, j.seq";
         let mut select = self.conn.prepare_cached(sql)?;
-        let mut rows = select.query([digest])?;
+        let mut rows = select.query([digest, BLOCK_ROWS])?;
         while let Some(row) = rows.next()? {
             each(&read_row(row)?)?;
         }

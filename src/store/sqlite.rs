@@ -12,7 +12,7 @@ mod schema;
 mod tasks;
 mod writer;
 
-pub(super) use group::task_digest;
+pub(super) use group::{BLOCK_ROWS, task_digest};
 pub use retention::Retention;
 pub(super) use schema::{Meta, check_version, read_meta, unpack};
 pub(super) use tasks::{COLUMNS as TASK_COLUMNS, read as read_task};

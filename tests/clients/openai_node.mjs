@@ -1,12 +1,13 @@
 // openai-node against the gateway. Prints `ok NAME` or `FAILED NAME` for each case; `run.py` counts them.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 // The packages are installed outside the tree; NODE_HOME says where.
 const require = createRequire(`${process.env.NODE_HOME}/package.json`);
 const { default: OpenAI } = await import(pathToFileURL(require.resolve("openai")).href);
-const { version } = require("openai/package.json");
+const { version } = JSON.parse(readFileSync(`${process.env.NODE_HOME}/node_modules/openai/package.json`, "utf8"));
 
 const { GATEWAY, OPS, SIM, CREW_KEY, SLOW_KEY } = process.env;
 const SETTLE_MS_MAX = 10_000;
@@ -57,13 +58,14 @@ function nano(dollars) {
 
 async function books(task) {
   const bill = (await json(`${SIM}/bill`)).by_task[task] ?? { nano_usd: 0, calls: 0 };
-  const shown = await json(`${OPS}/api/tasks/${task}?owner=research`);
-  const account = shown.accounts.find(({ limit, meter }) => limit === "task" && meter === "usd");
+  const headers = { authorization: `Bearer ${CREW_KEY}`, "x-bursar-task-id": task };
+  const { limits } = await (await fetch(`${GATEWAY}/v1/budget`, { headers })).json();
+  const { usd } = limits.find(({ limit }) => limit === "task").meters;
   return {
     billed: BigInt(bill.nano_usd),
     calls: bill.calls,
-    settled: nano(account.settled),
-    open: nano(account.held) + nano(account.in_doubt),
+    settled: nano(usd.settled),
+    open: nano(usd.held) + nano(usd.in_doubt),
   };
 }
 
@@ -192,12 +194,12 @@ const cases = {
 
   async "responses stream"() {
     const ask = { model: "sim-plain", input: "Which shelf?", max_output_tokens: 64 };
-    const stream = client("responses-stream").ours.responses.stream(ask);
-    const kinds = new Set();
-    for await (const event of stream) kinds.add(event.type);
-    const final = await stream.finalResponse();
-    assert.ok(kinds.has("response.output_text.delta"));
-    assert.ok(final.usage.output_tokens > 0);
+    const stream = await client("responses-stream").ours.responses.create({ ...ask, stream: true });
+    const events = [];
+    for await (const event of stream) events.push(event);
+    assert.ok(events.some(({ type }) => type === "response.output_text.delta"));
+    assert.match(events.at(-1).type, /^response\.(completed|incomplete)$/);
+    assert.ok(events.at(-1).response.usage.output_tokens > 0);
     await booksAgree("responses-stream", 1);
   },
 

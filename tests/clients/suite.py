@@ -43,8 +43,21 @@ def main(suite):
         except Exception:
             failed += 1
             print(f"FAILED {name}", flush=True)
-            print("    " + traceback.format_exc().replace("\n", "\n    "), flush=True)
+            print(indent(what_went_wrong()), flush=True)
     sys.exit(1 if failed else 0)
+
+
+def what_went_wrong():
+    """The error and where it came up in the suite; not the SDK's own thirty frames."""
+    kind, error, trace = sys.exc_info()
+    here = os.path.dirname(os.path.abspath(__file__))
+    frames = [frame for frame in traceback.extract_tb(trace) if frame.filename.startswith(here)]
+    where = "".join(traceback.format_list(frames[1:]))
+    return where + "".join(traceback.format_exception_only(kind, error))
+
+
+def indent(text):
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def get_json(url):
@@ -80,10 +93,13 @@ def billed(task):
 
 
 def settled(task):
-    """What the gateway says it spent for a task, in nano-dollars, and whether anything is still held."""
-    shown = get_json(f"{OPS}/api/tasks/{task}?owner=research")
-    account = next(a for a in shown["accounts"] if a["limit"] == "task" and a["meter"] == "usd")
-    return nano(account["settled"]), nano(account["held"]) + nano(account["in_doubt"])
+    """What the gateway says of a task, in nano-dollars: (settled, held or in doubt)."""
+    headers = {"authorization": f"Bearer {CREW_KEY}", "x-bursar-task-id": task}
+    request = urllib.request.Request(f"{GATEWAY}/v1/budget", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        limits = json.load(answer)["limits"]
+    usd = next(limit["meters"]["usd"] for limit in limits if limit["limit"] == "task")
+    return nano(usd["settled"]), nano(usd["held"]) + nano(usd["in_doubt"])
 
 
 def nano(dollars):

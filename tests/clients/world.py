@@ -51,7 +51,7 @@ LIMITS = """\
 name = "task"
 per = ["task"]
 usd = "1.00"
-turns = 4000
+turns = 500
 
 [[limit]]
 name = "agent turns"

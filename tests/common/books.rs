@@ -1,9 +1,10 @@
 //! The books of both sides: the provider's bill and Bursar's journal, compared call by call.
 
 use bursar::sim::Bill;
-use bursar::store::{CallBody, Kind, Reader, VerifyOptions};
+use bursar::store::{
+    AccountFilter, AccountRow, CallBody, DoubtFilter, Kind, Reader, VerifyOptions,
+};
 use bursar::units::{Amounts, Meter};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One call of the journal.
@@ -72,36 +73,21 @@ pub fn verify(store: &Path) {
     assert!(verdict.balances_compared, "nothing has left the journal");
 }
 
-/// Dollars in doubt on the accounts of a limit, by the account's task (or all else in it), in
-/// nano-dollars.
-pub fn in_doubt(store: &Path, limit: &str) -> BTreeMap<String, u64> {
-    accounts(store, limit)
-        .into_iter()
-        .map(|(name, (_, doubt))| (name, doubt))
-        .collect()
+/// The accounts of a limit.
+pub fn accounts(store: &Path, limit: &str) -> Vec<AccountRow> {
+    let reader = Reader::open(store).expect("a store");
+    let filter = AccountFilter {
+        limit: Some(limit.into()),
+        ..AccountFilter::default()
+    };
+    reader.accounts(&filter).expect("accounts")
 }
 
-/// Settled and in doubt on the accounts of a limit, in nano-dollars, by the values of its `per`
-/// without the owner that stands behind every task.
-pub fn accounts(store: &Path, limit: &str) -> BTreeMap<String, (u64, u64)> {
+/// The doubts that are open, in nano-dollars, each counted once.
+pub fn in_doubt(store: &Path) -> u64 {
     let reader = Reader::open(store).expect("a store");
-    let filter = bursar::store::AccountFilter {
-        limit: Some(limit.into()),
-        ..Default::default()
-    };
-    let rows = reader.accounts(&filter).expect("accounts");
-    let named = rows.into_iter().map(|row| {
-        let per = row.key.per.iter();
-        let with_task = row.key.per.iter().any(|(side, _)| *side == "task");
-        let values: Vec<&str> = per
-            .filter(|(side, _)| *side != "owner" || !with_task)
-            .map(|(_, value)| &**value)
-            .collect();
-        let balance = row.balance;
-        let both = (balance.settled.usd().0, balance.in_doubt.usd().0);
-        (values.join("/"), both)
-    });
-    named.collect()
+    let doubts = reader.doubts(&DoubtFilter::default()).expect("doubts");
+    doubts.iter().map(|doubt| doubt.amounts.usd().0).sum()
 }
 
 /// What the comparison counted.

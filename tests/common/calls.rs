@@ -28,6 +28,13 @@ pub struct Ask {
     pub max_tokens: Option<u64>,
     pub n: Option<u64>,
     pub tools: bool,
+    /// A system prompt, marked for the provider's cache where the dialect asks for that.
+    pub system: Option<String>,
+    /// What was said before, in the dialect's own form.
+    pub history: Vec<Value>,
+    /// The answer that this one builds on, by its id.
+    pub previous: Option<String>,
+    pub image: bool,
     pub text: String,
 }
 
@@ -41,6 +48,10 @@ impl Ask {
             max_tokens: Some(300),
             n: None,
             tools: false,
+            system: None,
+            history: Vec::new(),
+            previous: None,
+            image: false,
             text: "What is a purse?".to_owned(),
         }
     }
@@ -73,15 +84,24 @@ impl Ask {
     }
 
     fn body(&self) -> Value {
-        let message = json!([{"role": "user", "content": self.text}]);
         let mut body = json!({"model": self.model});
         let (input, cap) = match self.dialect {
-            Dialect::Chat => (("messages", message), "max_completion_tokens"),
-            Dialect::Messages => (("messages", message), "max_tokens"),
-            Dialect::Responses => (("input", json!(self.text)), "max_output_tokens"),
-            Dialect::Completions => (("prompt", json!(self.text)), "max_tokens"),
+            Dialect::Chat => ("messages", "max_completion_tokens"),
+            Dialect::Messages => ("messages", "max_tokens"),
+            Dialect::Responses => ("input", "max_output_tokens"),
+            Dialect::Completions => ("prompt", "max_tokens"),
         };
-        body[input.0] = input.1;
+        body[input] = match self.dialect {
+            Dialect::Completions => json!(self.text),
+            _ => self.messages(),
+        };
+        if let (Some(system), Dialect::Messages) = (&self.system, self.dialect) {
+            let mark = json!({"type": "ephemeral"});
+            body["system"] = json!([{"type": "text", "text": system, "cache_control": mark}]);
+        }
+        if let Some(previous) = &self.previous {
+            body["previous_response_id"] = json!(previous);
+        }
         if self.stream {
             body["stream"] = true.into();
         }
@@ -95,6 +115,75 @@ impl Ask {
             body["tools"] = self.declared_tools();
         }
         body
+    }
+
+    fn messages(&self) -> Value {
+        let mut messages = Vec::new();
+        if let (Some(system), Dialect::Chat) = (&self.system, self.dialect) {
+            messages.push(json!({"role": "system", "content": system}));
+        }
+        messages.extend(self.history.iter().cloned());
+        messages.push(self.said());
+        messages.into()
+    }
+
+    /// What is said now.
+    pub fn said(&self) -> Value {
+        const IMAGE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk";
+        let text = &self.text;
+        let content = match (self.dialect, self.image) {
+            (_, false) | (Dialect::Completions, true) => json!(text),
+            (Dialect::Chat, true) => json!([{"type": "text", "text": text},
+                {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{IMAGE}")}}]),
+            (Dialect::Messages, true) => json!([{"type": "text", "text": text}, {"type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": IMAGE}}]),
+            (Dialect::Responses, true) => json!([{"type": "input_text", "text": text},
+                {"type": "input_image", "image_url": format!("data:image/png;base64,{IMAGE}")}]),
+        };
+        json!({"role": "user", "content": content})
+    }
+
+    /// The conversation with this plain answer in it, and the results of the tools it asked for.
+    pub fn answered(&self, reply: &Reply) -> Vec<Value> {
+        let body = reply.json();
+        let mut history = self.history.clone();
+        history.push(self.said());
+        match self.dialect {
+            Dialect::Chat => {
+                let message = body["choices"][0]["message"].clone();
+                let results = message["tool_calls"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
+                history.push(message);
+                history.extend(results.iter().map(
+                    |call| json!({"role": "tool", "tool_call_id": call["id"], "content": "42"}),
+                ));
+            }
+            Dialect::Messages => {
+                let content = body["content"].clone();
+                let blocks = content.as_array().cloned().unwrap_or_default();
+                history.push(json!({"role": "assistant", "content": content}));
+                let calls = blocks.iter().filter(|block| block["type"] == "tool_use");
+                let results: Vec<Value> = calls
+                    .map(|call| json!({"type": "tool_result", "tool_use_id": call["id"], "content": "42"}))
+                    .collect();
+                if !results.is_empty() {
+                    history.push(json!({"role": "user", "content": results}));
+                }
+            }
+            Dialect::Responses => {
+                let items = body["output"].as_array().cloned().unwrap_or_default();
+                let calls = items.iter().filter(|item| item["type"] == "function_call");
+                let results: Vec<Value> = calls
+                    .map(|call| json!({"type": "function_call_output", "call_id": call["call_id"], "output": "42"}))
+                    .collect();
+                history.extend(items);
+                history.extend(results);
+            }
+            Dialect::Completions => {}
+        }
+        history
     }
 
     fn declared_tools(&self) -> Value {

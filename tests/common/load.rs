@@ -1,7 +1,7 @@
 //! Load: many callers at once who never stop asking, of every kind that clients send.
 
 use super::Draw;
-use super::calls::{Ask, Caller, Dialect};
+use super::calls::{Ask, Caller, Dialect, Reply};
 use bursar::units::NanoUsd;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub struct Member {
     pub owner: String,
 }
 
-/// The refusals that end a worker: nothing more is to be had.
+/// The refusals that waiting will not cure.
 const FINAL: [&str; 5] = [
     "task_budget_exceeded",
     "agent_budget_exceeded",
@@ -87,7 +87,8 @@ const FINAL: [&str; 5] = [
 ];
 
 impl Crew {
-    /// Lets them all call until each is refused for good, or `stop` says so.
+    /// Lets them all call until each has been refused often enough, the gateway is gone, or `stop`
+    /// says so.
     pub async fn spend(&self, caller: &Caller, stop: &Arc<AtomicBool>) -> Seen {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut workers = tokio::task::JoinSet::new();
@@ -101,6 +102,8 @@ impl Crew {
                 let seed = self.seed << 32 | (index as u64) << 16 | number as u64;
                 let worker = Worker {
                     caller,
+                    refused: 0,
+                    talk: None,
                     draw: Draw::new(seed),
                     hang_up_percent: self.hang_up_percent,
                     seen: Seen::default(),
@@ -120,8 +123,14 @@ impl Crew {
     }
 }
 
+/// Refusals in a row after which a worker gives up: another kind of call might still fit.
+const REFUSALS: u32 = 12;
+
 struct Worker {
     caller: Caller,
+    refused: u32,
+    /// A conversation that the next call may go on with.
+    talk: Option<Ask>,
     draw: Draw,
     hang_up_percent: u64,
     seen: Seen,
@@ -135,7 +144,7 @@ impl Worker {
 
     /// One call; false when there is no use in another.
     async fn once(&mut self) -> bool {
-        let ask = any_ask(&mut self.draw);
+        let ask = self.next_ask();
         if ask.stream && self.draw.percent(self.hang_up_percent) {
             let after = self.draw.below(4);
             match self.caller.hang_up(&ask, after).await {
@@ -149,11 +158,13 @@ impl Worker {
             Err(_) => return self.lost(),
         };
         if reply.status.is_success() {
+            self.refused = 0;
             // A stream of ours that an upstream broke ends with our error event.
             if ask.stream && reply.text().contains("\"upstream_error\"") {
                 self.seen.broken += 1;
             } else {
                 self.seen.answered += 1;
+                self.remember(&ask, &reply);
                 let cost = reply.cost().map(|cost| (reply.request_id(), cost));
                 self.seen.costs.extend(cost);
             }
@@ -166,7 +177,8 @@ impl Worker {
         }
         if reply.status == 402 {
             *self.seen.refused.entry(code.clone()).or_default() += 1;
-            return !FINAL.contains(&code.as_str());
+            self.refused += 1;
+            return !FINAL.contains(&code.as_str()) || self.refused < REFUSALS;
         }
         if matches!(reply.status.as_u16(), 429 | 500 | 503) {
             self.seen.failed += 1;
@@ -176,6 +188,37 @@ impl Worker {
             .odd
             .push(format!("{} {}", reply.status, reply.text()));
         false
+    }
+
+    /// Goes on with the conversation, or begins another.
+    fn next_ask(&mut self) -> Ask {
+        let talk = self.talk.take().filter(|talk| talk.history.len() < 40);
+        match talk.filter(|_| self.draw.percent(75)) {
+            None => any_ask(&mut self.draw),
+            Some(talk) => Ask {
+                text: self
+                    .draw
+                    .pick(&["Go on.", "ok", "", "And then — naïvely?"])
+                    .to_owned(),
+                stream: self.draw.percent(30),
+                image: self.draw.percent(3),
+                ..talk
+            },
+        }
+    }
+
+    fn remember(&mut self, ask: &Ask, reply: &Reply) {
+        if ask.stream || ask.dialect == Dialect::Completions {
+            return;
+        }
+        let mut talk = ask.clone();
+        if ask.dialect == Dialect::Responses && self.draw.percent(50) {
+            let id = reply.json()["id"].as_str().expect("an id").to_owned();
+            (talk.previous, talk.history) = (Some(id), Vec::new());
+        } else {
+            talk.history = ask.answered(reply);
+        }
+        self.talk = Some(talk);
     }
 
     fn lost(&mut self) -> bool {
@@ -219,6 +262,11 @@ fn any_ask(draw: &mut Draw) -> Ask {
         max_tokens,
         n: (dialect == Dialect::Chat && draw.percent(15)).then(|| 2 + draw.below(2)),
         tools: dialect != Dialect::Completions && draw.percent(40),
+        // Long enough to be cached.
+        system: draw.percent(10).then(|| "You keep a purse. ".repeat(300)),
+        history: Vec::new(),
+        previous: None,
+        image: draw.percent(5),
         text,
     }
 }

@@ -9,6 +9,8 @@
 
 pub mod books;
 pub mod calls;
+pub mod company;
+pub mod fake;
 pub mod gateway;
 pub mod load;
 pub mod ops;

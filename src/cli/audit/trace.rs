@@ -2,8 +2,8 @@
 //! agent that called them.
 
 use super::super::book::{self, Book, BookError};
-use crate::store::{CallBody, CallRow, TaskFilter};
-use crate::units::{Meter, NanoUsd, TaskKey};
+use crate::store::{CallBody, CallRow};
+use crate::units::{Meter, NanoUsd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ pub(super) fn run(
     book: &Book,
     out: &mut dyn Write,
 ) -> Result<ExitCode, BookError> {
-    let key = find(args, book)?;
+    let key = book.task(&args.task, args.owner.as_deref())?.key;
     let rows = book.reader.trace(&key, args.limit)?;
     if args.json {
         for CallRow { seq, at, entry } in &rows {
@@ -56,28 +56,6 @@ pub(super) fn run(
     )?;
     Tree::new(&calls).print(out)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn find(args: &TraceArgs, book: &Book) -> Result<TaskKey, BookError> {
-    let filter = TaskFilter {
-        owner: args.owner.as_deref().map(Into::into),
-        task: Some(args.task.as_str().into()),
-        ..TaskFilter::default()
-    };
-    let mut found = book.reader.tasks(&filter)?;
-    if found.len() > 1 {
-        let owners: Vec<&str> = found.iter().map(|task| task.key.owner.as_str()).collect();
-        let text = format!(
-            "several owners have a task `{}`: say --owner {}",
-            args.task,
-            owners.join(" or ")
-        );
-        return Err(BookError::Usage(text));
-    }
-    match found.pop() {
-        Some(task) => Ok(task.key),
-        None => Err(BookError::Absent(format!("no such task: {}", args.task))),
-    }
 }
 
 fn sum<'c>(calls: impl Iterator<Item = &'c CallBody<'c>>) -> NanoUsd {

@@ -143,6 +143,11 @@ kind = "anthropic"
 base_url = "http://far.example/v1"
 api_key = "env:K"
 models = ["gpt-4*", "claude-*"]
+[[provider]]
+name = "near"
+kind = "openai"
+base_url = "https://near.example/v1"
+models = ["gpt-4*"]
 "#,
     );
     let limits = r#"[[limit]]
@@ -177,9 +182,9 @@ turns = 10
     });
     insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"), @r#"
     bursar.toml:2: calls to `/v1/moderations` of `p` pass without a meter: no cap holds for them
-    bursar.toml:8: `gpt-4*` of `far` never sees a bare model name: `gpt-*` of `p` comes first; only `far/MODEL` gets here
     bursar.toml:8: credentials for `far` leave this machine unencrypted
     bursar.toml:8: the base URL of `far` ends with /v1; Anthropic's is written without
+    bursar.toml:14: `gpt-4*` of `near` never sees a bare model name: `gpt-*` of `p` comes first; only `near/MODEL` gets here
     limits.toml:1: nothing bounds what one owner or identity spends in all: `task` caps dollars, but its callers can open new accounts under it; add a limit with `per = ["owner"]` and a window
     limits.toml:6: `nowhere` never matches: there is no provider like `azure*`
     limits.toml:12: `bosses` holds in full only for a role or agent bound to the key; a caller that merely claims it gets the tightest such caps, here those of `workers`

@@ -11,8 +11,6 @@ use crate::stack::{Code, Refused};
 use crate::store::StoreError;
 use crate::task::Standstill;
 
-/// The limit that a task's own caps make.
-pub const TASKS_OWN: &str = "task's own";
 /// The limit that `[attribution] tasks_per_hour` makes.
 pub const TASKS_PER_HOUR: &str = "tasks per hour";
 

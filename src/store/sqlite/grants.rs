@@ -64,10 +64,10 @@ fn needs_seed(group: &mut Group<'_>, grant: &Grant) -> Db<bool> {
         return Ok(false);
     };
     let (since, last_call_at) = limit_since(group, &grant.key.limit)?;
-    if let Some(index) = group.account(&grant.key)?
-        && group.at(index).limit_since == since
-    {
-        return Ok(false);
+    match group.account(&grant.key)? {
+        Some(index) if group.at(index).limit_since == since => return Ok(false),
+        None if query.whenever_new => return Ok(true),
+        _ => {}
     }
     Ok(match &query.from {
         SeedFrom::Window(start) => last_call_at >= *start,

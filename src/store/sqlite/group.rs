@@ -12,7 +12,7 @@ use crate::ledger::AccountKey;
 use crate::units::{Amounts, TaskKey, UnixMs};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The result of a step in the database: an error ends the whole group.
@@ -45,12 +45,28 @@ pub(super) struct Group<'c> {
     by_key: HashMap<AccountKey, usize>,
     by_id: HashMap<i64, usize>,
     text: Vec<u8>,
+    /// What is known to be in `task_blocks`; the writer forgets it with a failed group.
+    blocks: &'c mut TaskBlocks,
 }
+
+/// Which tasks have rows in the newest block of rows.
+///
+/// Rows of one task are found through the blocks of [`BLOCK_ROWS`] rows that hold any: an index entry a row
+/// would cost as much as the row.
+#[derive(Debug, Default)]
+pub(super) struct TaskBlocks {
+    block: i64,
+    tasks: HashSet<i64>,
+}
+
+/// Rows of a block, in number.
+pub(crate) const BLOCK_ROWS: i64 = 256;
 
 impl<'c> Group<'c> {
     /// Begins a transaction.
     pub(super) fn begin(
         conn: &'c Connection,
+        blocks: &'c mut TaskBlocks,
         head: ChainHead,
         epoch: i64,
         now: UnixMs,
@@ -65,6 +81,7 @@ impl<'c> Group<'c> {
             by_key: HashMap::new(),
             by_id: HashMap::new(),
             text: Vec::with_capacity(1024),
+            blocks,
         })
     }
 
@@ -152,6 +169,9 @@ impl<'c> Group<'c> {
                 entry,
                 hash.as_slice()
             ])?;
+        if let Some(task) = task {
+            self.index(task, seq)?;
+        }
         self.head = ChainHead {
             seq,
             hash,
@@ -162,6 +182,20 @@ impl<'c> Group<'c> {
             },
         };
         Ok(seq)
+    }
+
+    fn index(&mut self, task: i64, seq: i64) -> Db<()> {
+        let block = seq / BLOCK_ROWS;
+        if self.blocks.block != block {
+            self.blocks.block = block;
+            self.blocks.tasks.clear();
+        }
+        if self.blocks.tasks.insert(task) {
+            self.conn
+                .prepare_cached("INSERT OR IGNORE INTO task_blocks VALUES (?1, ?2)")?
+                .execute([task, block])?;
+        }
+        Ok(())
     }
 
     /// Writes a posted entry and what follows from it.

@@ -8,7 +8,7 @@
 use super::super::chain::{self, Hash};
 use super::super::entry::CheckpointBody;
 use super::super::{Kind, Reader, StoreError};
-use super::group::{Db, Group};
+use super::group::{BLOCK_ROWS, Db, Group};
 use super::schema::{Meta, read_meta};
 use crate::units::UnixMs;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -163,6 +163,9 @@ pub(super) fn drop_rows(group: &mut Group<'_>, rotation: &Rotation) -> Db<()> {
         .conn
         .prepare_cached(sql)?
         .execute([rotation.through])?;
+    let sql = "DELETE FROM task_blocks WHERE block < ?1";
+    let block = rotation.through / BLOCK_ROWS;
+    group.conn.prepare_cached(sql)?.execute([block])?;
     let body = CheckpointBody {
         through: rotation.through,
         hash: chain::hex(&rotation.hash),

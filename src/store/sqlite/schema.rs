@@ -41,7 +41,11 @@ CREATE TABLE journal (
     entry TEXT NOT NULL,
     hash BLOB NOT NULL
 );
-CREATE INDEX journal_by_task ON journal (task) WHERE task IS NOT NULL;
+CREATE TABLE task_blocks (
+    task INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (task, block)
+) WITHOUT ROWID;
 CREATE TABLE accounts (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -169,7 +173,8 @@ pub(super) fn open(options: &Options) -> Result<(Connection, FileLock, Meta), St
         Durability::Power => "FULL",
     };
     conn.execute_batch(&format!(
-        "PRAGMA journal_mode = WAL;
+        "PRAGMA page_size = 8192;
+         PRAGMA journal_mode = WAL;
          PRAGMA synchronous = {synchronous};
          PRAGMA wal_autocheckpoint = 2000;
          PRAGMA journal_size_limit = 67108864;

@@ -26,6 +26,7 @@ fn seeded(key: &AccountKey, nano: u64, matching: Vec<(Field, Vec<Arc<str>>)>) ->
             from,
             matching,
             per: per.collect(),
+            whenever_new: false,
         })),
     }
 }

@@ -1,0 +1,13 @@
+//! What operators do, against the real binary: the API on `ops`, and the verbs of the command line
+//! beside a running gateway.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod commands;
+mod doubts;
+mod gate;
+mod keys;
+mod rig;
+mod stops;
+mod tasks;
