@@ -426,7 +426,7 @@ async fn calls_that_name_nothing_share_a_task() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_belong_to_owners() {
     let limits = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nturns = 2\n\
-        [[limit]]\nname = \"person\"\nper = [\"on_behalf_of\"]\nwindow = { every = \"day\", timezone = \"UTC\" }\nturns = 1\n";
+        [[limit]]\nname = \"person\"\nmatch = { on_behalf_of = \"jo\" }\nper = [\"on_behalf_of\"]\nwindow = { every = \"day\", timezone = \"UTC\" }\nturns = 1\n";
     let world = World::start(|setup| {
         setup
             .limits(limits)

@@ -288,7 +288,8 @@ async fn ids_that_are_none_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn huge_heads_are_refused() {
-    let world = World::start(|setup| setup.limits(HIGH_LIMITS)).await;
+    let listen = "agents = \"127.0.0.1:0\"\nheader_timeout = \"500ms\"";
+    let world = World::start(|setup| setup.limits(HIGH_LIMITS).listen(listen)).await;
     let big = format!(
         "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nx-big: {}\r\n\r\n",
         "x".repeat(100_000)
@@ -344,7 +345,10 @@ async fn huge_heads_are_refused() {
     ] {
         let head = format!("POST {CHAT} HTTP/1.1\r\nhost: localhost\r\n{lengths}\r\n\r\n0\r\n\r\n");
         let text = world.raw(head.as_bytes()).await;
-        assert!(text.starts_with("HTTP/1.1 4"), "{lengths}: {text}");
+        assert!(
+            text.is_empty() || text.starts_with("HTTP/1.1 4"),
+            "{lengths}: {text}"
+        );
     }
     world.is_well().await;
 }

@@ -15,5 +15,6 @@ mod attribution;
 mod bodies;
 mod identities;
 mod input;
+mod passing;
 mod paths;
 mod rig;
