@@ -55,7 +55,7 @@ enum Command {
     /// Run the simulated providers alone; they keep their own bill at GET /bill
     Sim(sim::SimArgs),
     /// Open, list, show, top up, suspend, resume and close tasks
-    Task(task::TaskArgs),
+    Task(Box<task::TaskArgs>),
     /// Make, list and revoke gateway keys
     Key(key::KeyArgs),
     /// Show and refresh the price list

@@ -24,7 +24,9 @@ pub fn span(ms: u64) -> String {
         (60_000, "m"),
         (1_000, "s"),
     ];
-    let unit = UNITS.iter().find(|(unit, _)| ms > 0 && ms % unit == 0);
+    let unit = UNITS
+        .iter()
+        .find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     unit.map_or_else(
         || format!("{ms}ms"),
         |(unit, name)| format!("{}{name}", ms / unit),

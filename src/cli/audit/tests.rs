@@ -60,7 +60,14 @@ async fn journal(folder: &Path) -> PathBuf {
     };
     let caps = crate::ledger::Caps::default();
     store
-        .open(Some(TaskOpening { key, caps }), vec![])
+        .open(
+            Some(TaskOpening {
+                key,
+                caps,
+                by: "call".into(),
+            }),
+            vec![],
+        )
         .await
         .unwrap();
     let calls = [
