@@ -1,5 +1,12 @@
 //! The first burst of an unseen task meets the same caps as its last call: in dollars and in turns.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::octal_escapes,
+    reason = "a test fails by panicking; bytes are written as they are"
+)]
+
 mod common;
 
 use bursar::sim::{Settings, Sim};

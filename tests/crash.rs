@@ -4,6 +4,13 @@
 //!
 //! `BURSAR_CRASH=20` kills it twenty times; by default it is three.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::octal_escapes,
+    reason = "a test fails by panicking; bytes are written as they are"
+)]
+
 mod common;
 
 use bursar::sim::{Settings, Sim};

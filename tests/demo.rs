@@ -1,6 +1,13 @@
 //! The demo as a newcomer runs it, what the pages say beside the code, and what a strict hold costs a
 //! crew that works in parallel near its cap.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::octal_escapes,
+    reason = "a test fails by panicking; bytes are written as they are"
+)]
+
 use bursar::config::Loaded;
 use bursar::server::run;
 use bursar::sim::{Settings, Sim};

@@ -1,6 +1,13 @@
 //! How a call ends: each row of the table of endings, against the real gateway and the provider's own
 //! bill.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::octal_escapes,
+    reason = "a test fails by panicking; bytes are written as they are"
+)]
+
 #[path = "endings/broken.rs"]
 mod broken;
 mod common;

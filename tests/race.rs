@@ -3,6 +3,13 @@
 //!
 //! `BURSAR_RACE=long` takes 8 tasks of 64 workers; by default it is 4 of 16.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::octal_escapes,
+    reason = "a test fails by panicking; bytes are written as they are"
+)]
+
 mod common;
 
 use bursar::sim::{Bill, Settings, Sim};

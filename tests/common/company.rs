@@ -44,7 +44,11 @@ impl Company {
     /// Half of the tasks are `tight`'s, whose own cap is below the sum of theirs, and half `wide`'s.
     pub fn members(&self) -> Vec<Member> {
         let member = |index: usize| {
-            let owner = if index % 2 == 0 { "tight" } else { "wide" };
+            let owner = if index.is_multiple_of(2) {
+                "tight"
+            } else {
+                "wide"
+            };
             Member {
                 task: format!("task-{index}"),
                 identity: format!("{owner}-{}", index % 4 / 2),

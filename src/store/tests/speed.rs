@@ -25,7 +25,7 @@ fn parts() {
         &[],
     );
     let mut text = Vec::new();
-    let mut each = |name: &str, run: &mut dyn FnMut()| {
+    let each = |name: &str, run: &mut dyn FnMut()| {
         let started = Instant::now();
         (0..ROUNDS).for_each(|_| run());
         println!(
