@@ -52,7 +52,14 @@ async fn recorded(provider: &Provider, setup: impl FnOnce(Setup) -> Setup) -> Wo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nothing_must_change_passes_byte_for_byte() {
     let provider = Provider::start(any_answer).await;
-    let world = recorded(&provider, |setup| setup.limits(HIGH_LIMITS)).await;
+    let world = recorded(&provider, |setup| {
+        let openai = format!(
+            "[[provider]]\nname = \"openai\"\nkind = \"openai\"\nbase_url = \"http://{}/v1\"\n",
+            provider.addr
+        );
+        setup.limits(HIGH_LIMITS).more(&openai)
+    })
+    .await;
     let odd = r#""stop" :null,
   "x_unknown":{"a" : [1.0, -0, 1E400, 12345678901234567890123, true, null , {"b":"\u0041\ud83d\ude00\/"}]},"user":null, "tail":"caf\u00e9 – naïve 👋""#;
     let message = r#"[ {"role":"user","content":"Hello.","name":null,"x":[]} ]"#;
@@ -66,7 +73,7 @@ async fn what_nothing_must_change_passes_byte_for_byte() {
         (
             CHAT,
             format!(
-                "{{\"stream_options\":null,\"messages\":{message},\"stream\":false,{odd},\"max_completion_tokens\":7,\"model\":\"sim\\u002da\",\"metadata\":{{\"user_task_id\":\"t\",\"z\":\"1\"}}}}"
+                "{{\"stream_options\":null,\"messages\":{message},\"stream\":false,{odd},\"max_completion_tokens\":7,\"model\":\"gpt\\u002d4o\",\"metadata\":{{\"user_task_id\":\"t\",\"z\":\"1\"}}}}"
             ),
         ),
         (

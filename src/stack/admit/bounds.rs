@@ -186,12 +186,19 @@ fn overheads(card: &Card) -> Overheads {
 
 /// The field under which this target honours an output cap, in the call's dialect.
 fn cap_field(admission: &Admission, card: Option<&Card>) -> Option<&'static str> {
-    let dialect = admission.call.dialect;
+    let (call, dialect) = (&admission.call, admission.call.dialect);
     let configured = admission.routed.provider.config.output_cap_field;
     match (dialect, configured) {
         (Dialect::OpenaiChat, Some(field)) => Some(field.name()),
         (Dialect::OpenaiEmbeddings, _) => None,
         (Dialect::OpenaiResponses, _) => Some("max_output_tokens"),
+        // OpenAI itself hears this one for every model, and refuses a request that has both.
+        (Dialect::OpenaiChat, None)
+            if card.is_some_and(|card| matches!(&*card.family, "openai" | "azure"))
+                && call.tells("max_completion_tokens").is_some() =>
+        {
+            Some("max_completion_tokens")
+        }
         _ => card.map_or(Some("max_tokens"), |card| card.output_cap_field(dialect)),
     }
 }
