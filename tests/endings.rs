@@ -9,7 +9,8 @@
 )]
 
 #[path = "endings/broken.rs"]
-mod broken;
+mod broken;#![allow(clippy::expect_used, reason = "a test may panic")]
+
 mod common;
 #[path = "endings/gone.rs"]
 mod gone;
