@@ -1,6 +1,6 @@
 //! How a call ends: each row of the table of endings, against the real gateway and the provider's own
 //! bill.
-
+#![allow(clippy::expect_used, reason = "a test may panic")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,8 +9,7 @@
 )]
 
 #[path = "endings/broken.rs"]
-mod broken;#![allow(clippy::expect_used, reason = "a test may panic")]
-
+mod broken;
 mod common;
 #[path = "endings/gone.rs"]
 mod gone;
