@@ -1,5 +1,4 @@
 //! The first burst of an unseen task meets the same caps as its last call: in dollars and in turns.
-#![allow(clippy::expect_used, reason = "a test may panic")]
 
 #![allow(
     clippy::unwrap_used,

@@ -3,7 +3,6 @@
 //! as in doubt and can be released.
 //!
 //! By default three times; the test that is ignored, or `BURSAR_CRASH=20`, kills it twenty times.
-#![allow(clippy::expect_used, reason = "a test may panic")]
 
 #![allow(
     clippy::unwrap_used,

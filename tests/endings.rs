@@ -1,6 +1,5 @@
 //! How a call ends: each row of the table of endings, against the real gateway and the provider's own
 //! bill.
-#![allow(clippy::expect_used, reason = "a test may panic")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,7 +2,6 @@
 //! hang up, and meet failures and resets. The provider's own bill is the judge, to the nano-dollar.
 //!
 //! By default 4 tasks of 16 workers; the tests that are ignored, or `BURSAR_RACE=long`, take 8 of 64.
-#![allow(clippy::expect_used, reason = "a test may panic")]
 
 #![allow(
     clippy::unwrap_used,
