@@ -110,6 +110,31 @@ fn the_demo_shows_its_figures_where_there_is_no_terminal() {
     assert!(said.contains("HTTP 402 task_budget_exceeded"), "{said}");
 }
 
+#[test]
+fn prices_shown_are_those_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("policies")).unwrap();
+    std::fs::write(at("policies/limits.toml"), "").unwrap();
+    let prices =
+        "[[model]]\nname = \"gpt-4o\"\nfamily = \"openai\"\nlike = \"gpt-4o\"\ninput = \"7.77\"\n";
+    std::fs::write(at("policies/prices.toml"), prices).unwrap();
+    let config = "policies = \"policies\"\n[[provider]]\nname = \"p\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n";
+    std::fs::write(at("bursar.toml"), config).unwrap();
+    let show = |config: &str| {
+        let output = bursar()
+            .args(["prices", "show", "gpt-4o", "--config"])
+            .arg(at(config))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(show("bursar.toml").contains("7.77"));
+    // Without a configuration, the catalogue alone.
+    assert!(!show("absent.toml").contains("7.77"));
+}
+
 // === The pages beside the code ===
 
 /// The text of every Rust file below a folder.
