@@ -111,7 +111,7 @@ fn the_demo_shows_its_figures_where_there_is_no_terminal() {
 }
 
 #[test]
-fn prices_shown_are_those_in_force() {
+fn prices_are_shown_and_checked_as_they_are_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::create_dir(at("policies")).unwrap();
@@ -133,6 +133,17 @@ fn prices_shown_are_those_in_force() {
     assert!(show("bursar.toml").contains("7.77"));
     // Without a configuration, the catalogue alone.
     assert!(!show("absent.toml").contains("7.77"));
+
+    std::fs::write(at("policies/prices.toml"), format!("{prices}x = 1\n")).unwrap();
+    let check = bursar()
+        .arg("check")
+        .arg("--config")
+        .arg(at("bursar.toml"))
+        .output();
+    let check = check.unwrap();
+    assert_eq!(check.status.code(), Some(78), "{check:?}");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(said.contains("prices.toml:5: "), "{said}");
 }
 
 // === The pages beside the code ===

@@ -88,14 +88,15 @@ fn show(catalogue: &Catalogue, model: &str, json: bool) -> ExitCode {
         eprintln!("bursar: no price is known for the model `{model}`");
         return ExitCode::from(65);
     }
-    for card in &cards {
-        if json {
-            println!("{}", as_json(card));
-        } else {
-            print!("{}", as_table(card));
+    super::book::print(|out| {
+        for card in &cards {
+            match json {
+                true => writeln!(out, "{}", as_json(card))?,
+                false => write!(out, "{}", as_table(card))?,
+            }
         }
-    }
-    ExitCode::SUCCESS
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn refreshed(
