@@ -143,7 +143,7 @@ fn prices_are_shown_and_checked_as_they_are_in_force() {
     let check = check.unwrap();
     assert_eq!(check.status.code(), Some(78), "{check:?}");
     let said = String::from_utf8_lossy(&check.stderr);
-    assert!(said.contains("prices.toml:5: "), "{said}");
+    assert!(said.contains("prices.toml:6: "), "{said}");
 }
 
 // === The pages beside the code ===
