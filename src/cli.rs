@@ -16,7 +16,6 @@ pub mod serve;
 pub mod sim;
 pub mod task;
 
-use crate::price::Catalogue;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,7 +92,7 @@ pub fn main() -> ExitCode {
         Command::Task(args) => task::run(args, &cli.config),
         Command::Doubt(args) => doubt::run(args, &cli.config),
         Command::Key(args) => key::run(args, &cli.config),
-        Command::Prices(args) => prices::run(args, &Catalogue::builtin()),
+        Command::Prices(args) => prices::run(args, &cli.config),
         Command::Audit(args) => audit::run(args, &cli.config),
         Command::Report(args) => report::run(args, &cli.config),
         Command::Replay(args) => replay::run(args),

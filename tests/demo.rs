@@ -110,6 +110,42 @@ fn the_demo_shows_its_figures_where_there_is_no_terminal() {
     assert!(said.contains("HTTP 402 task_budget_exceeded"), "{said}");
 }
 
+#[test]
+fn prices_are_shown_and_checked_as_they_are_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("policies")).unwrap();
+    std::fs::write(at("policies/limits.toml"), "").unwrap();
+    let prices =
+        "[[model]]\nname = \"gpt-4o\"\nfamily = \"openai\"\nlike = \"gpt-4o\"\ninput = \"7.77\"\n";
+    std::fs::write(at("policies/prices.toml"), prices).unwrap();
+    let config = "policies = \"policies\"\n[[provider]]\nname = \"p\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n";
+    std::fs::write(at("bursar.toml"), config).unwrap();
+    let show = |config: &str| {
+        let output = bursar()
+            .args(["prices", "show", "gpt-4o", "--config"])
+            .arg(at(config))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(show("bursar.toml").contains("7.77"));
+    // Without a configuration, the catalogue alone.
+    assert!(!show("absent.toml").contains("7.77"));
+
+    std::fs::write(at("policies/prices.toml"), format!("{prices}x = 1\n")).unwrap();
+    let check = bursar()
+        .arg("check")
+        .arg("--config")
+        .arg(at("bursar.toml"))
+        .output();
+    let check = check.unwrap();
+    assert_eq!(check.status.code(), Some(78), "{check:?}");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(said.contains("prices.toml:6: "), "{said}");
+}
+
 // === The pages beside the code ===
 
 /// The text of every Rust file below a folder.

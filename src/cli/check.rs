@@ -1,7 +1,9 @@
 //! `bursar check`: the same parse as at start. Every fault with file and line, and what is allowed
 //! but probably not meant.
 
-use crate::config::{Fault, Loaded};
+use crate::config::{Fault, Faults, Loaded};
+use crate::gateway::Live;
+use crate::price::Catalogue;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,19 +23,35 @@ pub struct CheckArgs {
 /// and the summary on standard output. 0, or 78 if there are faults.
 #[must_use]
 pub fn run(args: &CheckArgs, config: &Path) -> ExitCode {
-    let loaded = Loaded::from_path(config);
+    let live = ready(config);
+    let loaded = live.as_ref().map(|live| &live.loaded);
     if args.json {
-        println!("{}", report(&loaded));
+        println!("{}", report(loaded));
     } else {
-        print(&loaded);
+        print(loaded);
     }
-    match loaded {
+    match live {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(EXIT_CONFIG),
     }
 }
 
-fn print(loaded: &Result<Loaded, crate::config::Faults>) {
+/// The files as a start would take them: prices and providers made ready too.
+fn ready(config: &Path) -> Result<Live, Faults> {
+    let loaded = Loaded::from_path(config)?;
+    if let Some((path, text)) = &loaded.prices
+        && let Err(error) = Catalogue::with_overrides(text, path)
+    {
+        return Err(Faults::from(Fault {
+            file: path.clone(),
+            line: Some(error.line),
+            message: error.message,
+        }));
+    }
+    Live::new(loaded, None).map_err(|error| Fault::of(config, error.to_string()).into())
+}
+
+fn print(loaded: Result<&Loaded, &Faults>) {
     match loaded {
         Ok(loaded) => {
             for warning in &loaded.warnings {
@@ -57,7 +75,7 @@ fn print(loaded: &Result<Loaded, crate::config::Faults>) {
     }
 }
 
-fn report(loaded: &Result<Loaded, crate::config::Faults>) -> Value {
+fn report(loaded: Result<&Loaded, &Faults>) -> Value {
     let list = |faults: &[Fault]| -> Vec<Value> { faults.iter().map(entry).collect() };
     match loaded {
         Ok(loaded) => json!({"ok": true, "faults": [], "warnings": list(&loaded.warnings)}),

@@ -1,10 +1,11 @@
 //! `bursar prices show MODEL` and `bursar prices refresh FILE`.
 
+use crate::config::Loaded;
 use crate::price::card::Mode;
 use crate::price::{Card, Catalogue, Kind, Rates, refresh};
 use crate::units::NanoUsd;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,16 +42,23 @@ enum Command {
     },
 }
 
-/// Runs the command.
+/// Runs the command. `show` tells what is in force at the configuration, `refresh` compares with the
+/// catalogue alone, for what it writes takes the place of earlier overrides.
 #[must_use]
-pub fn run(args: &Args, catalogue: &Catalogue) -> ExitCode {
+pub fn run(args: &Args, config: &Path) -> ExitCode {
     match &args.command {
-        Command::Show { model, json } => show(catalogue, model, *json),
+        Command::Show { model, json } => match in_force(config) {
+            Ok(catalogue) => show(&catalogue, model, *json),
+            Err(fault) => {
+                eprintln!("bursar: {fault}");
+                ExitCode::from(super::EX_CONFIG)
+            }
+        },
         Command::Refresh {
             file,
             output,
             family,
-        } => match refreshed(catalogue, file, output.as_deref(), family) {
+        } => match refreshed(&Catalogue::builtin(), file, output.as_deref(), family) {
             Ok(()) => ExitCode::SUCCESS,
             Err((code, message)) => {
                 eprintln!("bursar: {}: {message}", file.display());
@@ -60,26 +68,41 @@ pub fn run(args: &Args, catalogue: &Catalogue) -> ExitCode {
     }
 }
 
+/// The catalogue under the deployment's own prices; the catalogue alone where nothing is deployed.
+fn in_force(config: &Path) -> Result<Catalogue, String> {
+    if !config.exists() {
+        return Ok(Catalogue::builtin());
+    }
+    let loaded = Loaded::from_path(config).map_err(|faults| faults.to_string())?;
+    match &loaded.prices {
+        None => Ok(Catalogue::builtin()),
+        Some((path, text)) => {
+            Catalogue::with_overrides(text, path).map_err(|error| error.to_string())
+        }
+    }
+}
+
 fn show(catalogue: &Catalogue, model: &str, json: bool) -> ExitCode {
     let cards = catalogue.find_everywhere(model);
     if cards.is_empty() {
         eprintln!("bursar: no price is known for the model `{model}`");
         return ExitCode::from(65);
     }
-    for card in &cards {
-        if json {
-            println!("{}", as_json(card));
-        } else {
-            print!("{}", as_table(card));
+    super::book::print(|out| {
+        for card in &cards {
+            match json {
+                true => writeln!(out, "{}", as_json(card))?,
+                false => write!(out, "{}", as_table(card))?,
+            }
         }
-    }
-    ExitCode::SUCCESS
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn refreshed(
     catalogue: &Catalogue,
-    file: &std::path::Path,
-    output: Option<&std::path::Path>,
+    file: &Path,
+    output: Option<&Path>,
     families: &[String],
 ) -> Result<(), (u8, String)> {
     let text = std::fs::read_to_string(file).map_err(|error| (66, error.to_string()))?;

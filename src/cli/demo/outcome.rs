@@ -212,9 +212,10 @@ impl Outcome {
 
 /// One limit of `/v1/budget`, if it caps dollars.
 fn account(limit: &Value, bill: &Bill) -> Result<Option<Account>, WireError> {
-    let Some(usd) = limit["meters"].get("usd") else {
+    let usd = &limit["meters"]["usd"];
+    if usd["cap"].is_null() {
         return Ok(None);
-    };
+    }
     let money = |name: &str| -> Result<NanoUsd, WireError> {
         let text = usd[name].as_str().ok_or("a budget lacks an amount")?;
         Ok(text.parse()?)
