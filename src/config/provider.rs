@@ -273,6 +273,10 @@ fn proxy(value: &DeValue<'_>) -> Result<Proxy, String> {
         "none" => Ok(Proxy::Direct),
         "env" => Ok(Proxy::Env),
         text => match uri(text) {
+            Ok(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => Err(
+                "a password does not belong into this file; set HTTPS_PROXY and write \"env\""
+                    .to_owned(),
+            ),
             Ok(uri) if uri.scheme_str() == Some("http") => Ok(Proxy::Through(uri)),
             _ => Err(format!(
                 "`{text}` is neither an http:// address nor \"env\" nor \"none\""

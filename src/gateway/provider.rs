@@ -2,7 +2,7 @@
 
 use crate::config::{self, HeaderText, Kind, Proxy};
 use crate::dialect::Dialect;
-use crate::stack::upstream::{Passing, Pool, PoolError, outgoing_headers};
+use crate::stack::upstream::{Passing, Pool, PoolError, Via, outgoing_headers};
 use crate::units::ProviderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -43,10 +43,16 @@ impl Provider {
     pub fn new(config: config::Provider) -> Result<Self, ProviderError> {
         let proxy = match &config.proxy {
             Proxy::Direct => None,
-            Proxy::Through(uri) => Some(uri.clone()),
+            Proxy::Through(uri) => Some(Via {
+                proxy: uri.clone(),
+                auth: None,
+            }),
             Proxy::Env => Matcher::from_env()
                 .intercept(&config.base_url)
-                .map(|found| found.uri().clone()),
+                .map(|found| Via {
+                    proxy: found.uri().clone(),
+                    auth: found.basic_auth().cloned(),
+                }),
         };
         let pool = Pool::new(config.ca_file.as_deref(), proxy, config.timeouts.connect)?;
         let parts = config.base_url.clone().into_parts();

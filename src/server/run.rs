@@ -27,6 +27,9 @@ pub enum StartError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Live(#[from] LiveError),
+    /// The store's file.
+    #[error("{0}: {1}")]
+    Open(String, StoreError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -93,7 +96,12 @@ fn signal(
 /// # Errors
 /// See [`StartError`].
 pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, StartError> {
-    let (store, found) = SqliteStore::open(store_options(&loaded.config)?)?;
+    let (store, found) =
+        SqliteStore::open(store_options(&loaded.config)?).map_err(|error| match error {
+            // It says which file.
+            StoreError::Locked(_) => StartError::Store(error),
+            error => StartError::Open(loaded.config.store.sqlite.display().to_string(), error),
+        })?;
     if found.after_crash {
         let in_doubt = found
             .doubted

@@ -92,6 +92,15 @@ pub enum PoolError {
     Root(#[from] rustls::Error),
 }
 
+/// An outbound proxy.
+#[derive(Clone, Debug)]
+pub struct Via {
+    /// Where it is.
+    pub proxy: Uri,
+    /// `Proxy-Authorization`, if it asks for any.
+    pub auth: Option<HeaderValue>,
+}
+
 /// The connections to one provider.
 #[derive(Clone)]
 pub enum Pool {
@@ -108,7 +117,7 @@ impl Pool {
     /// The CA file cannot be read or used.
     pub fn new(
         ca: Option<&Path>,
-        proxy: Option<Uri>,
+        proxy: Option<Via>,
         connect: Duration,
     ) -> Result<Self, PoolError> {
         let mut roots = rustls::RootCertStore {
@@ -142,8 +151,13 @@ impl Pool {
             .enable_http2();
         Ok(match proxy {
             None => Self::Direct(builder.build(https.wrap_connector(http))),
-            Some(proxy) => {
-                Self::Proxied(builder.build(https.wrap_connector(Tunnel::new(proxy, http))))
+            Some(Via { proxy, auth }) => {
+                let tunnel = Tunnel::new(proxy, http);
+                let tunnel = match auth {
+                    None => tunnel,
+                    Some(auth) => tunnel.with_auth(auth),
+                };
+                Self::Proxied(builder.build(https.wrap_connector(tunnel)))
             }
         })
     }

@@ -154,13 +154,28 @@ impl Drop for Gateway {
     }
 }
 
+/// The program in the environment that the setup asks for.
+pub fn command(dir: &TempDir) -> Command {
+    let program = env!("CARGO_BIN_EXE_bursar");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    let under = read("under");
+    let mut command = Command::new(if under.is_empty() { program } else { "bash" });
+    if !under.is_empty() {
+        let script = format!("{under}\nexec \"$0\" \"$@\"");
+        command.args(["-c", &script, program]);
+    }
+    let env = read("env");
+    command.envs(env.lines().filter_map(|line| line.split_once('=')));
+    command
+}
+
 fn spawn(dir: &TempDir) -> (Child, String, String) {
     let log = File::options()
         .create(true)
         .append(true)
         .open(dir.path().join("log"))
         .expect("a log");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_bursar"))
+    let mut child = command(dir)
         .arg("serve")
         .arg("--config")
         .arg(dir.path().join("config/bursar.toml"))

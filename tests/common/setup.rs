@@ -16,6 +16,8 @@ pub struct Setup {
     provider_keys: String,
     more: String,
     limits: String,
+    env: String,
+    under: String,
     identities: Vec<(String, String, String)>,
 }
 
@@ -35,6 +37,8 @@ impl Setup {
             provider_keys: String::new(),
             more: String::new(),
             limits: String::new(),
+            env: String::new(),
+            under: String::new(),
             identities: Vec::new(),
         }
     }
@@ -75,6 +79,18 @@ impl Setup {
         self
     }
 
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        let _ = writeln!(self.env, "{name}={value}");
+        self
+    }
+
+    /// Shell commands that bound what it may use (`ulimit`), before it runs.
+    pub fn under(mut self, shell: &str) -> Self {
+        shell.clone_into(&mut self.under);
+        self
+    }
+
     /// An identity of an owner; its key is [`key_of`] its name.
     pub fn identity(self, name: &str, owner: &str) -> Self {
         self.identity_with(name, owner, "")
@@ -98,6 +114,8 @@ impl Setup {
         write("config/bursar.toml", &self.bursar());
         write("policies/limits.toml", &self.limits);
         write("policies/identities.toml", &self.identities());
+        write("env", &self.env);
+        write("under", &self.under);
         dir
     }
 

@@ -13,8 +13,10 @@ mod common;
 
 mod attribution;
 mod bodies;
+mod faults;
 mod identities;
 mod input;
 mod passing;
 mod paths;
 mod rig;
+mod transport;
