@@ -136,7 +136,7 @@ pub(crate) struct ChainHead {
 
 /// The lock that keeps a second gateway out; released when dropped or when the process dies.
 #[derive(Debug)]
-pub(super) struct FileLock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct FileLock(File);
 
 impl FileLock {
     pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
@@ -154,6 +154,14 @@ impl FileLock {
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(database.to_owned())),
             Err(TryLockError::Error(error)) => Err(StoreError::opening(&path, &error)),
         }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Said, not left to the closing: a process being started at this moment holds a copy of the
+        // file until it runs its own program.
+        let _ = self.0.unlock();
     }
 }
 
