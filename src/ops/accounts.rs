@@ -25,6 +25,7 @@ const MAX_ACCOUNTS: usize = 10_000;
 pub async fn list(State(ops): State<Ops>, Pairs(query): Pairs) -> Answer {
     let mut fields = Fields::of_query(query, &["name", "value", "limit"])?;
     let filter = AccountFilter {
+        key: None,
         limit: fields.text("name")?,
         value: fields.text("value")?,
         rows: Some(bounded(fields.count("limit")?, ACCOUNTS, MAX_ACCOUNTS)),

@@ -98,14 +98,11 @@ async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> 
     if gateway.purse.look(|ledger| standing.overlay(ledger)) {
         return Ok(standing);
     }
-    let key = &standing.key;
     let filter = AccountFilter {
-        limit: Some(Arc::clone(&key.limit)),
-        value: key.per.first().map(|(_, value)| Arc::clone(value)),
+        key: Some(standing.key.clone()),
         ..AccountFilter::default()
     };
-    let rows = gateway.purse.store().accounts(filter).await?;
-    if let Some(row) = rows.into_iter().find(|row| row.key == *key) {
+    if let Some(row) = gateway.purse.store().accounts(filter).await?.pop() {
         standing.balance = row.balance;
     }
     Ok(standing)

@@ -104,6 +104,8 @@ pub struct TaskFilter {
 /// Which accounts.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
+    /// This one.
+    pub key: Option<AccountKey>,
     /// Of the limit with this id, or this name (what comes before its digest).
     pub limit: Option<Arc<str>>,
     /// With this value among `per`.
@@ -288,9 +290,24 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn accounts(&self, filter: &AccountFilter) -> Result<Vec<AccountRow>, StoreError> {
-        let sql = "SELECT key, opened, settled, in_doubt, granted, topped_up FROM accounts ORDER BY id DESC";
-        let mut select = self.conn.prepare_cached(sql)?;
-        let mut rows = select.query([])?;
+        // A key is found by its index; a value stands in the key's text just as it is written there.
+        let key = filter.key.clone().map(KeyBody);
+        let key = key.map(|key| serde_json::to_string(&key)).transpose()?;
+        let value = filter
+            .value
+            .as_ref()
+            .map(serde_json::to_string)
+            .transpose()?;
+        let by_key = match key {
+            Some(_) => "key = ?1",
+            None => "?1 IS NULL",
+        };
+        let sql = format!(
+            "SELECT key, opened, settled, in_doubt, granted, topped_up FROM accounts
+             WHERE {by_key} AND (?2 IS NULL OR instr(key, ?2) > 0) ORDER BY id DESC"
+        );
+        let mut select = self.conn.prepare_cached(&sql)?;
+        let mut rows = select.query(params![key, value])?;
         let most = filter.rows.unwrap_or(ANSWER_ROWS);
         let mut accounts = Vec::new();
         while accounts.len() < most

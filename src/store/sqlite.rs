@@ -111,7 +111,10 @@ pub struct SqliteStore {
     jobs: mpsc::Sender<Job>,
     posts: mpsc::Sender<Entry>,
     vitals: Arc<Vitals>,
+    /// For what calls wait on: a task or an account by its key, a seed.
     reader: Arc<Mutex<Reader>>,
+    /// For what people ask, which may walk the whole journal.
+    books: Arc<Mutex<Reader>>,
 }
 
 impl SqliteStore {
@@ -129,12 +132,14 @@ impl SqliteStore {
         let mut writer = Writer::new(conn, lock, meta, options, queues, Arc::clone(&vitals));
         let loaded = writer.load()?;
         let reader = Arc::new(Mutex::new(Reader::open(&path)?));
+        let books = Arc::new(Mutex::new(Reader::open(&path)?));
         writer::spawn(writer)?;
         let store = Self {
             jobs,
             posts,
             vitals,
             reader,
+            books,
         };
         Ok((store, loaded))
     }
@@ -187,10 +192,15 @@ impl SqliteStore {
         &self,
         query: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let reader = Arc::clone(&self.reader);
-        tokio::task::spawn_blocking(move || query(&reader.lock()))
-            .await
-            .map_err(|_| StoreError::Stopped)?
+        run_query(Arc::clone(&self.reader), query).await
+    }
+
+    /// Runs a query that may take its time.
+    async fn long_query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        run_query(Arc::clone(&self.books), query).await
     }
 
     /// Grants; seeds that turn out to be needed are counted beside the writer, then it is asked again.
@@ -218,6 +228,15 @@ impl SqliteStore {
             }
         }
     }
+}
+
+async fn run_query<T: Send + 'static>(
+    reader: Arc<Mutex<Reader>>,
+    query: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(move || query(&reader.lock()))
+        .await
+        .map_err(|_| StoreError::Stopped)?
 }
 
 impl Store for SqliteStore {
@@ -278,23 +297,36 @@ impl Store for SqliteStore {
     }
 
     fn tasks(&self, filter: TaskFilter) -> Pending<'_, Vec<TaskRecord>> {
-        Box::pin(self.query(move |reader| reader.tasks(&filter)))
+        Box::pin(async move {
+            match filter.task {
+                Some(_) => self.query(move |reader| reader.tasks(&filter)).await,
+                None => self.long_query(move |reader| reader.tasks(&filter)).await,
+            }
+        })
     }
 
     fn accounts(&self, filter: AccountFilter) -> Pending<'_, Vec<AccountRow>> {
-        Box::pin(self.query(move |reader| reader.accounts(&filter)))
+        Box::pin(async move {
+            match filter.key {
+                Some(_) => self.query(move |reader| reader.accounts(&filter)).await,
+                None => {
+                    self.long_query(move |reader| reader.accounts(&filter))
+                        .await
+                }
+            }
+        })
     }
 
     fn doubts(&self, filter: DoubtFilter) -> Pending<'_, Vec<Doubt>> {
-        Box::pin(self.query(move |reader| reader.doubts(&filter)))
+        Box::pin(self.long_query(move |reader| reader.doubts(&filter)))
     }
 
     fn report(&self, query: ReportQuery) -> Pending<'_, Vec<ReportRow>> {
-        Box::pin(self.query(move |reader| reader.report(&query)))
+        Box::pin(self.long_query(move |reader| reader.report(&query)))
     }
 
     fn trace(&self, task: TaskKey, limit: usize) -> Pending<'_, Vec<CallRow>> {
-        Box::pin(self.query(move |reader| reader.trace(&task, limit)))
+        Box::pin(self.long_query(move |reader| reader.trace(&task, limit)))
     }
 
     fn flush(&self) -> Pending<'_, ()> {

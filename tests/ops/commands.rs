@@ -174,3 +174,50 @@ async fn verify_names_the_first_bad_row() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.starts_with(&format!("bad: row {row}")), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_serves_operators_as_well() {
+    let sim = sim().await;
+    let dir = crate::common::setup::Setup::new(sim.addr())
+        .limits(crate::rig::LIMITS)
+        .write();
+    let config = dir.path().join("config/bursar.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("ops = \"127.0.0.1:0\"", "ops = \"unix:../ops.sock\"");
+    std::fs::write(&config, text).unwrap();
+    let served = std::process::Command::new(env!("CARGO_BIN_EXE_bursar"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _served = Served(served);
+    let opens = || async {
+        let opened = bursar(&config, &["task", "open", "t-1", "--turns", "3"]).await;
+        opened.status.success().then_some(opened.stdout)
+    };
+    let said = crate::common::until(
+        "the socket answers",
+        std::time::Duration::from_secs(60),
+        opens,
+    );
+    assert_eq!(
+        said.await,
+        b"task t-1 of local: active; own caps: turns 3\n"
+    );
+    assert_eq!(
+        says(&config, &["task", "suspend", "--identity", "local"]).await,
+        "suspended: local\n"
+    );
+}
+
+/// Ends with the test.
+struct Served(std::process::Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -248,6 +248,17 @@ async fn top_ups_last() {
         ..AccountFilter::default()
     };
     assert_eq!(store.accounts(filter).await.unwrap()[0].key, key);
+    let by_key = AccountFilter {
+        key: Some(key.clone()),
+        ..AccountFilter::default()
+    };
+    let found = store.accounts(by_key).await.unwrap();
+    assert_eq!((found.len(), &found[0].key), (1, &key));
+    let nobody = AccountFilter {
+        value: Some("t-\"1".into()),
+        ..AccountFilter::default()
+    };
+    assert_eq!(store.accounts(nobody).await.unwrap(), vec![]);
     assert_sound(&path);
 }
 

@@ -156,3 +156,29 @@ async fn a_limit_that_was_away_catches_up() {
     store.stop(Duration::from_secs(1)).await.unwrap();
     assert_sound(&path);
 }
+
+#[tokio::test]
+async fn a_tasks_own_caps_count_what_came_before_them() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    with_calls(&store).await;
+    // The limit is older than the task that comes to it late.
+    store
+        .set_limits(vec!["old".into(), "own".into()])
+        .await
+        .unwrap();
+    let own = account("own", "t-1");
+    let plain = seeded(&own, 7, vec![]);
+    let mut always = plain.clone();
+    let query = plain.seed.as_deref().unwrap();
+    always.seed = Some(Arc::new(SeedQuery {
+        whenever_new: true,
+        ..query.clone()
+    }));
+    let found = opened(&store, always.clone()).await;
+    assert_eq!((found.settled, found.in_doubt), (usd(300), usd(50)));
+    let again = opened(&store, always).await;
+    assert_eq!(again, found, "a second opening adds nothing");
+    store.stop(Duration::from_secs(1)).await.unwrap();
+    assert_sound(&path);
+}
