@@ -44,11 +44,8 @@ impl Crew {
         let mut crew = Self::default();
         for row in calls {
             let call = row.body()?;
-            if call
-                .reason
-                .as_ref()
-                .is_some_and(|why| why.as_str() == "task_opened")
-            {
+            // Rows of tasks opened and of tools counted tell no call of their own.
+            if matches!(call.dialect.as_str(), "task" | "tool") {
                 continue;
             }
             let member = crew.member(call.agent.as_ref().map(|agent| agent.as_str()));

@@ -10,7 +10,7 @@ use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::Facts;
 use crate::gateway::{Gateway, Live};
-use crate::ledger::{Ask, Asker, Cover};
+use crate::ledger::{Ask, Asker, Caps, Cover};
 use crate::purse::Hold;
 use crate::store::{Ending, Entry};
 use crate::task::Task;
@@ -90,9 +90,12 @@ impl Asked {
             tool: Some(Arc::clone(tool)),
             ..self.facts.clone()
         };
-        // Counting must not be refused, whatever is used up.
+        // Counting must not be refused, whatever is used up; an account without caps is loaded all
+        // the same before anything is counted on it. The next `check` brings the caps back.
         let mut covers = covers(&self.live, &facts);
-        covers.iter_mut().for_each(|cover| cover.observe = true);
+        covers
+            .iter_mut()
+            .for_each(|cover| cover.caps = Caps::default());
         if covers.is_empty() {
             return;
         }
