@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 /// Editors write a file in several steps: how long to let them finish.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// How often accounts of limits that come back are looked at until no call uses them.
+const RETIRE_TRIES: u32 = 10;
+
 /// The state of reloading, for `/readyz`.
 #[derive(Clone, Default)]
 pub struct Reloads {
@@ -98,6 +101,16 @@ async fn put_in_force(gateway: &Arc<Gateway>, live: Live) -> Result<(), String> 
         .set_limits(limit_ids(&live))
         .await
         .map_err(|error| error.to_string())?;
+    let before = gateway.live();
+    let (old, new) = (&before.loaded.policies, &live.loaded.policies);
+    let returning = new.limits().filter(|limit| old.by_id(&limit.id).is_none());
+    let returning: Vec<Arc<str>> = returning.map(|limit| Arc::clone(&limit.id)).collect();
+    retire(gateway, &returning).await?;
+    let changed = new.limits().filter_map(|limit| {
+        let before = old.by_id(&limit.id)?;
+        (before.caps != limit.caps).then(|| (Arc::clone(&limit.id), before.caps, limit.caps))
+    });
+    let changed: Vec<_> = changed.collect();
     let settings = ledger_settings(live.config());
     let limits = live.loaded.policies.limits().len();
     gateway.journal(
@@ -106,7 +119,29 @@ async fn put_in_force(gateway: &Arc<Gateway>, live: Live) -> Result<(), String> 
         &format!("{limits} limits in force"),
     );
     gateway.replace(live);
-    gateway.purse.change(|ledger| ledger.set_settings(settings));
+    gateway.purse.change(|ledger| {
+        ledger.set_settings(settings);
+        for (limit, from, to) in &changed {
+            ledger.take_caps(crate::clock::now(), limit, from, to);
+        }
+    });
+    Ok(())
+}
+
+/// A limit that comes back may find its accounts in memory still, ignorant of the time between. Calls
+/// that were admitted when it was in force last are given a moment to end.
+async fn retire(gateway: &Gateway, limits: &[Arc<str>]) -> Result<(), String> {
+    for _ in 0..RETIRE_TRIES {
+        let retired = gateway.purse.retire(limits).await;
+        if retired.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        tokio::time::sleep(SETTLE).await;
+    }
+    tracing::warn!(
+        "a limit that was away is in force again while calls from before still run: what calls \
+         cost meanwhile is counted only once its accounts have been at rest"
+    );
     Ok(())
 }
 

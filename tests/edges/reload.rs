@@ -303,7 +303,7 @@ async fn keys_come_and_go_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn providers_and_prices_change_without_a_restart() {
-    let other = Provider::start(|_| answer(200, &chat_answer(1_000_000, 0))).await;
+    let other = Provider::start(|_| answer(200, &chat_answer(1_000_000, 10))).await;
     let world = World::start(|setup| setup).await;
     assert_eq!(world.call("t").await.status, 200);
     let config = world.read("config/bursar.toml");
@@ -326,7 +326,7 @@ async fn providers_and_prices_change_without_a_restart() {
         .change("ok", || world.write("policies/prices.toml", prices))
         .await;
     let after = world.call("t").await.cost().expect("a cost");
-    assert_eq!(after.0, 7_000_000_000, "before: {before}");
+    assert_eq!(after.0, 7_000_070_000, "before: {before}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
