@@ -3,8 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::octal_escapes,
-    reason = "a test fails by panicking; bytes are written as they are"
+    reason = "a test fails by panicking"
 )]
 
 mod common;

@@ -4,8 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::octal_escapes,
-    reason = "a test fails by panicking; bytes are written as they are"
+    reason = "a test fails by panicking"
 )]
 
 use bursar::config::Loaded;

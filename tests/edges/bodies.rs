@@ -28,7 +28,7 @@ const WRONG: &[(&str, &[u8])] = &[
         "an overlong slash",
         b"{\"model\":MODEL,REST,\"x\":\"\xc0\xaf\"}",
     ),
-    ("UTF-16", b"{\0\"\0m\0\"\0:\01\0}\0"),
+    ("UTF-16", b"{\x00\"\x00m\x00\"\x00:\x001\x00}\x00"),
     (
         "a control character",
         b"{\"model\":MODEL,REST,\"x\":\"\x01\"}",
