@@ -130,6 +130,31 @@ async fn limits_change_and_usage_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_kubernetes_mounts_is_seen_to_change() {
+    use std::os::unix::fs::symlink;
+    let sim = Sim::start(Settings::default()).await.expect("a sim");
+    let dir = Setup::new(sim.addr()).write();
+    let policies = dir.path().join("policies");
+    let version = |name: &str, turns: u32| {
+        std::fs::create_dir(policies.join(name)).expect("a folder");
+        let limits = format!("[[limit]]\nname = \"task\"\nper = [\"task\"]\nturns = {turns}\n");
+        std::fs::write(policies.join(name).join("limits.toml"), limits).expect("a file");
+    };
+    version("..1", 1);
+    version("..2", 3);
+    symlink("..1", policies.join("..data")).expect("a link");
+    std::fs::remove_file(policies.join("limits.toml")).expect("a file");
+    symlink("..data/limits.toml", policies.join("limits.toml")).expect("a link");
+    let world = World::around(sim, dir).await;
+    assert_eq!(world.call("t").await.status, 200);
+    assert_eq!(world.call("t").await.status, 402);
+    symlink("..2", policies.join("..data_tmp")).expect("a link");
+    let turn = || std::fs::rename(policies.join("..data_tmp"), policies.join("..data"));
+    world.change("ok", || turn().expect("a link")).await;
+    assert_eq!(world.call("t").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_waits_meets_the_limits_that_are_new() {
     let sim = Sim::start(Settings {
         latency: Duration::from_millis(1500),
