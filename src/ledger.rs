@@ -377,7 +377,35 @@ impl Ledger {
     /// store failed, which leaves it with a grant that is larger than it need be and harms nobody.
     pub fn idle(&mut self, now: UnixMs, idle_ms: i64) -> Vec<(AccountKey, Amounts)> {
         self.told_time(now);
-        self.accounts.idle(UnixMs(now.0.saturating_sub(idle_ms)))
+        let since = UnixMs(now.0.saturating_sub(idle_ms));
+        self.accounts.idle(|_, touched| touched <= since)
+    }
+
+    /// As [`Ledger::idle`] for all accounts of these limits, however lately they were touched: the
+    /// store knows what calls cost while the limits were not in force, and this process does not.
+    /// The second figure says how many are in use, and stay.
+    pub fn retire(
+        &mut self,
+        now: UnixMs,
+        limits: &[Arc<str>],
+    ) -> (Vec<(AccountKey, Amounts)>, usize) {
+        self.told_time(now);
+        let meant = |key: &AccountKey| limits.contains(&key.limit);
+        let retired = self.accounts.idle(|key, _| meant(key));
+        let all = self.accounts.iter().filter(|account| meant(&account.key));
+        let in_use = all.count().saturating_sub(retired.len());
+        (retired, in_use)
+    }
+
+    /// The policy changed a limit's caps: calls that wait need not wait for the next one to say so.
+    pub fn take_caps(&mut self, now: UnixMs, limit: &str, from: &Caps, to: &Caps) {
+        self.told_time(now);
+        for at in self.accounts.of_limit(limit) {
+            if self.accounts[at].take_caps(from, to) {
+                self.mark(at);
+            }
+        }
+        self.look(now);
     }
 
     /// Ends what [`Ledger::idle`] began: the account is paged out if nobody has touched it since;

@@ -275,6 +275,23 @@ impl Purse {
     /// Gives the allotments of accounts at rest back to the store and pages them out.
     pub async fn give_back(self: &Arc<Self>, idle_ms: i64) {
         let idle = self.change(|ledger| ledger.idle(clock::now(), idle_ms));
+        self.page_out(idle).await;
+    }
+
+    /// Pages out the accounts of limits that were not in force for a while, so that they are loaded
+    /// with what calls cost meanwhile. False if calls in flight still use some of them.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn retire(self: &Arc<Self>, limits: &[Arc<str>]) -> Result<bool, StoreError> {
+        let (retired, in_use) = self.change(|ledger| ledger.retire(clock::now(), limits));
+        self.page_out(retired).await;
+        // What was charged to them is in the store before anybody asks it for them.
+        self.store.flush().await?;
+        Ok(in_use == 0)
+    }
+
+    async fn page_out(self: &Arc<Self>, idle: Vec<(AccountKey, Amounts)>) {
         if idle.is_empty() {
             return;
         }

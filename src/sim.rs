@@ -6,7 +6,7 @@
 //! [`behaviour`]) and by [`Settings`]; what it costs by [`prices`]. `GET /bill` shows what was charged,
 //! `POST /bill/reset` begins a new bill.
 //!
-//! A call is decided whole before its first byte leaves (`decide` in [`answer`]): what it produces, how it ends, what it costs.
+//! A call is decided whole before its first byte leaves (`decide` in `answer`): what it produces, how it ends, what it costs.
 //! It is on the bill from then on, so a client that hangs up pays for the whole answer, as it does at
 //! a real provider.
 

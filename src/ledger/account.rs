@@ -90,6 +90,21 @@ impl Account {
         }
     }
 
+    /// The policy changed its caps from `from` to `to`. Accounts under other caps than `from` have
+    /// them for a reason that the next call knows.
+    pub(super) fn take_caps(&mut self, from: &Caps, to: &Caps) -> bool {
+        if self.caps != *from {
+            return false;
+        }
+        let cover = Cover {
+            key: self.key.clone(),
+            caps: *to,
+            observe: self.observe,
+            warn_permille: self.warn_permille,
+        };
+        self.take_terms(&cover)
+    }
+
     /// Takes the caps as the policy says now; usage stays. True if anything changed.
     pub(super) fn take_terms(&mut self, cover: &Cover) -> bool {
         let Cover {
@@ -391,17 +406,27 @@ impl Accounts {
         at
     }
 
+    /// Where the accounts of a limit stand.
+    pub(super) fn of_limit(&self, limit: &str) -> Vec<AccountAt> {
+        let of_limit = self.by_key.iter().filter(|(key, _)| *key.limit == *limit);
+        of_limit.map(|(_, at)| *at).collect()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Account> {
         self.slots.iter().flatten()
     }
 
-    /// Pages out what the store knows as well, and begins to give back the rest.
-    pub(super) fn idle(&mut self, untouched_since: UnixMs) -> Vec<(AccountKey, Amounts)> {
+    /// Pages out what the store knows as well, and begins to give back the rest, of accounts at rest
+    /// that are `meant`.
+    pub(super) fn idle(
+        &mut self,
+        meant: impl Fn(&AccountKey, UnixMs) -> bool,
+    ) -> Vec<(AccountKey, Amounts)> {
         let mut levels = Vec::new();
         let mut unloaded = Vec::new();
         for (slot, account) in self.slots.iter_mut().enumerate() {
             let Some(account) = account else { continue };
-            if !account.is_at_rest() || account.touched > untouched_since {
+            if !account.is_at_rest() || !meant(&account.key, account.touched) {
                 continue;
             }
             if account.loaded {

@@ -2,7 +2,8 @@
 //! configuration in force, and says so.
 
 use super::run::{ledger_settings, limit_ids};
-use crate::config::Loaded;
+use super::tls::Certificate;
+use crate::config::{Config, Listen, Loaded};
 use crate::gateway::{Gateway, Live};
 use crate::store::NoteKind;
 use arc_swap::ArcSwapOption;
@@ -17,15 +18,32 @@ use tokio::sync::Notify;
 /// Editors write a file in several steps: how long to let them finish.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// The link that Kubernetes turns to a new folder when a mounted ConfigMap or Secret changes: the files
+/// themselves are links through it, and nothing is ever written to them.
+const KUBERNETES_DATA: &str = "..data";
+
+/// How often accounts of limits that come back are looked at until no call uses them.
+const RETIRE_TRIES: u32 = 10;
+
 /// The state of reloading, for `/readyz`.
 #[derive(Clone, Default)]
 pub struct Reloads {
+    certificate: Option<Arc<Certificate>>,
     fault: Arc<ArcSwapOption<String>>,
     asked: Arc<Notify>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reloads {
+    /// None yet. `certificate`: the listener's, renewed with the rest.
+    #[must_use]
+    pub fn new(certificate: Option<Arc<Certificate>>) -> Self {
+        Self {
+            certificate,
+            ..Self::default()
+        }
+    }
+
     /// Why the newest configuration is not in force, if it is not.
     #[must_use]
     pub fn fault(&self) -> Option<Arc<String>> {
@@ -54,6 +72,14 @@ impl Reloads {
         }
     }
 
+    fn renew_certificate(&self, live: Live) -> Result<Live, String> {
+        if let (Some(certificate), Some(files)) = (&self.certificate, &live.config().listen.tls) {
+            let renewed = certificate.renew(&files.cert, &files.key);
+            renewed.map_err(|error| error.to_string())?;
+        }
+        Ok(live)
+    }
+
     /// Reads the files once and puts them in force if they are in order.
     ///
     /// # Errors
@@ -61,7 +87,8 @@ impl Reloads {
     pub async fn reload(&self, gateway: &Arc<Gateway>, config: &Path) -> Result<(), Arc<String>> {
         // One at a time, so that what was read last is in force at the end.
         let _turn = self.turn.lock().await;
-        let result = match fresh(gateway, config) {
+        let live = fresh(gateway, config).and_then(|live| self.renew_certificate(live));
+        let result = match live {
             Ok(live) => put_in_force(gateway, live).await,
             Err(fault) => Err(fault),
         };
@@ -86,6 +113,30 @@ impl Reloads {
     }
 }
 
+/// Says which changes wait for a restart: sockets are bound and the store is opened only once.
+fn say_what_waits(old: &Config, new: &Config) {
+    let bound = |listen: &Listen| Listen {
+        tls: None,
+        body_timeout: Duration::ZERO,
+        ..listen.clone()
+    };
+    let listen = bound(&old.listen) != bound(&new.listen)
+        || old.listen.tls.is_some() != new.listen.tls.is_some();
+    for (section, changed) in [
+        ("[listen]", listen),
+        ("[store]", old.store != new.store),
+        ("[journal]", old.journal != new.journal),
+        ("[log]", old.log != new.log),
+    ] {
+        if changed {
+            tracing::warn!(
+                section,
+                "this part of the configuration changes with a restart"
+            );
+        }
+    }
+}
+
 fn fresh(gateway: &Gateway, config: &Path) -> Result<Live, String> {
     let loaded = Loaded::from_path(config).map_err(|faults| faults.to_string())?;
     Live::new(loaded, Some(&gateway.live())).map_err(|error| error.to_string())
@@ -98,6 +149,16 @@ async fn put_in_force(gateway: &Arc<Gateway>, live: Live) -> Result<(), String> 
         .set_limits(limit_ids(&live))
         .await
         .map_err(|error| error.to_string())?;
+    let before = gateway.live();
+    let (old, new) = (&before.loaded.policies, &live.loaded.policies);
+    let returning = new.limits().filter(|limit| old.by_id(&limit.id).is_none());
+    let returning: Vec<Arc<str>> = returning.map(|limit| Arc::clone(&limit.id)).collect();
+    retire(gateway, &returning).await?;
+    let changed = new.limits().filter_map(|limit| {
+        let before = old.by_id(&limit.id)?;
+        (before.caps != limit.caps).then(|| (Arc::clone(&limit.id), before.caps, limit.caps))
+    });
+    let changed: Vec<_> = changed.collect();
     let settings = ledger_settings(live.config());
     let limits = live.loaded.policies.limits().len();
     gateway.journal(
@@ -105,8 +166,31 @@ async fn put_in_force(gateway: &Arc<Gateway>, live: Live) -> Result<(), String> 
         "configuration",
         &format!("{limits} limits in force"),
     );
+    say_what_waits(before.config(), live.config());
     gateway.replace(live);
-    gateway.purse.change(|ledger| ledger.set_settings(settings));
+    gateway.purse.change(|ledger| {
+        ledger.set_settings(settings);
+        for (limit, from, to) in &changed {
+            ledger.take_caps(crate::clock::now(), limit, from, to);
+        }
+    });
+    Ok(())
+}
+
+/// A limit that comes back may find its accounts in memory still, ignorant of the time between. Calls
+/// that were admitted when it was in force last are given a moment to end.
+async fn retire(gateway: &Gateway, limits: &[Arc<str>]) -> Result<(), String> {
+    for _ in 0..RETIRE_TRIES {
+        let retired = gateway.purse.retire(limits).await;
+        if retired.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        tokio::time::sleep(SETTLE).await;
+    }
+    tracing::warn!(
+        "a limit that was away is in force again while calls from before still run: what calls \
+         cost meanwhile is counted only once its accounts have been at rest"
+    );
     Ok(())
 }
 
@@ -128,7 +212,9 @@ impl Watched {
             .collect();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
-            let concerns = event.paths.iter().any(|path| files.contains(&tidy(path)));
+            let concerns =
+                |path: &PathBuf| path.ends_with(KUBERNETES_DATA) || files.contains(&tidy(path));
+            let concerns = event.paths.iter().any(concerns);
             if concerns && !event.kind.is_access() {
                 asked.notify_one();
             }

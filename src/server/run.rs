@@ -133,10 +133,11 @@ pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, Sta
 async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running, StartError> {
     let live = gateway.live();
     let settings = &live.config().listen;
-    let acceptor = match &settings.tls {
-        Some(files) => Some(tls::acceptor(&files.cert, &files.key)?),
+    let certificate = match &settings.tls {
+        Some(files) => Some(tls::Certificate::read(&files.cert, &files.key)?),
         None => None,
     };
+    let acceptor = certificate.as_ref().map(tls::acceptor).transpose()?;
     let agents = bind(&settings.agents).await?;
     let ops = bind(&settings.ops).await?;
     let bounds = Bounds {
@@ -149,7 +150,7 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     let (agents_at, ops_at) = (agents.address(), ops.address());
     let (stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
     let drain = live.config().bounds.drain;
-    let reloads = Reloads::default();
+    let reloads = Reloads::new(certificate);
     let service = stack::build(&gateway);
     let router = ops::router(&gateway, &reloads, config);
     let agents_done = tokio::spawn(serve(

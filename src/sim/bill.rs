@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Tasks, agents, owners, keys and requests kept apart, of each; more share the line [`OTHERS`].
 const MOST_LINES: usize = 1_000_000;
-/// The line of everything beyond [`MOST_LINES`].
+/// The line of everything beyond `MOST_LINES`.
 pub const OTHERS: &str = "(others)";
 
 /// One line of the bill.

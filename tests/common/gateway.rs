@@ -76,9 +76,19 @@ impl Gateway {
 
     /// SIGTERM, and waits until it has stopped in good order.
     pub async fn stop(&mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let sent = Command::new("kill").args([signal, pid]).status();
         assert!(sent.expect("kill").success(), "it runs");
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
         tokio::time::timeout(PATIENCE, async {
             loop {

@@ -7,6 +7,7 @@ use crate::common::{books, until};
 use crate::rig::{CHAT, HIGH_LIMITS, Shape, World, assert_refused, chat};
 use bursar::sim::{Settings, Sim};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -175,6 +176,57 @@ async fn a_store_that_cannot_be_used_is_said_at_the_start() {
         "{said}"
     );
     assert_eq!(sim.bill().calls, 20);
+}
+
+/// Shell that goes on as nobody in particular: nothing is read-only to root. `None` where that
+/// cannot be had.
+fn as_nobody() -> Option<&'static str> {
+    let said = |program: &str, args: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(args)
+            .output()
+            .ok()?;
+        output.status.success().then_some(output.stdout)
+    };
+    if said("id", &["-u"])?.starts_with(b"0\n") {
+        said("setpriv", &["--reuid", "65534", "--clear-groups", "true"])?;
+        return Some("exec setpriv --reuid 65534 --clear-groups \"$0\" \"$@\"");
+    }
+    Some("")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_store_is_said_at_the_start() {
+    let Some(under) = as_nobody() else {
+        eprintln!("skipped: root cannot become anybody else here");
+        return;
+    };
+    let sim = sim().await;
+    let setup = Setup::new(sim.addr()).limits(HIGH_LIMITS);
+    let mut gateway = Gateway::start_in(setup.write()).await;
+    assert!(gateway.stop().await.success());
+    let allow = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+    };
+    // The file alone, and the folder with it.
+    for folder in [0o777, 0o555] {
+        let dir = setup.clone().under(under).write();
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(&data).expect("a folder");
+        std::fs::copy(gateway.store(), store_in(&dir)).expect("a copy");
+        for path in [
+            dir.path().to_owned(),
+            dir.path().join("config"),
+            dir.path().join("policies"),
+        ] {
+            allow(&path, 0o755);
+        }
+        allow(&store_in(&dir), 0o444);
+        allow(&data, folder);
+        let said = refuses_to_start(&dir);
+        assert!(said.contains("bursar.db"), "{said}");
+        allow(&data, 0o755);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

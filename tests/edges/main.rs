@@ -18,5 +18,6 @@ mod identities;
 mod input;
 mod passing;
 mod paths;
+mod reload;
 mod rig;
 mod transport;

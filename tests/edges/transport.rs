@@ -152,6 +152,18 @@ async fn tls_speaks_both_versions_by_alpn() {
         .expect("a connection");
     let closed = tokio::time::timeout(Duration::from_secs(10), slow.read(&mut [0; 1])).await;
     assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+    // A new certificate is served without a restart.
+    let renewed = Paper::new();
+    let folder = gateway.dir().join("config");
+    std::fs::write(folder.join("key.pem"), &renewed.key_pem).expect("a file");
+    std::fs::write(folder.join("cert.pem"), &renewed.cert_pem).expect("a file");
+    until("the new certificate", Duration::from_secs(20), || async {
+        let https = HttpsConnectorBuilder::new().with_tls_config(renewed.client());
+        let client =
+            Client::builder(TokioExecutor::new()).build(https.https_only().enable_http1().build());
+        client.request(post(&url, &json!([]))).await.ok()
+    })
+    .await;
     gateway.quiet().await;
     assert_eq!(sim.bill().calls, 4);
     assert!(gateway.stop().await.success());
