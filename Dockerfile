@@ -1,4 +1,4 @@
-# The binary, the five libraries it is linked to, and nothing else: no shell, no package manager.
+# The binary, the libraries it is linked to, certificates, and nothing else: no shell, no package manager.
 # Read-only root: only /data is written. `tests/dockerfile` replays these steps without a container engine.
 
 FROM rust:1.95-bookworm AS build

@@ -114,24 +114,44 @@ pub async fn all(options: &Options, plan: &Plan, pinned: bool) -> Result<Run, Fa
             ..Figures::default()
         });
     }
+    if let Err(fault) = loads(&provider, &subjects, &mut figures, plan).await {
+        let faults: Vec<_> = subjects
+            .iter_mut()
+            .map(|subject| subject.blame(&fault))
+            .collect();
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        return Err(faults.join("\n").into());
+    }
+    Ok(Run {
+        pinned,
+        open_streams: plan.open_streams,
+        subjects: figures,
+    })
+}
+
+/// One load after the other, each for all subjects.
+async fn loads(
+    provider: &Provider,
+    subjects: &[Subject],
+    figures: &mut [Figures],
+    plan: &Plan,
+) -> Result<(), Fault> {
     let small = Template::chat(1_000, false)?;
     let large = Template::chat(64_000, false)?;
     let stream = Template::chat(1_000, true)?;
 
     provider.set(Mode::Answer);
-    let rates = rounds(&subjects, &small, IN_FLIGHT, plan).await?;
-    each(&mut figures, rates, |figures, rate| figures.small = rate);
-    let rates = rounds(&subjects, &large, IN_FLIGHT, plan).await?;
-    each(&mut figures, rates, |figures, rate| figures.large = rate);
-    let latencies = steady_rounds(&subjects, &small, plan).await?;
-    each(&mut figures, latencies, |figures, us| {
-        figures.latency_us = us
-    });
+    let rates = rounds(subjects, &small, IN_FLIGHT, plan).await?;
+    each(figures, rates, |figures, rate| figures.small = rate);
+    let rates = rounds(subjects, &large, IN_FLIGHT, plan).await?;
+    each(figures, rates, |figures, rate| figures.large = rate);
+    let latencies = steady_rounds(subjects, &small, plan).await?;
+    each(figures, latencies, |figures, us| figures.latency_us = us);
     provider.set(Mode::Stream(STREAMS.1));
-    let rates = rounds(&subjects, &stream, STREAMS.0, plan).await?;
-    each(&mut figures, rates, |figures, rate| figures.chunks = rate);
+    let rates = rounds(subjects, &stream, STREAMS.0, plan).await?;
+    each(figures, rates, |figures, rate| figures.chunks = rate);
 
-    for (subject, figures) in subjects.iter().zip(&mut figures) {
+    for (subject, figures) in subjects.iter().zip(figures) {
         provider.set(Mode::Held);
         figures.resident_kb.1 = subject.resident_kb()?;
         let open = load::open(subject.address, &stream, plan.open_streams).await?;
@@ -140,11 +160,7 @@ pub async fn all(options: &Options, plan: &Plan, pinned: bool) -> Result<Run, Fa
         figures.stream_kb = grown as f64 / open.len() as f64;
         provider.set(Mode::Answer);
     }
-    Ok(Run {
-        pinned,
-        open_streams: plan.open_streams,
-        subjects: figures,
-    })
+    Ok(())
 }
 
 fn binary(options: &Options) -> PathBuf {

@@ -30,6 +30,8 @@ pub struct Subject {
     /// From its start to its readiness.
     pub ready: Duration,
     child: Child,
+    /// What it logs.
+    log: Option<PathBuf>,
 }
 
 impl Drop for Subject {
@@ -63,6 +65,7 @@ impl Subject {
             address,
             ready,
             child,
+            log: None,
         })
     }
 
@@ -88,6 +91,7 @@ impl Subject {
             address,
             ready: Duration::ZERO,
             child,
+            log: Some(directory.join("log")),
         };
         while !is_ready(ops).await {
             if start.elapsed() > START_MAX || subject.child.try_wait()?.is_some() {
@@ -98,6 +102,22 @@ impl Subject {
         }
         subject.ready = start.elapsed();
         Ok(subject)
+    }
+
+    /// The fault with what is known of its cause: did the process end, and what did it log last?
+    pub fn blame(&mut self, fault: &Fault) -> Fault {
+        let state = match self.child.try_wait() {
+            Ok(Some(status)) => format!("it ended with {status}"),
+            _ => "it is running".to_owned(),
+        };
+        let log = self
+            .log
+            .as_ref()
+            .and_then(|log| fs::read_to_string(log).ok());
+        let log = log.unwrap_or_default();
+        let tail = log.lines().rev().take(20).collect::<Vec<_>>();
+        let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+        format!("{}: {fault}; {state}\n{tail}", self.name).into()
     }
 
     /// CPU time of all its threads so far.
