@@ -78,7 +78,27 @@ fn bench(options: &Options) -> Result<bool, Fault> {
     } else {
         Plan::full()
     };
-    let figures = runtime.block_on(measure::all(options, &plan, pinned))?;
+    let figures = runtime.block_on(async {
+        tokio::select! {
+            figures = measure::all(options, &plan, pinned) => figures,
+            // Ends by dropping, so that the subjects end too.
+            () = told_to_stop() => Err("told to stop".into()),
+        }
+    })?;
     report::print(&figures);
     Ok(!options.judge || report::judged(&figures))
+}
+
+/// Ctrl-C or SIGTERM.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => std::future::pending().await,
+    }
 }
