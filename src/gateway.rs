@@ -266,7 +266,7 @@ impl Gateway {
 }
 
 /// Prefixes of conversations whose token counts are remembered, about 100 bytes each.
-const MAX_KNOWN: u64 = 100_000;
+const MAX_KNOWN: u64 = 20_000;
 /// Answers remembered, by owner and id; beyond it the least used are let go. Nothing that a balance
 /// depends on: a forgotten answer only makes a bound wider.
 const MAX_ANSWERS: u64 = 100_000;
