@@ -131,12 +131,18 @@ impl Purse {
             Err(StoreError::Full) => self.store.reserve().await.map_err(NoHold::Store)?,
             Err(error) => return Err(NoHold::Store(error)),
         };
-        let mut verdict = self.ask(asker, ask, Patience::Peek).await;
+        let mut verdict = match self.ask(asker, ask, Patience::Peek) {
+            Ok(verdict) => verdict,
+            Err(waiting) => waiting.verdict().await,
+        };
         if let Verdict::Short(shortage) = verdict {
             if shortage.refinable {
                 tighten(ask);
             }
-            verdict = self.ask(asker, ask, Patience::Wait { deadline }).await;
+            verdict = match self.ask(asker, ask, Patience::Wait { deadline }) {
+                Ok(verdict) => verdict,
+                Err(waiting) => waiting.verdict().await,
+            };
         }
         match verdict {
             Verdict::Held(terms) => {
@@ -156,30 +162,30 @@ impl Purse {
         }
     }
 
-    async fn ask(self: &Arc<Self>, asker: &Asker, ask: &Ask, patience: Patience) -> Verdict {
-        let (verdict, waiting) = self.with(|inner| {
+    /// The verdict, or a place in the line.
+    fn ask(
+        self: &Arc<Self>,
+        asker: &Asker,
+        ask: &Ask,
+        patience: Patience,
+    ) -> Result<Verdict, Waiting> {
+        let answer = self.with(|inner| {
             let verdict = inner.ledger.request(clock::now(), asker, ask, patience);
             let Verdict::Waiting(id) = verdict else {
-                return (verdict, None);
+                return Ok(verdict);
             };
             let (tell, told) = oneshot::channel();
             inner.waiting.insert(id, tell);
-            (
-                verdict,
-                Some(Waiting {
-                    purse: Arc::clone(self),
-                    id,
-                    told: Some(told),
-                }),
-            )
+            Err(Waiting {
+                purse: Arc::clone(self),
+                id,
+                told: Some(told),
+            })
         });
-        match waiting {
-            None => verdict,
-            Some(waiting) => {
-                self.line_changed.notify_one();
-                waiting.verdict().await
-            }
+        if answer.is_err() {
+            self.line_changed.notify_one();
         }
+        answer
     }
 
     /// Raises one account's cap, durably first.

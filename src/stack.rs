@@ -12,6 +12,7 @@ pub mod decode;
 pub mod elsewhere;
 pub mod endpoint;
 pub mod gate;
+mod headers;
 pub mod meter;
 pub mod record;
 pub mod respond;

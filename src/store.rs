@@ -25,7 +25,7 @@ pub use read::{
 pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
 
 use crate::ledger::{AccountKey, Caps};
-use crate::units::{Amounts, IdentityName, NanoUsd, TaskKey, UnixMs};
+use crate::units::{Amounts, IdentityName, NanoUsd, TaskKey, TraceIds, UnixMs};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -211,8 +211,8 @@ pub struct CallEntry {
     pub ended: UnixMs,
     /// Whose call.
     pub attribution: Arc<crate::attribution::Attribution>,
-    /// W3C trace id, lower-case hex, and this call's span id.
-    pub trace: Option<(Arc<str>, Arc<str>)>,
+    /// Its W3C trace and span.
+    pub trace: Option<TraceIds>,
     /// The wire format's name.
     pub dialect: &'static str,
     /// The model asked for.
@@ -222,7 +222,7 @@ pub struct CallEntry {
     /// The model that answered.
     pub answered: Option<Arc<str>>,
     /// The answer's own id.
-    pub answer_id: Option<Arc<str>>,
+    pub answer_id: Option<String>,
     /// How it ended.
     pub ending: Ending,
     /// Why, as a word of the code: a refusal's code, `reset`, `no_usage` …; `None` for a plain settle.
@@ -309,7 +309,7 @@ pub struct Doubt {
     /// The call.
     pub request: Option<Arc<str>>,
     /// The answer's own id.
-    pub answer_id: Option<Arc<str>>,
+    pub answer_id: Option<String>,
     /// The provider.
     pub provider: Option<Arc<str>>,
     /// The model.

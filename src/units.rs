@@ -72,10 +72,13 @@ impl FromStr for NanoUsd {
 impl fmt::Display for NanoUsd {
     /// Dollars with at least two decimals and no trailing zeros beyond them: `1.96`, `0.000123`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, nano) = (self.0 / Self::PER_USD, self.0 % Self::PER_USD);
-        let fraction = format!("{nano:09}");
-        let kept = fraction.trim_end_matches('0').len().max(2);
-        write!(f, "{whole}.{}", &fraction[..kept])
+        let (whole, mut fraction) = (self.0 / Self::PER_USD, self.0 % Self::PER_USD);
+        let mut digits = 9;
+        while digits > 2 && fraction % 10 == 0 {
+            fraction /= 10;
+            digits -= 1;
+        }
+        write!(f, "{whole}.{fraction:0digits$}")
     }
 }
 
@@ -253,6 +256,15 @@ ids! {
     LimitName;
     /// One call, as the caller sees it in `x-bursar-request-id`.
     RequestId;
+}
+
+/// Where a call stands in its W3C trace; written as lower-case hex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceIds {
+    /// The trace.
+    pub trace: u128,
+    /// The call's own span.
+    pub span: u64,
 }
 
 /// A task is known within its owner only.

@@ -5,7 +5,8 @@
 
 use super::{Digester, Media};
 use crate::dialect::{Call, Dialect};
-use moka::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Messages that are looked back over for a known prefix. A turn adds one or two messages, or one
@@ -15,13 +16,16 @@ const LOOK_BACK_MESSAGES: usize = 128;
 /// Ids of things stored at a provider that one call may refer to and still be bounded by them.
 const STORED_IDS_MAX: usize = 256;
 
+/// Token counts by keyed digest. Read and written by every call.
+type Counts = Cache<u128, u64, UnitWeighter, BuildHasherDefault<AsItIs>>;
+
 /// What providers have counted before. Shared by all calls.
 #[derive(Debug)]
 pub struct Known {
     /// Input tokens of a prefix.
-    counts: Cache<u128, u64, BuildHasherDefault<AsItIs>>,
+    counts: Counts,
     /// Tokens of what a provider stores, by its id there.
-    stored: Cache<u128, u64, BuildHasherDefault<AsItIs>>,
+    stored: Counts,
 }
 
 /// A prefix of a call whose input tokens the provider has counted.
@@ -52,9 +56,9 @@ impl Known {
     #[must_use]
     pub fn new(entries: u64) -> Self {
         let cache = || {
-            Cache::builder()
-                .max_capacity(entries)
-                .build_with_hasher(BuildHasherDefault::default())
+            let items = usize::try_from(entries).unwrap_or(usize::MAX);
+            let (hasher, lifecycle) = (BuildHasherDefault::default(), DefaultLifecycle::default());
+            Cache::with(items, entries, UnitWeighter, hasher, lifecycle)
         };
         Self {
             counts: cache(),

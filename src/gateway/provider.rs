@@ -32,8 +32,19 @@ pub struct Provider {
     scheme: Scheme,
     authority: Authority,
     prefix: String,
+    /// The addresses of the metered endpoints, ready made.
+    endpoints: Vec<(&'static str, Uri)>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
+
+/// The metered endpoints below `/v1`.
+const ENDPOINTS: [&str; 5] = [
+    "/chat/completions",
+    "/responses",
+    "/messages",
+    "/embeddings",
+    "/completions",
+];
 
 impl Provider {
     /// Makes a provider ready; nothing is connected yet.
@@ -69,16 +80,24 @@ impl Provider {
         };
         let prefix = format!("{}{version}", path.trim_end_matches('/'));
         let headers = own_headers(&config);
-        Ok(Self {
+        let mut provider = Self {
             name: config.name.clone(),
             timeouts: config.timeouts,
             pool,
             scheme,
             authority,
             prefix,
+            endpoints: Vec::new(),
             headers,
             config,
-        })
+        };
+        for endpoint in ENDPOINTS {
+            // What cannot stand in a URI is said when it is called for.
+            if let Ok(uri) = provider.uri(endpoint, None) {
+                provider.endpoints.push((endpoint, uri));
+            }
+        }
+        Ok(provider)
     }
 
     /// The address of an endpoint below `/v1`, with the caller's query. `suffix` is a decoded path:
@@ -87,6 +106,10 @@ impl Provider {
     /// # Errors
     /// The path or query cannot stand in a URI.
     pub fn uri(&self, suffix: &str, query: Option<&str>) -> Result<Uri, http::Error> {
+        let ready = self.endpoints.iter().find(|(known, _)| *known == suffix);
+        if let (Some((_, uri)), None) = (ready, query) {
+            return Ok(uri.clone());
+        }
         let mut path = String::with_capacity(self.prefix.len() + suffix.len() + 32);
         path.push_str(&self.prefix);
         push_encoded(&mut path, suffix);

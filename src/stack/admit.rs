@@ -17,7 +17,7 @@ use super::respond::Arrived;
 use super::route::Routed;
 use super::trace::Trace;
 use super::upstream::Outgoing;
-use super::{Code, Refused, live};
+use super::{Code, Refused, headers, live};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::CallCeilings;
@@ -32,7 +32,7 @@ use crate::task::{Task, own_usd};
 use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
 use futures_util::future::{Either, select};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl Admission {
             call: Arc::clone(call),
             routed: routed.clone(),
             request: id.clone(),
-            trace: extensions.get::<Trace>().cloned(),
+            trace: extensions.get::<Trace>().copied(),
             arrived: arrived.map_or_else(std::time::Instant::now, |arrived| arrived.0),
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
@@ -196,14 +196,15 @@ impl Admission {
                     caps: own.unwrap_or_default(),
                     by: self.attribution.identity.shared(),
                 };
-                tasks.open(opening, self.pay_for_task()).await?
+                // Once a task: not in every call's future.
+                Box::pin(tasks.open(opening, self.pay_for_task())).await?
             }
         };
         if let Some(own) = own {
             let usd = |caps: &crate::ledger::Caps| caps.0[Meter::Usd as usize].unwrap_or(u64::MAX);
             if usd(&own) < usd(&task.caps()) {
                 let by = self.attribution.identity.shared();
-                tasks.lower_caps(key, own, by).await?;
+                Box::pin(tasks.lower_caps(key, own, by)).await?;
             }
         }
         Ok(task)
@@ -254,7 +255,9 @@ impl Admission {
 
     /// Quotes and holds; again with other accounts if a window ends meanwhile.
     async fn hold(&self, task: &Task) -> Result<(Bound, Hold), Refused> {
-        super::tools::check(self, task).await?;
+        if self.live.loaded.policies.limits_tools() {
+            Box::pin(super::tools::check(self, task)).await?;
+        }
         let deadline = UnixMs(i64::MAX);
         loop {
             let covers = self.covers(Some(task));
@@ -361,7 +364,7 @@ impl Admission {
         self.note(&hold);
         let facts = Facts {
             request: self.request.clone(),
-            trace: self.trace.clone(),
+            trace: self.trace,
             model: Arc::clone(&self.routed.model),
             card: bound.card,
             fixed: bound.fixed,
@@ -389,7 +392,7 @@ impl Admission {
         }
         provider.dress(&mut parts.headers);
         if let Some(value) = self.trace.as_ref().and_then(Trace::traceparent) {
-            parts.headers.insert("traceparent", value);
+            parts.headers.insert(&headers::TRACEPARENT, value);
         }
         parts.version = http::Version::HTTP_11;
         parts.extensions.clear();
@@ -461,21 +464,21 @@ impl Admission {
     /// Servers of one's own may see whose call it is, wherever the caller had said it.
     fn forward_attribution(&self, headers: &mut http::HeaderMap) {
         let attribution = &self.attribution;
-        let mut set = |name: &'static str, value: &str| {
+        let mut set = |name: &'static HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
-        set("x-bursar-request-id", self.request.as_str());
-        set("x-bursar-task-id", attribution.task.value.as_str());
+        set(&headers::REQUEST_ID, self.request.as_str());
+        set(&headers::TASK_ID, attribution.task.value.as_str());
         if let Some(agent) = &attribution.agent {
-            set("x-bursar-agent-id", agent.value.as_str());
+            set(&headers::AGENT_ID, agent.value.as_str());
         }
         if let Some(role) = &attribution.role {
-            set("x-bursar-agent-role", role.value.as_str());
+            set(&headers::AGENT_ROLE, role.value.as_str());
         }
         if let Some(parent) = &attribution.parent {
-            set("x-bursar-parent-agent-id", parent.value.as_str());
+            set(&headers::PARENT_AGENT_ID, parent.value.as_str());
         }
     }
 

@@ -6,14 +6,14 @@
 pub mod ids;
 
 use super::endpoint::Target;
-use super::{Code, Refused, live};
+use super::{Code, Refused, headers, live};
 use crate::attribution::{Attribution, Source, Sourced};
 use crate::clock;
 use crate::config::{Identity, TaskSource};
 use crate::dialect::Call;
 use crate::gateway::{Gateway, Live};
 use crate::units::{AgentId, Role, TaskId};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use ids::{BadId, Said, rank};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -112,8 +112,20 @@ impl<S> Attribute<S> {
             );
         }
         let trace = extensions.get::<super::trace::Trace>();
-        let trace_id = trace.and_then(|trace| trace.parent_span.as_ref().map(|_| &*trace.trace_id));
-        configured(&live, request.headers(), trace_id, &mut said);
+        let trace_id = match trace {
+            Some(trace)
+                if trace.parent_span.is_some()
+                    && live
+                        .config()
+                        .attribution
+                        .task_from
+                        .contains(&TaskSource::Trace) =>
+            {
+                format!("{:032x}", trace.ids.trace)
+            }
+            _ => String::new(),
+        };
+        configured(&live, request.headers(), &trace_id, &mut said);
         let task_usd = match said.task_usd {
             None => None,
             Some(text) => Some(TaskUsd(text.trim().parse().map_err(|error| {
@@ -161,12 +173,7 @@ fn from_body<'a>(call: &'a Call, said: &mut Said<'a>) {
 }
 
 /// What `[attribution] task_from` adds.
-fn configured<'a>(
-    live: &Live,
-    headers: &'a HeaderMap,
-    trace_id: Option<&'a str>,
-    said: &mut Said<'a>,
-) {
+fn configured<'a>(live: &Live, headers: &'a HeaderMap, trace_id: &'a str, said: &mut Said<'a>) {
     const FROM: &str = "[attribution] task_from";
     for (index, from) in live.config().attribution.task_from.iter().enumerate() {
         let rank = rank::CONFIGURED.saturating_add(u8::try_from(index).unwrap_or(u8::MAX));
@@ -178,7 +185,7 @@ fn configured<'a>(
                 }
             }
             TaskSource::Baggage(key) => {
-                let values = headers.get_all("baggage").into_iter();
+                let values = headers.get_all(&headers::BAGGAGE).into_iter();
                 let mut members = values
                     .filter_map(|value| value.to_str().ok())
                     .flat_map(ids::baggage_members);
@@ -187,9 +194,8 @@ fn configured<'a>(
                 }
             }
             TaskSource::Trace => {
-                if let Some(trace_id) = trace_id {
-                    task.offer(rank, trace_id, FROM, Source::Configured);
-                }
+                // Empty without a trace of the caller's; an empty value says nothing.
+                task.offer(rank, trace_id, FROM, Source::Configured);
             }
         }
     }
@@ -333,19 +339,19 @@ where
 }
 
 fn stamp(headers: &mut HeaderMap, attribution: &Attribution) {
-    let mut set = |name: &'static str, value: &str| {
+    let mut set = |name: &'static HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
     };
-    set("x-bursar-task-id", attribution.task.value.as_str());
+    set(&headers::TASK_ID, attribution.task.value.as_str());
     if let Some(agent) = &attribution.agent {
-        set("x-bursar-agent-id", agent.value.as_str());
+        set(&headers::AGENT_ID, agent.value.as_str());
     }
     let how = if attribution.is_unattributed() {
         "none"
     } else {
         "explicit"
     };
-    headers.insert("x-bursar-attribution", HeaderValue::from_static(how));
+    headers.insert(&headers::ATTRIBUTION, HeaderValue::from_static(how));
 }

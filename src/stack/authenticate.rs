@@ -4,7 +4,7 @@
 //! decides what becomes of a key that the caller has with the provider.
 
 use super::gate::Gate;
-use super::{Code, Refused, live};
+use super::{Code, Refused, headers, live};
 use crate::clock;
 use crate::config::{AuthError, Identities, Identity};
 use crate::server::Peer;
@@ -43,7 +43,7 @@ fn refuse(message: &str) -> Refused {
 fn recognise(
     identities: &Identities,
     headers: &HeaderMap,
-) -> Result<(Arc<Identity>, Option<HeaderName>), Refused> {
+) -> Result<(Arc<Identity>, Option<&'static HeaderName>), Refused> {
     if identities.is_local() {
         return Ok((identities.local(), None));
     }
@@ -66,16 +66,16 @@ fn recognise(
 }
 
 /// The keys that the three headers carry.
-fn presented(headers: &HeaderMap) -> impl Iterator<Item = (HeaderName, &[u8])> {
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = (&'static HeaderName, &[u8])> {
     const BEARER: &[u8] = b"bearer ";
     let names = [
-        header::AUTHORIZATION,
-        HeaderName::from_static("x-api-key"),
-        HeaderName::from_static("api-key"),
+        &header::AUTHORIZATION,
+        &headers::X_API_KEY,
+        &headers::API_KEY,
     ];
     names.into_iter().filter_map(|name| {
-        let value = headers.get(&name)?.as_bytes();
-        let key = match name == header::AUTHORIZATION {
+        let value = headers.get(name)?.as_bytes();
+        let key = match *name == header::AUTHORIZATION {
             false => value,
             true => {
                 let (scheme, key) = value.split_at_checked(BEARER.len())?;

@@ -30,6 +30,9 @@ const DISCARD_FACTOR: usize = 8;
 /// For how long.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
+/// Most that is set aside on a caller's word for its body's length, bytes.
+const HINT_BYTES_MAX: usize = 1024 * 1024;
+
 /// The layer.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeLayer;
@@ -175,6 +178,8 @@ where
             first = data;
         } else {
             if all.is_empty() {
+                let more = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                all.reserve(first.len() + data.len() + more.min(HINT_BYTES_MAX));
                 all.extend_from_slice(&first);
             }
             all.extend_from_slice(&data);

@@ -7,13 +7,13 @@
 use super::body::{AnswerBody, Upstream};
 use super::endpoint::{Endpoint, Target};
 use super::upstream::Outgoing;
-use super::{Code, Refused, live, route};
+use super::{Code, Refused, headers, live, route};
 use crate::attribution::Attribution;
 use crate::config::Identity;
 use crate::dialect::{Call, Dialect};
 use crate::gateway::{Gateway, Live, Provider};
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ where
 {
     type Response = Response<AnswerBody>;
     type Error = Refused;
-    type Future = Answering<Refused>;
+    type Future = Either<S::Future, Answering<Refused>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(cx)
@@ -72,12 +72,16 @@ where
             .get::<Target>()
             .map(|target| target.endpoint.clone());
         match endpoint {
-            Some(Endpoint::Metered(_)) => Box::pin(self.inner.call(request)),
+            Some(Endpoint::Metered(_)) => Either::Left(self.inner.call(request)),
             Some(endpoint) => {
                 let gateway = Arc::clone(&self.gateway);
-                Box::pin(async move { answer(&gateway, endpoint, request).await })
+                Either::Right(Box::pin(async move {
+                    answer(&gateway, endpoint, request).await
+                }))
             }
-            None => Box::pin(std::future::ready(Err(Refused::internal("no endpoint")))),
+            None => Either::Right(Box::pin(std::future::ready(Err(Refused::internal(
+                "no endpoint",
+            ))))),
         }
     }
 }
@@ -116,7 +120,7 @@ async fn answer(
 
 /// Anthropic's clients say which version of its API they speak.
 fn dialect_of<B>(request: &Request<B>) -> Dialect {
-    if request.headers().contains_key("anthropic-version") {
+    if request.headers().contains_key(&headers::ANTHROPIC_VERSION) {
         Dialect::AnthropicMessages
     } else {
         Dialect::OpenaiChat
@@ -254,7 +258,7 @@ async fn pass(
     if let Some(trace) = parts.extensions.get::<super::trace::Trace>()
         && let Some(value) = trace.traceparent()
     {
-        parts.headers.insert("traceparent", value);
+        parts.headers.insert(&headers::TRACEPARENT, value);
     }
     parts.version = http::Version::HTTP_11;
     parts.extensions.clear();

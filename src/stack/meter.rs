@@ -141,6 +141,7 @@ impl Underway {
         }
         if is_event_stream(&parts.headers) {
             parts.headers.remove(header::CONTENT_LENGTH);
+            record.stamp_remaining(&mut parts.headers);
             let filter = StreamFilter::new(record.call.dialect, record.hide_usage);
             self.part = Some(Part::Stream(body, filter));
             let metered = Metered::new(self);
@@ -245,7 +246,8 @@ impl Underway {
             Ok(Some(through)) => {
                 self.part = None;
                 if let Some(record) = self.record.take() {
-                    record.end(Outcome::Doubt("too_long"));
+                    let charged = record.end(Outcome::Doubt("too_long"));
+                    charged.stamp(&mut parts.headers);
                 }
                 return Ok(Response::from_parts(parts, through));
             }

@@ -6,7 +6,7 @@
 
 use super::tools::Asked;
 use super::trace::Trace;
-use super::{Code, Refused};
+use super::{Code, Refused, headers};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::dialect::answer::AnswerReader;
@@ -94,7 +94,8 @@ struct Progress {
 #[derive(Default)]
 pub struct Charged {
     cost: Option<NanoUsd>,
-    answered: Option<Box<str>>,
+    /// The model that answered, if it is not the one asked for.
+    answered: Option<Arc<str>>,
     remaining: crate::ledger::Remaining,
 }
 
@@ -409,7 +410,7 @@ impl Record {
         let told = hold.terms.told;
         let accounts = Arc::clone(&hold.accounts);
         let refused_upstream = self.progress.status.is_some();
-        let (ending, reason, charged, answer) = match outcome {
+        let (ending, reason, charged, mut answer) = match outcome {
             Outcome::Settle { charged, answer } => (Ending::Settle, None, charged, Some(answer)),
             Outcome::Bounded {
                 bound,
@@ -446,18 +447,18 @@ impl Record {
             ending,
             reason,
             (quoted, charged, told),
-            answer.as_deref(),
+            answer.as_deref_mut(),
             accounts,
             overrun,
         );
+        let answered = entry.answered.as_ref();
+        let answered = answered
+            .filter(|model| **model != self.facts.model)
+            .cloned();
+        self.count(&charged, ending, &entry.tools, overrun);
         place.post(Entry::Call(Box::new(entry)));
-        self.count(&charged, ending, answer.as_deref(), overrun);
-        let cost = (ending == Ending::Settle).then(|| charged.usd());
-        let answered = answer
-            .and_then(|answer| answer.model)
-            .map(String::into_boxed_str);
         Charged {
-            cost,
+            cost: (ending == Ending::Settle).then(|| charged.usd()),
             answered,
             remaining: end.remaining,
         }
@@ -509,23 +510,32 @@ impl Record {
         ending: Ending,
         reason: Option<&'static str>,
         (quoted, charged, told): (Amounts, Amounts, Option<u64>),
-        answer: Option<&Answer>,
+        answer: Option<&mut Answer>,
         accounts: Arc<[crate::ledger::AccountKey]>,
         overrun: NanoUsd,
     ) -> CallEntry {
         let flight = self.flight();
-        let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
+        let mut no_answer = Answer::default();
+        let answer = answer.unwrap_or(&mut no_answer);
+        let answered = answer.model.take().map(|model| {
+            let same = *model == *self.facts.model;
+            if same {
+                Arc::clone(&self.facts.model)
+            } else {
+                model.into()
+            }
+        });
         CallEntry {
             request: self.facts.request.shared(),
             admitted: flight.admitted,
             ended: clock::now(),
             attribution: Arc::clone(&flight.attribution),
-            trace: self.facts.trace.as_ref().map(Trace::ids),
+            trace: self.facts.trace.map(|trace| trace.ids),
             dialect: self.call.dialect.name(),
             model: Arc::clone(&self.facts.model),
             provider: Some(self.provider.name.shared()),
-            answered: answer.and_then(|answer| shared(&answer.model)),
-            answer_id: answer.and_then(|answer| shared(&answer.id)),
+            answered,
+            answer_id: answer.id.take(),
             ending,
             reason: reason.map(Arc::from),
             limit: None,
@@ -534,13 +544,19 @@ impl Record {
             told,
             overrun,
             price_version: Arc::clone(self.live.catalogue.version()),
-            tools: answer.map(count_tools).unwrap_or_default(),
+            tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
             accounts,
         }
     }
 
-    fn count(&self, charged: &Amounts, ending: Ending, answer: Option<&Answer>, overrun: NanoUsd) {
+    fn count(
+        &self,
+        charged: &Amounts,
+        ending: Ending,
+        tools: &[(Arc<str>, u64)],
+        overrun: NanoUsd,
+    ) {
         let metrics = &self.gateway.metrics;
         if ending == Ending::Settle {
             let labels = self.live.labels(
@@ -550,8 +566,8 @@ impl Record {
             );
             metrics.call(&labels).charge(charged);
         }
-        for (name, count) in answer.map(count_tools).unwrap_or_default() {
-            metrics.tools(&name, count);
+        for (name, count) in tools {
+            metrics.tools(name, *count);
         }
         if overrun > NanoUsd::ZERO {
             metrics
@@ -570,15 +586,21 @@ impl Record {
         }
     }
 
-    /// What an answer's head tells before its cost is known.
-    pub fn stamp(&self, headers: &mut HeaderMap) {
-        let Some(hold) = &self.hold else { return };
-        stamp_remaining(headers, &hold.terms.remaining);
-        if let Some(told) = hold.terms.told {
-            headers.insert("x-bursar-output-cap", HeaderValue::from(told));
+    /// What every answer's head tells.
+    pub fn stamp(&self, head: &mut HeaderMap) {
+        let told = self.hold.as_ref().and_then(|hold| hold.terms.told);
+        if let Some(told) = told.and_then(headers::number) {
+            head.insert(&headers::OUTPUT_CAP, told);
         }
         if let Ok(model) = HeaderValue::from_str(&self.facts.model) {
-            headers.insert("x-bursar-model", model);
+            head.insert(&headers::MODEL, model);
+        }
+    }
+
+    /// What the head of a stream tells of what is left, while its cost is not known.
+    pub fn stamp_remaining(&self, head: &mut HeaderMap) {
+        if let Some(hold) = &self.hold {
+            stamp_remaining(head, &hold.terms.remaining);
         }
     }
 }
@@ -597,31 +619,24 @@ impl Drop for Record {
 
 impl Charged {
     /// Puts the cost and what is left into a plain answer's head.
-    pub fn stamp(&self, headers: &mut HeaderMap) {
-        if let Some(cost) = self.cost
-            && let Ok(cost) = HeaderValue::from_str(&cost.to_string())
-        {
-            headers.insert("x-bursar-cost-usd", cost);
+    pub fn stamp(&self, head: &mut HeaderMap) {
+        if let Some(cost) = self.cost.and_then(headers::number) {
+            head.insert(&headers::COST_USD, cost);
         }
-        if let Some(model) = self
-            .answered
-            .as_deref()
-            .and_then(|model| HeaderValue::from_str(model).ok())
-        {
-            headers.insert("x-bursar-model", model);
+        let answered = self.answered.as_deref();
+        if let Some(model) = answered.and_then(|model| HeaderValue::from_str(model).ok()) {
+            head.insert(&headers::MODEL, model);
         }
-        stamp_remaining(headers, &self.remaining);
+        stamp_remaining(head, &self.remaining);
     }
 }
 
-fn stamp_remaining(headers: &mut HeaderMap, remaining: &crate::ledger::Remaining) {
-    if let Some(usd) = remaining.usd
-        && let Ok(usd) = HeaderValue::from_str(&usd.to_string())
-    {
-        headers.insert("x-bursar-remaining-usd", usd);
+fn stamp_remaining(head: &mut HeaderMap, remaining: &crate::ledger::Remaining) {
+    if let Some(usd) = remaining.usd.and_then(headers::number) {
+        head.insert(&headers::REMAINING_USD, usd);
     }
-    if let Some(turns) = remaining.turns {
-        headers.insert("x-bursar-remaining-turns", HeaderValue::from(turns));
+    if let Some(turns) = remaining.turns.and_then(headers::number) {
+        head.insert(&headers::REMAINING_TURNS, turns);
     }
 }
 
@@ -672,7 +687,7 @@ pub(super) fn journal_entry(
 fn entry_of(admission: &super::admit::Admission, ending: Ending, charged: Amounts) -> CallEntry {
     let mut entry = journal_entry(&admission.attribution, admission.now, ending, charged);
     entry.request = admission.request.shared();
-    entry.trace = admission.trace.as_ref().map(Trace::ids);
+    entry.trace = admission.trace.map(|trace| trace.ids);
     entry
 }
 

@@ -5,7 +5,7 @@
 
 use super::body::AnswerBody;
 use super::endpoint::{self, Endpoint, Target};
-use super::{Code, Refused, trace};
+use super::{Code, Refused, headers, trace};
 use crate::dialect::Dialect;
 use crate::dialect::refusal::Family;
 use crate::gateway::Gateway;
@@ -60,10 +60,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let id = RequestId::from(format!("req_{:032x}", trace::random()));
+        let number = trace::random();
+        let id = request_id(number);
         let live = self.gateway.live();
         let shape = Shape {
-            anthropic: request.headers().contains_key("anthropic-version"),
+            anthropic: request.headers().contains_key(&headers::ANTHROPIC_VERSION),
             refusal_status: live.config().bounds.refusal_status,
             id: HeaderValue::from_str(id.as_str()).ok(),
             gateway: Arc::clone(&self.gateway),
@@ -159,9 +160,16 @@ where
     }
 }
 
+/// `req_` and 32 hex digits.
+fn request_id(number: u128) -> RequestId {
+    let mut text = *b"req_00000000000000000000000000000000";
+    trace::hex(number, &mut text[4..]);
+    RequestId::from(std::str::from_utf8(&text).unwrap_or("req_"))
+}
+
 fn stamp(headers: &mut HeaderMap, id: Option<HeaderValue>) {
     if let Some(id) = id {
-        headers.insert("x-bursar-request-id", id);
+        headers.insert(&headers::REQUEST_ID, id);
     }
 }
 

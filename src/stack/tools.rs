@@ -2,7 +2,7 @@
 //! that crosses a cap is delivered, and the next call of a task that used the tool is denied.
 //!
 //! Used by `admit` (is a tool used up?) and by `record` (which tools did the answer ask for?).
-//! Costs nothing where no limit counts per tool.
+//! Asked only where some limit counts per tool.
 
 use super::record::journal_entry;
 use super::{Refused, admit::Admission};
@@ -22,9 +22,6 @@ use std::sync::Arc;
 /// # Errors
 /// The refusal.
 pub async fn check(admission: &Admission, task: &Task) -> Result<(), Refused> {
-    if !admission.live.loaded.policies.limits_tools() {
-        return Ok(());
-    }
     for tool in task.tools() {
         let facts = Facts {
             tool: Some(tool),

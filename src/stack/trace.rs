@@ -1,14 +1,14 @@
 //! W3C trace context: whose trace this call belongs to, and the span that the provider will see
 //! as its parent.
 //!
-//! Needs nothing. Adds [`Trace`]. `traceparent` is read leniently (any version, any flags: level 2
+//! Needs the request's id. Adds [`Trace`]. `traceparent` is read leniently (any version, any flags: level 2
 //! sends `03`) and never rewritten beyond its span id; baggage is read by `attribute` and not
 //! forwarded.
 
-use super::Refused;
 use super::gate::Gate;
+use super::{Refused, headers};
+use crate::units::{RequestId, TraceIds};
 use http::{HeaderMap, HeaderValue, Request};
-use std::sync::Arc;
 
 /// The stage.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +16,13 @@ pub struct Continue;
 
 impl<B> Gate<B> for Continue {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
-        let trace = Trace::from_headers(request.headers());
+        let Some(id) = request.extensions().get::<RequestId>() else {
+            return Err(Refused::internal("trace stands behind respond"));
+        };
+        let trace = Trace::from_headers(request.headers(), id);
         if trace.parent_span.is_none() {
             // What vendors keep of a trace belongs to that trace.
-            request.headers_mut().remove("tracestate");
+            request.headers_mut().remove(&headers::TRACESTATE);
         }
         request.extensions_mut().insert(trace);
         Ok(())
@@ -27,83 +30,87 @@ impl<B> Gate<B> for Continue {
 }
 
 /// Where a call stands in its trace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Trace {
-    /// 32 lower-case hex digits.
-    pub trace_id: Arc<str>,
-    /// The span of this call, 16 lower-case hex digits.
-    pub span_id: Arc<str>,
+    /// The trace and the span of this call.
+    pub ids: TraceIds,
     /// The caller's span, if it named one.
-    pub parent_span: Option<Arc<str>>,
+    pub parent_span: Option<u64>,
     /// Trace flags as they came (`01` for a trace of our own).
     flags: [u8; 2],
 }
 
 impl Trace {
-    /// Continues the caller's trace, or begins one.
+    /// Continues the caller's trace, or begins one. The request's own number is the trace's then, and
+    /// its lower half the span's: one id less to keep, and the one leads to the other.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
-        let fresh: u128 = random();
-        let span = format!("{:016x}", u64::try_from(fresh >> 64).unwrap_or(1) | 1);
-        match headers
-            .get("traceparent")
-            .and_then(|value| parse(value.as_bytes()))
-        {
-            Some((trace_id, parent, flags)) => Self {
-                trace_id: trace_id.into(),
-                span_id: span.into(),
-                parent_span: Some(parent.into()),
+    pub fn from_headers(headers: &HeaderMap, id: &RequestId) -> Self {
+        let digits = id.as_str().strip_prefix("req_").unwrap_or_default();
+        let number = u128::from_str_radix(digits, 16).unwrap_or_else(|_| random());
+        // Neither may be zero.
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+        let span = (number as u64).max(1);
+        let caller = headers.get(&headers::TRACEPARENT);
+        match caller.and_then(|value| parse(value.as_bytes())) {
+            Some((trace, parent, flags)) => Self {
+                ids: TraceIds { trace, span },
+                parent_span: Some(parent),
                 flags,
             },
             None => Self {
-                trace_id: format!("{:032x}", random() | 1).into(),
-                span_id: span.into(),
+                ids: TraceIds {
+                    trace: number.max(1),
+                    span,
+                },
                 parent_span: None,
                 flags: *b"01",
             },
         }
     }
 
-    /// Trace and span, for the journal.
-    #[must_use]
-    pub fn ids(&self) -> (Arc<str>, Arc<str>) {
-        (Arc::clone(&self.trace_id), Arc::clone(&self.span_id))
-    }
-
     /// The header that goes upstream: our span is the parent there.
     #[must_use]
     pub fn traceparent(&self) -> Option<HeaderValue> {
-        let mut value = Vec::with_capacity(55);
-        value.extend_from_slice(b"00-");
-        value.extend_from_slice(self.trace_id.as_bytes());
-        value.push(b'-');
-        value.extend_from_slice(self.span_id.as_bytes());
-        value.push(b'-');
-        value.extend_from_slice(&self.flags);
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok()
+        let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex(self.ids.trace, &mut value[3..35]);
+        hex(u128::from(self.ids.span), &mut value[36..52]);
+        value[53..].copy_from_slice(&self.flags);
+        HeaderValue::from_bytes(&value).ok()
     }
 }
 
 /// `version-traceid-parentid-flags`; versions above 00 may carry more behind it.
-fn parse(value: &[u8]) -> Option<(&str, &str, [u8; 2])> {
+fn parse(value: &[u8]) -> Option<(u128, u64, [u8; 2])> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.splitn(4, '-');
     let (version, trace, parent, rest) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
+    let is_hex = |text: &str, length: usize| {
         text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     let flags = rest.get(..2)?;
-    let well_formed = hex(version, 2)
+    let well_formed = is_hex(version, 2)
         && version != "ff"
         && (rest.len() == 2 || (version != "00" && rest.as_bytes()[2] == b'-'))
-        && hex(trace, 32)
-        && hex(parent, 16)
-        && hex(flags, 2)
-        && trace.bytes().any(|b| b != b'0')
-        && parent.bytes().any(|b| b != b'0');
+        && is_hex(trace, 32)
+        && is_hex(parent, 16)
+        && is_hex(flags, 2);
+    if !well_formed {
+        return None;
+    }
+    let trace = u128::from_str_radix(trace, 16).ok()?;
+    let parent = u64::from_str_radix(parent, 16).ok()?;
     let flags = flags.as_bytes();
-    well_formed.then(|| (trace, parent, [flags[0], flags[1]]))
+    (trace != 0 && parent != 0).then_some((trace, parent, [flags[0], flags[1]]))
+}
+
+/// Writes the low digits of `number` over all of `text`, in lower-case hex.
+pub fn hex(mut number: u128, text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in text.iter_mut().rev() {
+        *digit = DIGITS[usize::try_from(number & 15).unwrap_or(0)];
+        number >>= 4;
+    }
 }
 
 /// Ids need to be unlikely to meet again, not secret: a counter from a random start, mixed.

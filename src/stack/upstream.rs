@@ -4,6 +4,7 @@
 //! Needs the body that leaves and the provider `route` chose. Adds nothing: it is the end of the
 //! stack. Its errors say whether the provider can have seen the call, for that decides the hold.
 
+use super::headers;
 use crate::gateway::Provider;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -253,20 +254,20 @@ pub fn outgoing_headers(headers: &mut HeaderMap, passing: Passing) {
     ] {
         headers.remove(name);
     }
-    headers.remove("baggage");
+    headers.remove(&headers::BAGGAGE);
     if !passing.credentials {
-        for name in ["authorization", "x-api-key", "api-key"] {
+        for name in [
+            &header::AUTHORIZATION,
+            &headers::X_API_KEY,
+            &headers::API_KEY,
+        ] {
             headers.remove(name);
         }
     }
     if !passing.attribution {
-        let ours: Vec<HeaderName> = headers
-            .keys()
-            .filter(|name| name.as_str().starts_with("x-bursar-"))
-            .cloned()
-            .collect();
-        for name in ours {
-            headers.remove(name);
+        let is_ours = |name: &&HeaderName| name.as_str().starts_with("x-bursar-");
+        while let Some(ours) = headers.keys().find(is_ours).cloned() {
+            headers.remove(ours);
         }
     }
     // Only what Bursar can read: compressed answers would have to be unpacked to be metered.

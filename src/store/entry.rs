@@ -5,11 +5,14 @@
 //! balances can be rebuilt from the journal ([`super::read`] does so when it verifies).
 
 mod body;
+mod call;
 
 pub use body::{
-    AccountBody, CallBody, CapsBody, CheckpointBody, CrashBody, DoubtBody, KeyBody, NoteBody,
-    StartBody, StopBody, Sums, SwitchBody, TaskBody, Text, TopUpBody,
+    AccountBody, CapsBody, CheckpointBody, CrashBody, DoubtBody, KeyBody, NoteBody, StartBody,
+    StopBody, Sums, SwitchBody, TaskBody, Text, TopUpBody,
 };
+
+pub use call::CallBody;
 
 use super::CallEntry;
 use crate::units::{Amounts, Meter, NanoUsd};

@@ -84,7 +84,7 @@ impl CallRow {
     /// # Errors
     /// [`StoreError::Corrupt`].
     pub fn body(&self) -> Result<CallBody<'_>, StoreError> {
-        Ok(serde_json::from_str(&self.entry)?)
+        Ok(CallBody::read(self.at, &self.entry)?)
     }
 }
 
@@ -414,7 +414,7 @@ impl Reader {
         let mut calls = std::collections::VecDeque::new();
         self.rows_of_task(task, |row| {
             if row.kind == Kind::Call.name() {
-                let body: CallBody<'_> = serde_json::from_str(row.entry)?;
+                let body = CallBody::read(row.at, row.entry)?;
                 let same = body.owner.as_str() == task.owner.as_str();
                 if same && body.task.as_str() == task.task.as_str() {
                     calls.push_back(CallRow {

@@ -81,7 +81,7 @@ pub(super) fn run(
 }
 
 fn call(row: &Row<'_>, out: &mut dyn Write) -> Result<io::Result<()>, StoreError> {
-    let call: CallBody<'_> = serde_json::from_str(row.entry)?;
+    let call = CallBody::read(row.at, row.entry)?;
     let text = |field: &Option<crate::store::Text<'_>>| {
         field
             .as_ref()

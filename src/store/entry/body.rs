@@ -1,7 +1,6 @@
 //! The bodies of journal rows, and how texts, amounts, caps and account keys are written in them.
 
-use super::super::{CallEntry, TaskRecord, TaskState};
-use crate::attribution::{Source, Sourced};
+use super::super::{TaskRecord, TaskState};
 use crate::ledger::{AccountKey, Caps, Dimension};
 use crate::units::{Amounts, Meter};
 use serde::de::{self, MapAccess, Visitor};
@@ -12,14 +11,26 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Text that is borrowed from the row where it has no escapes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<'a>(pub Cow<'a, str>);
 
 impl Text<'_> {
+    /// No text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
     }
 }
 
@@ -96,168 +107,6 @@ impl<'de> Deserialize<'de> for Sums {
         }
         deserializer.deserialize_map(Read).map(Sums)
     }
-}
-
-/// The body of [`super::Kind::Call`]. `*_from` says where an attribution came from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallBody<'a> {
-    /// `x-bursar-request-id`.
-    #[serde(borrow)]
-    pub request: Text<'a>,
-    /// Unix milliseconds.
-    pub admitted: i64,
-    /// Unix milliseconds, as the gateway's clock said (the row's `at` never steps back).
-    pub ended: i64,
-    /// Whom the identity belongs to.
-    pub owner: Text<'a>,
-    /// Who authenticated.
-    pub identity: Text<'a>,
-    /// The task.
-    pub task: Text<'a>,
-    /// Where it came from.
-    pub task_from: Text<'a>,
-    /// The agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<Text<'a>>,
-    /// Where it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_from: Option<Text<'a>>,
-    /// Its role.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Text<'a>>,
-    /// Where it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role_from: Option<Text<'a>>,
-    /// The parent agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<Text<'a>>,
-    /// Where it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent_from: Option<Text<'a>>,
-    /// On whose behalf.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_behalf_of: Option<Text<'a>>,
-    /// Where it came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_behalf_of_from: Option<Text<'a>>,
-    /// W3C trace id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<Text<'a>>,
-    /// This call's span id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub span: Option<Text<'a>>,
-    /// The wire format.
-    pub dialect: Text<'a>,
-    /// The model asked for.
-    pub model: Text<'a>,
-    /// The provider it went to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<Text<'a>>,
-    /// The model that answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answered: Option<Text<'a>>,
-    /// The answer's own id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer_id: Option<Text<'a>>,
-    /// `settle`, `unreconciled`, `void`, `denied`.
-    pub ending: Text<'a>,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Text<'a>>,
-    /// The limit that refused it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Text<'a>>,
-    /// What was held.
-    #[serde(default, skip_serializing_if = "Sums::is_zero")]
-    pub quoted: Sums,
-    /// What was charged or is in doubt.
-    #[serde(default, skip_serializing_if = "Sums::is_zero")]
-    pub charged: Sums,
-    /// The output cap the provider was told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<u64>,
-    /// Nano-dollars charged beyond the hold.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub overrun: u64,
-    /// The price list's version.
-    pub prices: Text<'a>,
-    /// Tools asked for, with their count.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<(Text<'a>, u64)>,
-    /// Upstream HTTP status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// The accounts charged, by number (see the `account` rows).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accounts: Vec<i64>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
-const fn is_zero(quantity: &u64) -> bool {
-    *quantity == 0
-}
-
-impl<'a> CallBody<'a> {
-    /// The body of a call's row.
-    pub(in super::super) fn new(call: &'a CallEntry, accounts: Vec<i64>) -> Self {
-        let who = &*call.attribution;
-        let (agent, agent_from) = sourced(who.agent.as_ref());
-        let (role, role_from) = sourced(who.role.as_ref());
-        let (parent, parent_from) = sourced(who.parent.as_ref());
-        let (on_behalf_of, on_behalf_of_from) = sourced(who.on_behalf_of.as_ref());
-        let text = |text: &'a Option<Arc<str>>| text.as_deref().map(Text::from);
-        Self {
-            request: Text::from(&*call.request),
-            admitted: call.admitted.0,
-            ended: call.ended.0,
-            owner: Text::from(who.owner.as_str()),
-            identity: Text::from(who.identity.as_str()),
-            task: Text::from(who.task.value.as_str()),
-            task_from: Text::from(who.task.source.name()),
-            agent,
-            agent_from,
-            role,
-            role_from,
-            parent,
-            parent_from,
-            on_behalf_of,
-            on_behalf_of_from,
-            trace: call.trace.as_ref().map(|(trace, _)| Text::from(&**trace)),
-            span: call.trace.as_ref().map(|(_, span)| Text::from(&**span)),
-            dialect: Text::from(call.dialect),
-            model: Text::from(&*call.model),
-            provider: text(&call.provider),
-            answered: text(&call.answered),
-            answer_id: text(&call.answer_id),
-            ending: Text::from(call.ending.name()),
-            reason: text(&call.reason),
-            limit: text(&call.limit),
-            quoted: Sums(call.quoted),
-            charged: Sums(call.charged),
-            told: call.told,
-            overrun: call.overrun.0,
-            prices: Text::from(&*call.price_version),
-            tools: call
-                .tools
-                .iter()
-                .map(|(name, count)| (Text::from(&**name), *count))
-                .collect(),
-            status: call.status,
-            accounts,
-        }
-    }
-}
-
-fn sourced<T: AsRef<str>>(field: Option<&Sourced<T>>) -> (Option<Text<'_>>, Option<Text<'static>>) {
-    let word = |source: Source| Text::from(source.name());
-    (
-        field.map(|field| Text::from(field.value.as_ref())),
-        field.map(|field| word(field.source)),
-    )
 }
 
 /// The body of [`super::Kind::TaskOpened`] and [`super::Kind::TaskChanged`]: the task as it is from now on.

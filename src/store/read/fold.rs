@@ -42,7 +42,7 @@ impl Fold {
     fn apply(&mut self, kind: Kind, row: &Row<'_>) -> Result<Option<i64>, serde_json::Error> {
         match kind {
             Kind::Call => {
-                let call: CallBody<'_> = serde_json::from_str(row.entry)?;
+                let call = CallBody::read(row.at, row.entry)?;
                 self.call(row.seq, &call);
                 return Ok(Some(task_digest(call.owner.as_str(), call.task.as_str())));
             }

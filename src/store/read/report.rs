@@ -78,7 +78,7 @@ impl Reader {
         self.rows_since(query.since, |row| {
             match Kind::from_name(row.kind) {
                 Some(Kind::Call) => {
-                    let call: CallBody<'_> = serde_json::from_str(row.entry)?;
+                    let call = CallBody::read(row.at, row.entry)?;
                     if query.covers(&call) {
                         sums.add(query.by, row.seq, &call);
                     }

@@ -62,7 +62,7 @@ impl Counter<'_> {
     fn count(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
         match Kind::from_name(row.kind) {
             Some(Kind::Call) => {
-                let call: CallBody<'_> = serde_json::from_str(row.entry)?;
+                let call = CallBody::read(row.at, row.entry)?;
                 // The calls themselves tell which tools were asked for.
                 if call.dialect.as_str() == "tool" {
                     return Ok(());

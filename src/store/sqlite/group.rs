@@ -41,12 +41,38 @@ pub(super) struct Group<'c> {
     pub head: ChainHead,
     epoch: i64,
     now: UnixMs,
-    accounts: Vec<Account>,
-    by_key: HashMap<AccountKey, usize>,
-    by_id: HashMap<i64, usize>,
     text: Vec<u8>,
-    /// What is known to be in `task_blocks`; the writer forgets it with a failed group.
-    blocks: &'c mut TaskBlocks,
+    kept: &'c mut Kept,
+}
+
+/// What the writer knows of the database from the groups before; forgotten with a failed group. It
+/// may be trusted because nobody else writes: a group that another process fenced is not committed.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    accounts: Accounts,
+    blocks: TaskBlocks,
+}
+
+/// Accounts that groups worked on.
+#[derive(Debug, Default)]
+struct Accounts {
+    list: Vec<Account>,
+    by_key: HashMap<AccountKey, usize, foldhash::fast::RandomState>,
+    by_id: HashMap<i64, usize, foldhash::fast::RandomState>,
+    /// Those that the present group changed.
+    changed: Vec<usize>,
+}
+
+/// Accounts kept from one group to the next, at most; about 500 bytes each.
+const ACCOUNTS_KEPT: usize = 2_048;
+
+impl Kept {
+    /// Lets go of accounts when they are too many. Between groups only: a group knows them by place.
+    fn trim(&mut self) {
+        if self.accounts.list.len() > ACCOUNTS_KEPT {
+            self.accounts = Accounts::default();
+        }
+    }
 }
 
 /// Which tasks have rows in the newest block of rows.
@@ -54,7 +80,7 @@ pub(super) struct Group<'c> {
 /// Rows of one task are found through the blocks of [`BLOCK_ROWS`] rows that hold any: an index entry a row
 /// would cost as much as the row.
 #[derive(Debug, Default)]
-pub(super) struct TaskBlocks {
+struct TaskBlocks {
     block: i64,
     tasks: HashSet<i64>,
 }
@@ -66,22 +92,20 @@ impl<'c> Group<'c> {
     /// Begins a transaction.
     pub(super) fn begin(
         conn: &'c Connection,
-        blocks: &'c mut TaskBlocks,
+        kept: &'c mut Kept,
         head: ChainHead,
         epoch: i64,
         now: UnixMs,
     ) -> Db<Self> {
+        kept.trim();
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Self {
             conn,
             head,
             epoch,
             now: now.max(head.at),
-            accounts: Vec::new(),
-            by_key: HashMap::new(),
-            by_id: HashMap::new(),
             text: Vec::with_capacity(1024),
-            blocks,
+            kept,
         })
     }
 
@@ -96,7 +120,7 @@ impl<'c> Group<'c> {
     }
 
     /// Writes the accounts and the head, checks the epoch, and commits.
-    pub(super) fn commit(self) -> Db<ChainHead> {
+    pub(super) fn commit(mut self) -> Db<ChainHead> {
         self.write_accounts()?;
         let sql = "UPDATE meta SET head_seq = ?1, head_hash = ?2, head_at = ?3, last_call_at = ?4
                    WHERE epoch = ?5";
@@ -121,11 +145,14 @@ impl<'c> Group<'c> {
         Ok(self.head)
     }
 
-    fn write_accounts(&self) -> Db<()> {
+    fn write_accounts(&mut self) -> Db<()> {
         let sql = "UPDATE accounts SET limit_since = ?1, settled = ?2, in_doubt = ?3, granted = ?4,
                    topped_up = ?5, outstanding = ?6 WHERE id = ?7";
         let mut update = self.conn.prepare_cached(sql)?;
-        for account in self.accounts.iter().filter(|account| account.changed) {
+        let accounts = &mut self.kept.accounts;
+        for index in accounts.changed.drain(..) {
+            let account = &mut accounts.list[index];
+            account.changed = false;
             let balance = &account.balance;
             let proven = balance.settled.saturating_add(&balance.in_doubt);
             let outstanding = !balance.granted.saturating_sub(&proven).is_zero();
@@ -186,11 +213,12 @@ impl<'c> Group<'c> {
 
     fn index(&mut self, task: i64, seq: i64) -> Db<()> {
         let block = seq / BLOCK_ROWS;
-        if self.blocks.block != block {
-            self.blocks.block = block;
-            self.blocks.tasks.clear();
+        let blocks = &mut self.kept.blocks;
+        if blocks.block != block {
+            blocks.block = block;
+            blocks.tasks.clear();
         }
-        if self.blocks.tasks.insert(task) {
+        if blocks.tasks.insert(task) {
             self.conn
                 .prepare_cached("INSERT OR IGNORE INTO task_blocks VALUES (?1, ?2)")?
                 .execute([task, block])?;
@@ -227,7 +255,7 @@ impl<'c> Group<'c> {
             ids.reserve_exact(call.accounts.len());
             for key in call.accounts.iter() {
                 let index = self.account_or_new(key)?;
-                ids.push(self.accounts[index].id);
+                ids.push(self.at(index).id);
                 self.change(index, |balance| {
                     let pile = if in_doubt {
                         &mut balance.in_doubt
@@ -240,7 +268,7 @@ impl<'c> Group<'c> {
         }
         let attribution = &call.attribution;
         let task = task_digest(attribution.owner.as_str(), attribution.task.value.as_str());
-        let body = CallBody::new(call, ids);
+        let body = CallBody::new(call, call.ended.max(self.head.at), ids);
         let seq = self.append(Kind::Call, call.ended, Some(task), &body)?;
         if in_doubt {
             super::doubts::raise_for_call(self, seq, call, &body.accounts)?;
@@ -252,7 +280,7 @@ impl<'c> Group<'c> {
 
     /// The account's place in the group, if the store knows it.
     pub(super) fn account(&mut self, key: &AccountKey) -> Db<Option<usize>> {
-        if let Some(index) = self.by_key.get(key) {
+        if let Some(index) = self.kept.accounts.by_key.get(key) {
             return Ok(Some(*index));
         }
         let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up
@@ -267,7 +295,7 @@ impl<'c> Group<'c> {
 
     /// The account of that number.
     pub(super) fn account_by_id(&mut self, id: i64) -> Db<usize> {
-        if let Some(index) = self.by_id.get(&id) {
+        if let Some(index) = self.kept.accounts.by_id.get(&id) {
             return Ok(*index);
         }
         let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, key
@@ -341,33 +369,42 @@ impl<'c> Group<'c> {
     }
 
     fn adopt(&mut self, account: Account) -> usize {
-        let index = self.accounts.len();
-        self.by_key.insert(account.key.clone(), index);
-        self.by_id.insert(account.id, index);
-        self.accounts.push(account);
+        let accounts = &mut self.kept.accounts;
+        let index = accounts.list.len();
+        accounts.by_key.insert(account.key.clone(), index);
+        accounts.by_id.insert(account.id, index);
+        accounts.list.push(account);
         index
     }
 
     /// An account of this group.
     pub(super) fn at(&self, index: usize) -> &Account {
-        &self.accounts[index]
+        &self.kept.accounts.list[index]
     }
 
     /// Changes a balance. What is spent or in doubt has been granted, at the latest now.
     pub(super) fn change(&mut self, index: usize, change: impl FnOnce(&mut Balance)) {
-        let account = &mut self.accounts[index];
+        let account = &mut self.kept.accounts.list[index];
         change(&mut account.balance);
         let balance = &mut account.balance;
         let proven = balance.settled.saturating_add(&balance.in_doubt);
         balance.granted = at_least(&balance.granted, &proven);
-        account.changed = true;
+        self.note_change(index);
     }
 
     /// The account has been opened under its limit's present stay.
     pub(super) fn set_limit_since(&mut self, index: usize, since: i64) {
-        let account = &mut self.accounts[index];
-        account.changed |= account.limit_since != since;
-        account.limit_since = since;
+        let account = &mut self.kept.accounts.list[index];
+        if std::mem::replace(&mut account.limit_since, since) != since {
+            self.note_change(index);
+        }
+    }
+
+    fn note_change(&mut self, index: usize) {
+        let accounts = &mut self.kept.accounts;
+        if !std::mem::replace(&mut accounts.list[index].changed, true) {
+            accounts.changed.push(index);
+        }
     }
 }
 

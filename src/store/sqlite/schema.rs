@@ -96,11 +96,12 @@ CREATE TABLE doubts (
 CREATE INDEX doubts_by_request ON doubts (request) WHERE request IS NOT NULL;
 CREATE INDEX doubts_by_answer ON doubts (answer_id) WHERE answer_id IS NOT NULL;
 CREATE VIEW calls AS SELECT seq, at,
-    entry ->> 'owner' AS owner, entry ->> 'identity' AS identity, entry ->> 'task' AS task,
+    entry ->> 'owner' AS owner,
+    COALESCE(entry ->> 'identity', entry ->> 'owner') AS identity, entry ->> 'task' AS task,
     entry ->> 'agent' AS agent, entry ->> 'role' AS role, entry ->> 'parent' AS parent,
     entry ->> 'provider' AS provider, entry ->> 'model' AS model, entry ->> 'ending' AS ending,
-    entry ->> 'reason' AS reason, entry ->> '$.charged.usd' AS nano_usd,
-    entry ->> '$.charged.tokens' AS tokens, entry ->> 'request' AS request
+    entry ->> 'reason' AS reason, entry ->> '$.charged[0]' AS nano_usd,
+    entry ->> '$.charged[1]' AS tokens, entry ->> 'request' AS request
     FROM journal WHERE kind = 'call';
 ";
 

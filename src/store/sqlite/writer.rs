@@ -13,7 +13,7 @@ pub(super) use job::{Job, Vitals, work};
 
 use super::super::entry::{StartBody, StopBody};
 use super::super::{Entry, Kind, StoreError};
-use super::group::{Db, Group, TaskBlocks};
+use super::group::{Db, Group, Kept};
 use super::retention::{self, Rotation};
 use super::schema::{ChainHead, FileLock, Meta};
 use super::{Loaded, Options, doubts, tasks};
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     #[expect(dead_code, reason = "held until the writer ends")]
     lock: FileLock,
     meta: Meta,
-    blocks: TaskBlocks,
+    known: Kept,
     options: Options,
     errands: mpsc::WeakSender<Job>,
     jobs: mpsc::Receiver<Job>,
@@ -86,7 +86,7 @@ impl Writer {
             conn,
             lock,
             meta,
-            blocks: TaskBlocks::default(),
+            known: Kept::default(),
             options,
             errands,
             jobs,
@@ -128,22 +128,15 @@ impl Writer {
     /// Runs one transaction, all or nothing.
     fn transact(&mut self, run: impl FnOnce(&mut Group<'_>) -> Db<()>) -> Result<(), StoreError> {
         let now = (self.options.clock)();
-        let blocks = &mut self.blocks;
-        let outcome = commit(
-            &self.conn,
-            blocks,
-            self.meta.head,
-            self.meta.epoch,
-            now,
-            run,
-        );
+        let known = &mut self.known;
+        let outcome = commit(&self.conn, known, self.meta.head, self.meta.epoch, now, run);
         match outcome {
             Ok(head) => {
                 self.meta.head = head;
                 Ok(())
             }
             Err(error) => {
-                self.blocks = TaskBlocks::default();
+                self.known = Kept::default();
                 if !self.conn.is_autocommit() {
                     let _ = self.conn.execute_batch("ROLLBACK");
                 }
@@ -434,13 +427,13 @@ impl Writer {
 
 fn commit(
     conn: &Connection,
-    blocks: &mut TaskBlocks,
+    known: &mut Kept,
     head: ChainHead,
     epoch: i64,
     now: crate::units::UnixMs,
     run: impl FnOnce(&mut Group<'_>) -> Db<()>,
 ) -> Db<ChainHead> {
-    let mut group = Group::begin(conn, blocks, head, epoch, now)?;
+    let mut group = Group::begin(conn, known, head, epoch, now)?;
     run(&mut group)?;
     group.commit()
 }

@@ -181,7 +181,7 @@ fn a_call_reads_back_as_it_was_written() {
         usd(7),
         &accounts,
     );
-    let text = serde_json::to_string(&CallBody::new(&entry, vec![1])).unwrap();
+    let text = serde_json::to_string(&CallBody::new(&entry, entry.ended, vec![1])).unwrap();
     let body: CallBody<'_> = serde_json::from_str(&text).unwrap();
     assert_eq!(body.task.as_str(), "t \"1\" \u{1F600}");
     assert_eq!(serde_json::to_string(&body).unwrap(), text);

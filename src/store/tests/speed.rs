@@ -35,7 +35,11 @@ fn parts() {
     };
     each("write the entry", &mut || {
         text.clear();
-        serde_json::to_writer(&mut text, &CallBody::new(&entry, vec![1, 2, 3])).unwrap();
+        serde_json::to_writer(
+            &mut text,
+            &CallBody::new(&entry, entry.ended, vec![1, 2, 3]),
+        )
+        .unwrap();
     });
     let mut hash = [0; 32];
     let text = text.clone();

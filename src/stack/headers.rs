@@ -1,0 +1,60 @@
+//! Names of headers that stages read and write, made once: a name that is not one of HTTP's own is
+//! otherwise parsed, hashed and allocated at every use. And their values, written in one go.
+
+use http::{HeaderName, HeaderValue};
+use std::fmt::{self, Display, Write};
+
+macro_rules! names {
+    ($($name:ident = $text:literal;)*) => {
+        $(pub static $name: HeaderName = HeaderName::from_static($text);)*
+    };
+}
+
+names! {
+    REQUEST_ID = "x-bursar-request-id";
+    TASK_ID = "x-bursar-task-id";
+    AGENT_ID = "x-bursar-agent-id";
+    AGENT_ROLE = "x-bursar-agent-role";
+    PARENT_AGENT_ID = "x-bursar-parent-agent-id";
+    ATTRIBUTION = "x-bursar-attribution";
+    MODEL = "x-bursar-model";
+    REMAINING_USD = "x-bursar-remaining-usd";
+    REMAINING_TURNS = "x-bursar-remaining-turns";
+    OUTPUT_CAP = "x-bursar-output-cap";
+    COST_USD = "x-bursar-cost-usd";
+    TRACEPARENT = "traceparent";
+    TRACESTATE = "tracestate";
+    BAGGAGE = "baggage";
+    X_API_KEY = "x-api-key";
+    API_KEY = "api-key";
+    ANTHROPIC_VERSION = "anthropic-version";
+}
+
+/// Longest number or amount in a header, bytes.
+const NUMBER_BYTES_MAX: usize = 40;
+
+/// A number or an amount of money as a header's value.
+pub fn number(number: impl Display) -> Option<HeaderValue> {
+    let mut text = Text {
+        bytes: [0; NUMBER_BYTES_MAX],
+        len: 0,
+    };
+    write!(text, "{number}").ok()?;
+    HeaderValue::from_bytes(&text.bytes[..text.len]).ok()
+}
+
+/// Text on the stack; what does not fit is an error.
+struct Text {
+    bytes: [u8; NUMBER_BYTES_MAX],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let end = self.len + more.len();
+        let place = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(more.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
