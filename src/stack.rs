@@ -27,8 +27,9 @@ use crate::dialect::refusal::Refusal;
 use crate::gateway::{Gateway, Live};
 use body::AnswerBody;
 use gate::GateLayer;
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use respond::Arrival;
 use std::convert::Infallible;
 use std::sync::Arc;
 use tower::{Service, ServiceBuilder};
@@ -111,10 +112,15 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// The configuration that this call sees all its way: put there by `respond`.
-fn live<B>(request: &Request<B>) -> Arc<Live> {
-    match request.extensions().get::<Arc<Live>>() {
-        Some(live) => Arc::clone(live),
+/// What `respond` found out.
+fn arrival(extensions: &Extensions) -> &Arrival {
+    match extensions.get::<Arrival>() {
+        Some(arrival) => arrival,
         None => unreachable!("respond stands before every stage"),
     }
+}
+
+/// The configuration that this call sees all its way.
+fn live<B>(request: &Request<B>) -> Arc<Live> {
+    Arc::clone(&arrival(request.extensions()).live)
 }

@@ -10,14 +10,12 @@ mod refusal;
 pub use refusal::{TASKS_PER_HOUR, stop_refusal};
 
 use super::body::AnswerBody;
-use super::endpoint::Target;
 use super::meter::Admitted;
 use super::record::{Facts, Record};
-use super::respond::Arrived;
 use super::route::Routed;
 use super::trace::Trace;
 use super::upstream::Outgoing;
-use super::{Code, Refused, headers, live};
+use super::{Code, Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::CallCeilings;
@@ -124,23 +122,22 @@ impl Covers {
 impl Admission {
     fn of(gateway: Arc<Gateway>, request: &Request<Outgoing>) -> Result<Self, Refused> {
         let extensions = request.extensions();
-        let (Some(attribution), Some(call), Some(routed), Some(id)) = (
+        let (Some(attribution), Some(call), Some(routed)) = (
             extensions.get::<Arc<Attribution>>(),
             extensions.get::<Arc<Call>>(),
             extensions.get::<Routed>(),
-            extensions.get::<RequestId>(),
         ) else {
             return Err(Refused::internal("admit stands behind route"));
         };
-        let arrived = extensions.get::<Arrived>();
+        let arrival = arrival(extensions);
         Ok(Self {
-            live: live(request),
+            live: Arc::clone(&arrival.live),
             attribution: Arc::clone(attribution),
             call: Arc::clone(call),
             routed: routed.clone(),
-            request: id.clone(),
+            request: arrival.id.clone(),
             trace: extensions.get::<Trace>().copied(),
-            arrived: arrived.map_or_else(std::time::Instant::now, |arrived| arrived.0),
+            arrived: arrival.at,
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
             gateway,
@@ -177,8 +174,7 @@ impl Admission {
 
     /// Where the call goes.
     fn uri(&self, request: &Request<Outgoing>) -> Result<Uri, Refused> {
-        let target = request.extensions().get::<Target>();
-        let suffix = target.map_or("", |target| target.suffix.as_str());
+        let suffix = arrival(request.extensions()).target.suffix.as_str();
         let uri = self.routed.provider.uri(suffix, request.uri().query());
         uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }

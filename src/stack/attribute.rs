@@ -6,7 +6,8 @@
 pub mod ids;
 
 use super::endpoint::Target;
-use super::{Code, Refused, headers, live};
+use super::respond::Arrival;
+use super::{Code, Refused, arrival, headers};
 use crate::attribution::{Attribution, Source, Sourced};
 use crate::clock;
 use crate::config::{Identity, TaskSource};
@@ -86,13 +87,10 @@ impl<S> Attribute<S> {
         request: &Request<B>,
     ) -> Result<(Attribution, Option<TaskUsd>), Refused> {
         let extensions = request.extensions();
-        let (Some(identity), Some(target)) = (
-            extensions.get::<Arc<Identity>>(),
-            extensions.get::<Target>(),
-        ) else {
+        let Some(identity) = extensions.get::<Arc<Identity>>() else {
             return Err(Refused::internal("attribute stands behind authenticate"));
         };
-        let live = live(request);
+        let Arrival { target, live, .. } = arrival(extensions);
         let call = extensions.get::<Arc<Call>>();
         let mut said = ids::from_headers(request.headers());
         from_path(target, &mut said);
@@ -125,7 +123,7 @@ impl<S> Attribute<S> {
             }
             _ => String::new(),
         };
-        configured(&live, request.headers(), &trace_id, &mut said);
+        configured(live, request.headers(), &trace_id, &mut said);
         let task_usd = match said.task_usd {
             None => None,
             Some(text) => Some(TaskUsd(text.trim().parse().map_err(|error| {
@@ -136,7 +134,7 @@ impl<S> Attribute<S> {
             })?)),
         };
         Ok((
-            assemble(identity, &live, call.map(|call| &**call), said)?,
+            assemble(identity, live, call.map(|call| &**call), said)?,
             task_usd,
         ))
     }

@@ -3,9 +3,9 @@
 //! Needs the endpoint. Adds the [`Call`]. A body of any other endpoint is not touched.
 
 use super::body::BodyError;
-use super::endpoint::{Endpoint, Target};
+use super::endpoint::Endpoint;
 use super::upstream::Outgoing;
-use super::{Code, Refused, live};
+use super::{Code, Refused, arrival, live};
 use crate::dialect::{Call, Dialect};
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
@@ -74,13 +74,9 @@ where
 }
 
 async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> {
-    let endpoint = request
-        .extensions()
-        .get::<Target>()
-        .map(|target| target.endpoint.clone());
-    let dialect = match endpoint {
-        Some(Endpoint::Metered(dialect)) => dialect,
-        Some(Endpoint::CountTokens) => Dialect::AnthropicMessages,
+    let dialect = match arrival(request.extensions()).target.endpoint {
+        Endpoint::Metered(dialect) => dialect,
+        Endpoint::CountTokens => Dialect::AnthropicMessages,
         _ => return Ok(request.map(Outgoing::Stream)),
     };
     // Other upgrades (`h2c`, which some clients offer with every call) may be left unanswered.
@@ -103,8 +99,8 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
     let bytes = tokio::time::timeout(pause.saturating_mul(PAUSES_MAX), reading)
         .await
         .map_err(|_| too_slow())??;
-    let target = parts.extensions.get::<Target>();
-    let deployment = target.and_then(|target| target.ids.deployment.as_deref());
+    let target = &arrival(&parts.extensions).target;
+    let deployment = target.ids.deployment.as_deref();
     let call = crate::dialect::decode_for(dialect, bytes.clone(), deployment)
         .map_err(|error| Refused::new(Code::InvalidRequest, &error.to_string()))?;
     parts.extensions.insert(Arc::new(call) as Arc<Call>);

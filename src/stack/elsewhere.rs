@@ -5,9 +5,9 @@
 //! Needs the identity and attribution. Metered calls go on to the inner service.
 
 use super::body::{AnswerBody, Upstream};
-use super::endpoint::{Endpoint, Target};
+use super::endpoint::Endpoint;
 use super::upstream::Outgoing;
-use super::{Code, Refused, headers, live, route};
+use super::{Code, Refused, arrival, headers, live, route};
 use crate::attribution::Attribution;
 use crate::config::Identity;
 use crate::dialect::{Call, Dialect};
@@ -67,21 +67,15 @@ where
     }
 
     fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
-        let endpoint = request
-            .extensions()
-            .get::<Target>()
-            .map(|target| target.endpoint.clone());
+        let endpoint = arrival(request.extensions()).target.endpoint.clone();
         match endpoint {
-            Some(Endpoint::Metered(_)) => Either::Left(self.inner.call(request)),
-            Some(endpoint) => {
+            Endpoint::Metered(_) => Either::Left(self.inner.call(request)),
+            endpoint => {
                 let gateway = Arc::clone(&self.gateway);
                 Either::Right(Box::pin(async move {
                     answer(&gateway, endpoint, request).await
                 }))
             }
-            None => Either::Right(Box::pin(std::future::ready(Err(Refused::internal(
-                "no endpoint",
-            ))))),
         }
     }
 }
@@ -214,11 +208,7 @@ async fn count_tokens(
 
 /// Passthrough, only where a provider's `unmetered` names the path.
 async fn other(live: &Live, request: Request<Outgoing>) -> Result<Response<AnswerBody>, Refused> {
-    let suffix = request
-        .extensions()
-        .get::<Target>()
-        .map(|target| target.suffix.clone())
-        .unwrap_or_default();
+    let suffix = arrival(request.extensions()).target.suffix.clone();
     let path = format!("/v1{suffix}");
     let allowed = live
         .providers

@@ -1,14 +1,14 @@
 //! The outermost layer: reads the path, gives the call its id and the configuration it will see all
 //! its way, and turns every refusal into an answer in the caller's dialect.
 //!
-//! Needs nothing. Adds [`Target`], [`RequestId`], [`Arrived`] and the live configuration.
+//! Needs nothing. Adds the [`Arrival`].
 
 use super::body::AnswerBody;
 use super::endpoint::{self, Endpoint, Target};
 use super::{Code, Refused, headers, trace};
 use crate::dialect::Dialect;
 use crate::dialect::refusal::Family;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Live};
 use crate::units::RequestId;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -20,9 +20,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tower::{Layer, Service};
 
-/// When the head of the call was read.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrived(pub Instant);
+/// What is known of a call before any stage looks at it.
+#[derive(Clone)]
+pub struct Arrival {
+    /// What its path asks for.
+    pub target: Target,
+    /// `x-bursar-request-id`
+    pub id: RequestId,
+    /// When its head was read.
+    pub at: Instant,
+    /// The configuration that it sees all its way.
+    pub live: Arc<Live>,
+}
 
 /// The layer.
 #[derive(Clone)]
@@ -92,11 +101,13 @@ where
                 (target, Shape { anthropic, ..shape })
             }
         };
-        let extensions = request.extensions_mut();
-        extensions.insert(target);
-        extensions.insert(id);
-        extensions.insert(Arrived(Instant::now()));
-        extensions.insert(live);
+        let at = Instant::now();
+        request.extensions_mut().insert(Arrival {
+            target,
+            id,
+            at,
+            live,
+        });
         Responding::Inner {
             future: self.inner.call(request),
             shape: Some(shape),

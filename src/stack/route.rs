@@ -4,9 +4,9 @@
 //! configured provider; a bare name goes to the first provider whose `models` match, else to the
 //! first that speaks the dialect and lists none.
 
-use super::endpoint::Target;
 use super::gate::Gate;
-use super::{Code, Refused, live};
+use super::respond::Arrival;
+use super::{Code, Refused, arrival};
 use crate::config::Identity;
 use crate::dialect::{Call, Dialect};
 use crate::gateway::{Live, Provider};
@@ -29,16 +29,16 @@ pub struct Route;
 impl<B> Gate<B> for Route {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
         let extensions = request.extensions();
-        let (Some(call), Some(identity), Some(target)) = (
+        let (Some(call), Some(identity)) = (
             extensions.get::<Arc<Call>>(),
             extensions.get::<Arc<Identity>>(),
-            extensions.get::<Target>(),
         ) else {
             return Err(Refused::internal("route stands behind decode"));
         };
         // Azure's clients name a deployment in the path; what stands in the body is ignored there.
+        let Arrival { target, live, .. } = arrival(extensions);
         let model = target.ids.deployment.as_deref().unwrap_or(&call.model);
-        let routed = resolve(&live(request), identity, model, call.dialect)?;
+        let routed = resolve(live, identity, model, call.dialect)?;
         request.extensions_mut().insert(routed);
         Ok(())
     }

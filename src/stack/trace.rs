@@ -6,7 +6,7 @@
 //! forwarded.
 
 use super::gate::Gate;
-use super::{Refused, headers};
+use super::{Refused, arrival, headers};
 use crate::units::{RequestId, TraceIds};
 use http::{HeaderMap, HeaderValue, Request};
 
@@ -16,9 +16,7 @@ pub struct Continue;
 
 impl<B> Gate<B> for Continue {
     fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
-        let Some(id) = request.extensions().get::<RequestId>() else {
-            return Err(Refused::internal("trace stands behind respond"));
-        };
+        let id = &arrival(request.extensions()).id;
         let trace = Trace::from_headers(request.headers(), id);
         if trace.parent_span.is_none() {
             // What vendors keep of a trace belongs to that trace.
