@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::{Xxh3, Xxh3Builder};
 
 mod known;
 
-pub use known::{Known, Prefix, Seen};
+pub use known::{Known, Lane, Prefix, Seen};
 
 /// Bytes of XXH3's secret.
 const SECRET_BYTES: usize = 192;

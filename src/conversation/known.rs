@@ -49,6 +49,20 @@ pub struct Seen {
     /// Tokens of everything stored at the provider that the call refers to and that the prefix's
     /// count does not hold already; `None` unless all of it is known. Zero when there is nothing.
     pub stored: Option<u64>,
+    /// Where counts of this call for this model are kept; for [`Known::learn`].
+    pub lane: Lane,
+}
+
+/// What a count depends on besides the messages: target model, dialect, and every prompt-entering
+/// field outside them, as a keyed digest. Combined with a link's digest by exclusive or: both are
+/// keyed, and of different things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane(u128);
+
+impl Lane {
+    /// For calls of which nothing is known.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self(0);
 }
 
 impl Known {
@@ -67,29 +81,27 @@ impl Known {
     }
 
     /// The provider counted `input_tokens` (all of them, cached ones included) for this call, sent
-    /// to `model`.
-    pub fn learn(&self, call: &Call, model: &str, input_tokens: u64) {
+    /// to the model that `lane` stands for.
+    pub fn learn(&self, call: &Call, lane: Lane, input_tokens: u64) {
         if input_tokens == 0 || !call.prompt.steady {
             return;
         }
         if let Some(last) = call.chain.links.last() {
-            let key = last.digest ^ lane(call, model);
+            let key = last.digest ^ lane.0;
             // The larger of two counts of one prefix: a bound must hold for both.
             let tokens = self.counts.get(&key).unwrap_or(0).max(input_tokens);
             self.counts.insert(key, tokens);
         }
     }
 
-    /// The longest prefix of `call` that `model` has counted.
-    #[must_use]
-    pub fn tight(&self, call: &Call, model: &str) -> Option<Prefix> {
+    /// The longest prefix of `call` that was counted in this lane.
+    fn tight(&self, call: &Call, lane: Lane) -> Option<Prefix> {
         if !call.prompt.steady || call.chain.links.is_empty() {
             return None;
         }
-        let lane = lane(call, model);
         let back = call.chain.links.iter().rev().take(LOOK_BACK_MESSAGES);
         (0..).zip(back).find_map(|(rest_messages, link)| {
-            let tokens = self.counts.get(&(link.digest ^ lane))?;
+            let tokens = self.counts.get(&(link.digest ^ lane.0))?;
             Some(Prefix {
                 tokens,
                 rest_from: link.at.end,
@@ -108,8 +120,10 @@ impl Known {
     /// Everything known that bounds this call's input when sent to `model`.
     #[must_use]
     pub fn seen(&self, call: &Call, model: &str) -> Seen {
-        let prefix = self.tight(call, model);
+        let lane = lane(call, model);
+        let prefix = self.tight(call, lane);
         Seen {
+            lane,
             prefix,
             stored: self.stored(call, model, prefix.as_ref()),
         }
@@ -135,15 +149,13 @@ impl Known {
     }
 }
 
-/// What a count depends on besides the messages: target model, dialect, and every prompt-entering
-/// field outside them. Combined with a link's digest by exclusive or: both are keyed, and of different things.
-fn lane(call: &Call, model: &str) -> u128 {
+fn lane(call: &Call, model: &str) -> Lane {
     let mut digester = Digester::default();
     digester.add(&call.prompt.frame.to_le_bytes());
     digester.add(call.dialect.name().as_bytes());
     digester.end();
     digester.add(model.as_bytes());
-    digester.digest()
+    Lane(digester.digest())
 }
 
 fn stored_key(dialect: Dialect, model: &str, id: &str) -> u128 {

@@ -59,17 +59,17 @@ fn a_count_is_found_for_the_longest_prefix() {
         ask("three"),
         ask("four")
     ]));
-    assert_eq!(known.tight(&third, "m"), None);
-    known.learn(&first, "m", 40);
-    assert_eq!(known.tight(&third, "m").unwrap().rest_messages, 5);
-    known.learn(&second, "m", 60);
-    let prefix = known.tight(&third, "m").unwrap();
+    assert_eq!(known.seen(&third, "m").prefix, None);
+    known.learn(&first, known.seen(&first, "m").lane, 40);
+    assert_eq!(known.seen(&third, "m").prefix.unwrap().rest_messages, 5);
+    known.learn(&second, known.seen(&second, "m").lane, 60);
+    let prefix = known.seen(&third, "m").prefix.unwrap();
     assert_eq!((prefix.tokens, prefix.rest_messages), (60, 3));
     assert_eq!(prefix.rest_from, third.chain.links[2].at.end);
-    assert_eq!(known.tight(&second, "m").unwrap().rest_messages, 0);
-    known.learn(&second, "m", 55);
+    assert_eq!(known.seen(&second, "m").prefix.unwrap().rest_messages, 0);
+    known.learn(&second, known.seen(&second, "m").lane, 55);
     assert_eq!(
-        known.tight(&second, "m").unwrap().tokens,
+        known.seen(&second, "m").prefix.unwrap().tokens,
         60,
         "both counts are bounded"
     );
@@ -81,16 +81,20 @@ fn a_count_holds_for_its_model_dialect_and_frame_only() {
     let body =
         |effort: &str| json!({"model": "m", "messages": [ask("one")], "reasoning_effort": effort});
     let call = read(Dialect::OpenaiChat, &body("low"));
-    known.learn(&call, "m-1", 40);
-    assert!(known.tight(&call, "m-1").is_some());
-    assert_eq!(known.tight(&call, "m-2"), None);
+    known.learn(&call, known.seen(&call, "m-1").lane, 40);
+    assert!(known.seen(&call, "m-1").prefix.is_some());
+    assert_eq!(known.seen(&call, "m-2").prefix, None);
     assert_eq!(
-        known.tight(&read(Dialect::OpenaiChat, &body("high")), "m-1"),
+        known
+            .seen(&read(Dialect::OpenaiChat, &body("high")), "m-1")
+            .prefix,
         None
     );
     let other = json!({"model": "m", "max_tokens": 1, "messages": [ask("one")]});
     assert_eq!(
-        known.tight(&read(Dialect::AnthropicMessages, &other), "m-1"),
+        known
+            .seen(&read(Dialect::AnthropicMessages, &other), "m-1")
+            .prefix,
         None
     );
 }
@@ -102,11 +106,11 @@ fn nothing_is_learnt_of_what_the_provider_rewrites() {
         Dialect::OpenaiResponses,
         &json!({"model": "m", "input": "hi", "truncation": "auto"}),
     );
-    known.learn(&call, "m", 40);
-    assert_eq!(known.tight(&call, "m"), None);
+    known.learn(&call, known.seen(&call, "m").lane, 40);
+    assert_eq!(known.seen(&call, "m").prefix, None);
     let call = chat(&json!([ask("one")]));
-    known.learn(&call, "m", 0);
-    assert_eq!(known.tight(&call, "m"), None);
+    known.learn(&call, known.seen(&call, "m").lane, 0);
+    assert_eq!(known.seen(&call, "m").prefix, None);
 }
 
 #[test]
@@ -122,7 +126,7 @@ fn what_is_stored_is_known_by_its_id() {
     known.remember(Dialect::OpenaiResponses, "m", "msg_1", 30);
     assert_eq!(seen(), Some(1030));
     assert_eq!(known.seen(&call, "other").stored, None);
-    known.learn(&call, "m", 900);
+    known.learn(&call, known.seen(&call, "m").lane, 900);
     assert_eq!(seen(), Some(0), "the count holds it");
     assert_eq!(known.seen(&chat(&json!([])), "m").stored, Some(0));
 }

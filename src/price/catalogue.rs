@@ -114,10 +114,10 @@ pub struct CatalogueError {
 /// One file's cards by name.
 #[derive(Default)]
 struct Index {
-    exact: HashMap<Box<str>, Arc<Card>>,
+    exact: HashMap<Box<str>, Arc<Card>, foldhash::quality::RandomState>,
     /// The most particular first.
     globs: Vec<(Box<str>, Arc<Card>)>,
-    retired: HashMap<Box<str>, Box<str>>,
+    retired: HashMap<Box<str>, Box<str>, foldhash::quality::RandomState>,
     /// Families to ask next.
     fallback: Vec<Box<str>>,
 }

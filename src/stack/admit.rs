@@ -366,6 +366,7 @@ impl Admission {
             fixed: bound.fixed,
             elastic: bound.elastic,
             known_input: bound.known_input,
+            lane: bound.lane,
             arrived: self.arrived,
         };
         let record = Box::new(Record::open(

@@ -95,9 +95,9 @@ enum Part {
     /// The request is on its way; no answer yet.
     Sent(ResponseFuture),
     /// A plain answer is being collected.
-    Plain(Upstream, BodyBuffer),
+    Plain(Upstream, Box<BodyBuffer>),
     /// A stream passes.
-    Stream(Upstream, StreamFilter),
+    Stream(Upstream, Box<StreamFilter>),
 }
 
 /// An exchange with a provider that somebody must see through. Dropped half-way (the caller hung
@@ -143,7 +143,7 @@ impl Underway {
             parts.headers.remove(header::CONTENT_LENGTH);
             record.stamp_remaining(&mut parts.headers);
             let filter = StreamFilter::new(record.call.dialect, record.hide_usage);
-            self.part = Some(Part::Stream(body, filter));
+            self.part = Some(Part::Stream(body, Box::new(filter)));
             let metered = Metered::new(self);
             return Ok(Response::from_parts(
                 parts,
@@ -153,7 +153,7 @@ impl Underway {
         let length = body.size_hint().exact();
         self.part = Some(Part::Plain(
             body,
-            BodyBuffer::new(record.call.dialect, length),
+            Box::new(BodyBuffer::new(record.call.dialect, length)),
         ));
         self.plain_answer(parts).await
     }
@@ -585,10 +585,12 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
                 }
                 let dialect = record.call.dialect;
                 if is_event_stream(&parts.headers) {
-                    (body, Reading::Stream(StreamFilter::new(dialect, false)))
+                    let filter = Box::new(StreamFilter::new(dialect, false));
+                    (body, Reading::Stream(filter))
                 } else {
                     let length = body.size_hint().exact();
-                    (body, Reading::Plain(BodyBuffer::new(dialect, length)))
+                    let buffer = Box::new(BodyBuffer::new(dialect, length));
+                    (body, Reading::Plain(buffer))
                 }
             }
             Err(error) if reached(&error) == Reached::Never => return Outcome::Void("unreachable"),
@@ -628,8 +630,8 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
 
 /// An answer that is read for its usage alone.
 enum Reading {
-    Plain(BodyBuffer),
-    Stream(StreamFilter),
+    Plain(Box<BodyBuffer>),
+    Stream(Box<StreamFilter>),
 }
 
 impl Reading {

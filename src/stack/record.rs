@@ -9,6 +9,7 @@ use super::trace::Trace;
 use super::{Code, Refused, headers};
 use crate::attribution::Attribution;
 use crate::clock;
+use crate::conversation::Lane;
 use crate::dialect::answer::AnswerReader;
 use crate::dialect::{Answer, Call, Dialect, Usage};
 use crate::flights::{Boarded, Flight, Stop};
@@ -79,6 +80,8 @@ pub struct Facts {
     pub elastic: Option<Elastic>,
     /// Input tokens known from earlier answers.
     pub known_input: u64,
+    /// Where this answer's count will be kept.
+    pub lane: Lane,
     /// When the head of the call was read.
     pub arrived: std::time::Instant,
 }
@@ -476,9 +479,7 @@ impl Record {
         let prompt = &self.call.prompt;
         let input = charged[Meter::InputTokens];
         if !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
-            self.gateway
-                .known
-                .learn(&self.call, &self.facts.model, input);
+            self.gateway.known.learn(&self.call, self.facts.lane, input);
         }
         // Only this dialect's calls go on from an answer by its id.
         if let Some(id) = &answer.id

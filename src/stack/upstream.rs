@@ -4,7 +4,6 @@
 //! Needs the body that leaves and the provider `route` chose. Adds nothing: it is the end of the
 //! stack. Its errors say whether the provider can have seen the call, for that decides the hold.
 
-use super::headers;
 use crate::gateway::Provider;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -206,20 +205,42 @@ pub fn reached(error: &ClientError) -> Reached {
 }
 
 /// Headers that speak of one connection, not of the call.
-static HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("proxy-connection"),
-];
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-connection"
+    )
+}
+
+/// Takes headers out by name, in one look at each.
+fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let mut found = headers
+        .keys()
+        .filter(|name| unwanted(name.as_str()))
+        .cloned();
+    let first: [Option<HeaderName>; 8] = std::array::from_fn(|_| found.next());
+    let more: Vec<HeaderName> = found.collect();
+    for name in first.into_iter().flatten().chain(more) {
+        headers.remove(name);
+    }
+}
 
 /// Takes out what speaks of the connection, and what a `Connection` header names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    strip_named(headers);
+    strip(headers, is_hop_by_hop);
+}
+
+/// Takes out what a `Connection` header names.
+fn strip_named(headers: &mut HeaderMap) {
     if let Some(named) = headers.get(header::CONNECTION).cloned()
         && let Ok(named) = named.to_str()
     {
@@ -228,9 +249,6 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
                 headers.remove(name);
             }
         }
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
     }
 }
 
@@ -245,31 +263,12 @@ pub struct Passing {
 
 /// Turns the caller's headers into the provider's: everything unknown passes.
 pub fn outgoing_headers(headers: &mut HeaderMap, passing: Passing) {
-    strip_hop_by_hop(headers);
-    for name in [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::EXPECT,
-        header::FORWARDED,
-    ] {
-        headers.remove(name);
-    }
-    headers.remove(&headers::BAGGAGE);
-    if !passing.credentials {
-        for name in [
-            &header::AUTHORIZATION,
-            &headers::X_API_KEY,
-            &headers::API_KEY,
-        ] {
-            headers.remove(name);
-        }
-    }
-    if !passing.attribution {
-        let is_ours = |name: &&HeaderName| name.as_str().starts_with("x-bursar-");
-        while let Some(ours) = headers.keys().find(is_ours).cloned() {
-            headers.remove(ours);
-        }
-    }
+    strip_named(headers);
+    strip(headers, |name| match name {
+        "host" | "content-length" | "expect" | "forwarded" | "baggage" => true,
+        "authorization" | "x-api-key" | "api-key" => !passing.credentials,
+        _ => is_hop_by_hop(name) || (!passing.attribution && name.starts_with("x-bursar-")),
+    });
     // Only what Bursar can read: compressed answers would have to be unpacked to be metered.
     headers.insert(
         header::ACCEPT_ENCODING,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::conversation::Known;
+use crate::conversation::Lane;
 use crate::dialect::decode;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -24,7 +25,12 @@ const CARD: Overheads = Overheads {
 const NOTHING: Seen = Seen {
     prefix: None,
     stored: None,
+    lane: Lane::NONE,
 };
+
+fn learn(known: &Known, call: &Call, model: &str, tokens: u64) {
+    known.learn(call, known.seen(call, model).lane, tokens);
+}
 
 fn read(dialect: Dialect, body: &Json) -> Call {
     decode(dialect, body.to_string().into()).unwrap()
@@ -100,7 +106,7 @@ fn what_is_unseen_takes_the_window_unless_its_size_is_known() {
 fn a_known_prefix_makes_the_bound_tight() {
     let known = Known::new(10);
     let long = "word ".repeat(5_000);
-    known.learn(&chat(json!([ask(&long)])), "m", 5_010);
+    learn(&known, &chat(json!([ask(&long)])), "m", 5_010);
     let answer = json!({"role": "assistant", "content": "fine"});
     let call = chat(json!([ask(&long), answer, ask("and?")]));
     let bound = input_bound(&call, &CARD, &known.seen(&call, "m"));
@@ -115,7 +121,7 @@ fn a_picture_behind_a_url_may_be_another_by_now() {
     let look = json!({"role": "user", "content": [
         {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]});
     let call = chat(json!([look]));
-    known.learn(&call, "m", 100);
+    learn(&known, &call, "m", 100);
     let bound = input_bound(&call, &CARD, &known.seen(&call, "m"));
     assert_eq!(
         bound.all,
@@ -134,7 +140,7 @@ fn payloads_outside_the_messages_shorten_no_rest() {
         let text = format!(r#"{{"model":"m","messages":{messages},"system":{system}}}"#);
         decode(Dialect::AnthropicMessages, text.into()).unwrap()
     };
-    known.learn(&body(json!([ask("one")])), "m", 2_000);
+    learn(&known, &body(json!([ask("one")])), "m", 2_000);
     let call = body(json!([ask("one"), ask(&"x".repeat(1_000))]));
     let bound = input_bound(&call, &CARD, &known.seen(&call, "m"));
     assert!(bound.fresh > 1_000 && bound.fresh < 1_100, "{bound:?}");
@@ -152,11 +158,8 @@ fn the_tokenizer_is_tighter_and_never_below_the_text() {
     assert!(exact > real && exact < real + 150, "{real} <= {exact}");
     assert!(exact * 3 < cheap);
     let known = Known::new(10);
-    known.learn(
-        &chat(json!([{"role": "system", "content": "Be brief."}])),
-        "m",
-        9,
-    );
+    let brief = chat(json!([{"role": "system", "content": "Be brief."}]));
+    learn(&known, &brief, "m", 9);
     let seen = known.seen(&call, "m");
     let tight = exact_bound(Encoding::Cl100k, &call, &CARD, &seen).unwrap();
     assert!(tight.fresh < tight.all && tight.all <= exact);
@@ -220,7 +223,7 @@ fn timings() {
         let body = bytes::Bytes::from(body.to_string());
         let call = decode(Dialect::OpenaiChat, body.clone()).unwrap();
         let known = Known::new(1000);
-        known.learn(&call, "gpt-4o", 1000);
+        learn(&known, &call, "gpt-4o", 1000);
         let scan = body.clone();
         time(
             &format!("{name}: scan"),

@@ -2,6 +2,7 @@
 
 use super::{Admission, Covers};
 use crate::config::UnlistedFields;
+use crate::conversation::Lane;
 use crate::dialect::Dialect;
 use crate::ledger::Elastic;
 use crate::price::{self, Card, Settings, Tokenizer, Unpriceable, Unpriced};
@@ -20,6 +21,8 @@ pub struct Bound {
     pub elastic: Option<Elastic>,
     /// Input tokens counted by the provider before.
     pub known_input: u64,
+    /// Where this call's count will be kept.
+    pub lane: Lane,
     /// The field under which the target honours an output cap.
     pub cap_field: Option<&'static str>,
 }
@@ -80,6 +83,7 @@ impl Bound {
         let mut bound = Self {
             cap_field: cap_field(admission, card.as_deref()),
             known_input: seen.prefix.as_ref().map_or(0, |prefix| prefix.tokens),
+            lane: seen.lane,
             card,
             fixed: Amounts::ZERO,
             elastic: None,
@@ -151,6 +155,7 @@ impl Bound {
             fixed: Amounts::ZERO,
             elastic: None,
             known_input: self.known_input,
+            lane: self.lane,
             cap_field: self.cap_field,
         };
         tighter.quote(admission, input, false).ok()?;

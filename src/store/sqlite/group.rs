@@ -82,7 +82,7 @@ impl Kept {
 #[derive(Debug, Default)]
 struct TaskBlocks {
     block: i64,
-    tasks: HashSet<i64>,
+    tasks: HashSet<i64, foldhash::fast::RandomState>,
 }
 
 /// Rows of a block, in number.

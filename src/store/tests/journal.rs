@@ -53,7 +53,7 @@ async fn after(sql: &str) -> Option<FirstBad> {
 #[tokio::test]
 async fn a_changed_row_is_named() {
     let changes = [
-        "entry = replace(entry, '\"usd\":100', '\"usd\":1')",
+        "entry = replace(entry, '\"charged\":[100', '\"charged\":[1')",
         "entry = entry || ' '",
         "at = at + 1",
         "kind = 'alarm'",
@@ -186,6 +186,53 @@ fn a_call_reads_back_as_it_was_written() {
     assert_eq!(body.task.as_str(), "t \"1\" \u{1F600}");
     assert_eq!(serde_json::to_string(&body).unwrap(), text);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_row_leaves_out_what_goes_without_saying() {
+    let mut entry = call(
+        "req_0af7651916cd43dd8448eb211c80319c",
+        "t-1",
+        Ending::Settle,
+        usd(7),
+        &[],
+    );
+    let who = Arc::make_mut(&mut entry.attribution);
+    who.identity = "research".into();
+    entry.answered = Some(Arc::clone(&entry.model));
+    let number = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
+    entry.trace = Some(TraceIds {
+        trace: number,
+        span: 0x8448_eb21_1c80_319c,
+    });
+    let text = serde_json::to_string(&CallBody::new(&entry, entry.ended, vec![1])).unwrap();
+    for left_out in [
+        "identity", "ended", "answered", "status", "trace", "span", "_from",
+    ] {
+        assert!(!text.contains(left_out), "{left_out}: {text}");
+    }
+    let read = CallBody::read(entry.ended, &text).unwrap();
+    assert_eq!(read.identity.as_str(), "research");
+    assert_eq!(read.ended, entry.ended.0);
+    assert_eq!(read.answered.unwrap().as_str(), "gpt-4o-mini");
+    assert_eq!(read.status, Some(200));
+    assert_eq!(read.charged.0, usd(7));
+    // Rows with amounts by name are read too.
+    let named = text.replace("\"charged\":[7]", "\"charged\":{\"usd\":7}");
+    assert_ne!(named, text);
+    assert_eq!(
+        CallBody::read(entry.ended, &named).unwrap().charged.0,
+        usd(7)
+    );
+    // What is not as usual is said.
+    entry.trace = Some(TraceIds { trace: 1, span: 2 });
+    let text = serde_json::to_string(&CallBody::new(&entry, UnixMs(9_000), vec![1])).unwrap();
+    let said = [
+        "\"ended\":2000",
+        "\"trace\":\"00000000000000000000000000000001\"",
+        "\"span\":\"0000000000000002\"",
+    ];
+    assert!(said.iter().all(|said| text.contains(said)), "{text}");
 }
 
 #[tokio::test]

@@ -114,7 +114,11 @@ async fn archived_rows_are_still_verified() {
         .unwrap()
         .path();
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replacen("\"usd\":100", "\"usd\":101", 1)).unwrap();
+    std::fs::write(
+        &file,
+        text.replacen("\"charged\":[100", "\"charged\":[101", 1),
+    )
+    .unwrap();
     let bad = verify(&path, Some(&archives)).first_bad.unwrap();
     assert!(bad.seq > 1 && bad.archive.is_some(), "{bad:?}");
     let lines: Vec<&str> = text.lines().collect();
