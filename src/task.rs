@@ -3,15 +3,18 @@
 
 use crate::attribution::Attribution;
 use crate::clock;
+use crate::escalation::{Asked, allowed_account};
 use crate::flights::{Flights, Stop, Whose};
 use crate::ledger::{AccountKey, Caps, Cover};
 use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
-use crate::units::{Meter, NanoUsd, TaskKey, UnixMs};
+use crate::units::{EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Tasks kept in memory; beyond it those at rest longest are let go. The store knows them all.
 const MAX_IN_MEMORY: usize = 100_000;
@@ -26,6 +29,10 @@ pub struct Task {
     record: RwLock<TaskRecord>,
     tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
+    /// How often somebody decided on its state.
+    decisions: AtomicU64,
+    /// Fires when its state changes, for calls that wait for a person.
+    changed: Notify,
 }
 
 impl Task {
@@ -34,6 +41,8 @@ impl Task {
             record: RwLock::new(record),
             tools: Mutex::default(),
             used: AtomicI64::new(now.0),
+            decisions: AtomicU64::new(0),
+            changed: Notify::new(),
         }
     }
 
@@ -54,6 +63,43 @@ impl Task {
     pub fn own_cover(&self) -> Option<Cover> {
         let record = self.record.read();
         own_cover(&record.key, record.caps)
+    }
+
+    /// The account of the turns that a person allowed, if there is such a bound.
+    #[must_use]
+    pub fn allowed_cover(&self) -> Option<Cover> {
+        let record = self.record.read();
+        allowed_cover(&record)
+    }
+
+    /// How often somebody decided on its state: what was seen before a decision may be no longer so.
+    #[must_use]
+    pub fn decisions(&self) -> u64 {
+        self.decisions.load(Ordering::Acquire)
+    }
+
+    /// Fires at the next change of its state.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// A question has suspended it, unless somebody has decided since `decisions` were counted: answers of
+    /// the store may overtake one another.
+    pub fn suspended(&self, record: &TaskRecord, decisions: u64) {
+        let mut known = self.record.write();
+        if self.decisions() == decisions {
+            *known = record.clone();
+        }
+        drop(known);
+        self.changed.notify_waiters();
+    }
+
+    fn decided(&self, record: &TaskRecord) {
+        let mut known = self.record.write();
+        self.decisions.fetch_add(1, Ordering::AcqRel);
+        *known = record.clone();
+        drop(known);
+        self.changed.notify_waiters();
     }
 
     /// Milliseconds spent suspended, the present suspension included.
@@ -84,10 +130,14 @@ impl Task {
 }
 
 /// Why a call's task does not let it spend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standstill {
     /// The task is suspended.
     Suspended,
+    /// It waits for a person to answer this question.
+    Asked(EscalationId),
+    /// A person answered this question with no, or nobody answered it.
+    Declined(EscalationId),
     /// Its identity is.
     IdentitySuspended,
     /// Everything is.
@@ -105,6 +155,8 @@ pub struct Tasks {
     store: Arc<dyn Store>,
     /// The calls in flight, ended when their task is.
     pub flights: Arc<Flights>,
+    /// Fires when a question about a task was opened or answered.
+    pub news: Notify,
 }
 
 impl Tasks {
@@ -117,6 +169,7 @@ impl Tasks {
             switches: ArcSwap::from_pointee(switches),
             store,
             flights: Arc::default(),
+            news: Notify::new(),
         })
     }
 
@@ -200,7 +253,13 @@ impl Tasks {
     pub fn standstill(&self, task: &Task, attribution: &Attribution) -> Option<Standstill> {
         match task.state() {
             TaskState::Closed => return Some(Standstill::Closed),
-            TaskState::Suspended => return Some(Standstill::Suspended),
+            TaskState::Suspended => {
+                return Some(match task.record.read().escalation.clone() {
+                    Some(Asked { id, waits: true }) => Standstill::Asked(id),
+                    Some(Asked { id, waits: false }) => Standstill::Declined(id),
+                    None => Standstill::Suspended,
+                });
+            }
             TaskState::Active => {}
         }
         self.switches.load().iter().find_map(|switch| match switch {
@@ -223,15 +282,23 @@ impl Tasks {
         by: Arc<str>,
     ) -> Result<(TaskRecord, usize), StoreError> {
         let record = self.store.set_task_state(key.clone(), state, by).await?;
-        if self.known.read().contains_key(&key) {
-            self.remember(record.clone(), clock::now());
-        }
+        self.decided(&record);
+        // It may have answered a question, and those who were asked hear of that.
+        self.news.notify_one();
         let ended = match state {
             TaskState::Active => 0,
             TaskState::Suspended => self.flights.stop(&Whose::Task(key), Stop::Suspended),
             TaskState::Closed => self.flights.stop(&Whose::Task(key), Stop::Closed),
         };
         Ok((record, ended))
+    }
+
+    /// Takes in what somebody decided about a task, which is durable already.
+    pub fn decided(&self, record: &TaskRecord) {
+        let known = self.known.read().get(&record.key).cloned();
+        if let Some(task) = known {
+            task.decided(record);
+        }
     }
 
     /// Lowers a task's own caps durably; higher ones are ignored.
@@ -245,8 +312,9 @@ impl Tasks {
         by: Arc<str>,
     ) -> Result<TaskRecord, StoreError> {
         let record = self.store.lower_task_caps(key.clone(), caps, by).await?;
-        if self.known.read().contains_key(&key) {
-            self.remember(record.clone(), clock::now());
+        // The caps alone: the state may have changed again since the store answered.
+        if let Some(task) = self.known.read().get(&key) {
+            task.record.write().caps = record.caps;
         }
         Ok(record)
     }
@@ -321,6 +389,18 @@ pub fn own_cover(key: &TaskKey, caps: Caps) -> Option<Cover> {
     any.then(|| Cover {
         key: own_account(key),
         caps,
+        observe: false,
+        warn_permille: None,
+    })
+}
+
+/// How the turns that a person allowed cover a task's calls, if there is such a bound.
+#[must_use]
+pub fn allowed_cover(record: &TaskRecord) -> Option<Cover> {
+    let allowed = record.allowed.as_ref()?;
+    Some(Cover {
+        key: allowed_account(&record.key, allowed),
+        caps: Caps::default().with(Meter::Turns, allowed.turns),
         observe: false,
         warn_permille: None,
     })

@@ -39,6 +39,8 @@ pub struct Limit {
     pub warn_at: Option<u32>,
     /// `on_exceed = "observe"`: journal and count, never refuse.
     pub observe: bool,
+    /// `on_exceed = "escalate"`: suspend the task and ask a person.
+    pub escalate: bool,
     /// Which calls it covers.
     pub matches: Match,
     /// Where it is written.
@@ -89,6 +91,16 @@ impl Limit {
                 [Side::Identity] => "identity_budget_exceeded",
                 _ => "budget_exceeded",
             },
+        }
+    }
+
+    /// The word in `on_exceed`.
+    #[must_use]
+    pub const fn on_exceed(&self) -> &'static str {
+        match (self.observe, self.escalate) {
+            (true, _) => "observe",
+            (false, true) => "escalate",
+            (false, false) => "deny",
         }
     }
 
@@ -168,7 +180,10 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
     let matches = read_match(section);
     let caps = read_caps(section);
     let warn_at = section.get("warn_at", value::ratio);
-    let observe = section.or("on_exceed", false, on_exceed);
+    let on_exceed = section.or("on_exceed", OnExceed::Deny, on_exceed);
+    if on_exceed == OnExceed::Escalate {
+        check_escalation(section, &caps, per.as_ref());
+    }
     let per = per?;
     check_shape(section, &per, window.as_ref(), &caps, &matches);
     let name = name?;
@@ -179,19 +194,44 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         window,
         caps,
         warn_at,
-        observe,
+        observe: on_exceed == OnExceed::Observe,
+        escalate: on_exceed == OnExceed::Escalate,
         matches,
         place: section.place(),
     })
 }
 
-fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<bool, String> {
+/// What happens at the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnExceed {
+    Deny,
+    Observe,
+    Escalate,
+}
+
+fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "escalate" | "downgrade" | "wrap_up" => Err(format!(
-            "`{text}` is not supported yet; write \"deny\" or \"observe\""
+        "downgrade" | "wrap_up" => Err(format!(
+            "`{text}` is not supported yet; write \"deny\", \"escalate\" or \"observe\""
         )),
-        _ => value::word(&[("deny", false), ("observe", true)])(value),
+        _ => value::word(&[
+            ("deny", OnExceed::Deny),
+            ("escalate", OnExceed::Escalate),
+            ("observe", OnExceed::Observe),
+        ])(value),
+    }
+}
+
+/// A person is asked about a task, and can raise only what has an account.
+fn check_escalation(section: &Section<'_>, caps: &Caps, per: Option<&Per>) {
+    if per == Some(&Per::Call) {
+        let message = "`on_exceed`: a limit per call cannot escalate, for nobody can raise its cap; write \"deny\"";
+        section.fault_of("on_exceed", message);
+    }
+    if caps.0[Meter::Tasks as usize].is_some() {
+        let message = "`on_exceed`: a cap on `tasks` cannot escalate, for there is no task yet to suspend; write \"deny\"";
+        section.fault_of("on_exceed", message);
     }
 }
 
