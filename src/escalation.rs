@@ -172,6 +172,8 @@ pub struct Decision {
     pub why: Option<Arc<str>>,
     /// Accounts whose caps were raised, and by how much.
     pub raised: Vec<(AccountKey, Amounts)>,
+    /// When the caps are as before again.
+    pub ends: Option<UnixMs>,
     /// The task may make so many turns, then a person is asked again.
     pub turns: Option<u64>,
 }
@@ -204,6 +206,8 @@ pub struct Deciding {
     pub why: Option<Arc<str>>,
     /// Caps to raise; only when approved.
     pub raises: Vec<(AccountKey, Amounts)>,
+    /// When the caps are as before again; what was spent stays spent.
+    pub ends: Option<UnixMs>,
     /// Turns until a person is asked again; only when approved.
     pub turns: Option<u64>,
 }

@@ -222,7 +222,10 @@ impl Purse {
     pub fn topped_up(self: &Arc<Self>, balances: &[(AccountKey, Balance)]) {
         self.change(|ledger| {
             for (key, balance) in balances {
-                ledger.topped_up_to(clock::now(), key, &balance.topped_up);
+                let Balance {
+                    topped_up, lapsed, ..
+                } = balance;
+                ledger.topped_up_to(clock::now(), key, topped_up, lapsed);
             }
         });
     }

@@ -44,6 +44,9 @@ pub struct Balance {
     pub granted: Amounts,
     /// Raised on top of the policy's caps by top-ups.
     pub topped_up: Amounts,
+    /// Taken back in all from top-ups that had an end. With it two answers of the store can be put in
+    /// order: both this and `topped_up` with it only rise.
+    pub lapsed: Amounts,
     /// First hold, for `duration`; `None` before it.
     pub opened: Option<UnixMs>,
 }
@@ -407,6 +410,8 @@ pub struct Outbox {
     pub next: Option<UnixMs>,
     /// Questions that wait, in number.
     pub waiting: u64,
+    /// When the first top-up that has an end is to be taken back.
+    pub lapses: Option<UnixMs>,
 }
 
 /// How a try to deliver ended.
@@ -507,6 +512,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Decides a question: its state, the caps it raises and its task's state in one step, once.
     fn decide_escalation(&self, deciding: Deciding) -> Pending<'_, EscalationEnded>;
+
+    /// Takes back top-ups whose end has come.
+    fn lapse(&self) -> Pending<'_, Vec<(AccountKey, Balance)>>;
 
     /// The questions, newest first.
     fn escalations(&self, filter: EscalationFilter) -> Pending<'_, Vec<Escalation>>;

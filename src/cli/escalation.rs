@@ -106,6 +106,9 @@ struct ApproveArgs {
     /// Whose, where a limit counts per person acted for
     #[arg(long, requires = "limit")]
     on_behalf_of: Option<String>,
+    /// When raised caps are as before again: a span (2h) or an instant
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
     /// Ask again after so many turns of the task
     #[arg(long, value_name = "TURNS")]
     for_turns: Option<u64>,
@@ -206,6 +209,7 @@ fn approve(args: &ApproveArgs, config: &Path, out: Out<'_>) -> Result<(), BookEr
     let fields = [
         ("scope", &args.scope),
         ("limit", &args.limit),
+        ("expires", &args.expires),
         ("agent", &args.agent),
         ("role", &args.role),
         ("identity", &args.identity),
@@ -287,6 +291,9 @@ fn print(said: &Value, as_json: bool, out: Out<'_>) -> Result<(), BookError> {
     for raised in decision["raised"].as_array().into_iter().flatten() {
         let more = super::task::cell(&raised["by"]);
         writeln!(out, "  raised `{}` by {more}", text(&raised["limit"]))?;
+    }
+    if let Some(ends) = decision["expires"].as_str() {
+        writeln!(out, "  until {ends}")?;
     }
     if let Some(turns) = decision["turns"].as_u64() {
         writeln!(out, "  for {turns} turns, then a person is asked again")?;

@@ -98,6 +98,9 @@ impl Courier {
         let outbox = self.gateway.purse.store().outbox(now, BATCH).await?;
         let waiting = i64::try_from(outbox.waiting).unwrap_or(i64::MAX);
         self.gateway.metrics.open_escalations.set(waiting);
+        if outbox.lapses.is_some_and(|at| at <= now) {
+            self.gateway.escalations.lapse().await?;
+        }
         let live = self.gateway.live();
         let webhooks = &live.config().escalation.webhooks;
         for delivery in outbox.due {
@@ -117,7 +120,8 @@ impl Courier {
                 self.under_way.insert(task.id(), (id, target));
             }
         }
-        let rest = outbox.next.map_or(i64::MAX, |next| next.0 - now.0);
+        let later = outbox.next.into_iter().chain(outbox.lapses);
+        let rest = later.map(|at| at.0 - now.0).min().unwrap_or(i64::MAX);
         let rest = Duration::from_millis(rest.max(1).unsigned_abs());
         Ok(rest.min(LOOK_EVERY))
     }

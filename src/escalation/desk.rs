@@ -185,11 +185,22 @@ impl Escalations {
                 by: "gateway".into(),
                 why: Some("nobody answered in time".into()),
                 raises: Vec::new(),
+                ends: None,
                 turns: None,
             };
             self.decide(deciding).await?;
         }
         Ok(overdue.len())
+    }
+
+    /// Takes back top-ups whose end has come.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn lapse(&self) -> Result<(), StoreError> {
+        let lowered = self.store().lapse().await?;
+        self.purse.topped_up(&lowered);
+        Ok(())
     }
 
     /// Lets every held call go, for the gateway is about to stop.

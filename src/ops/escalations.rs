@@ -7,12 +7,12 @@ use super::request::{Body, Pairs, by};
 use super::tasks::{self, Raise, bounded, with_meters};
 use super::{show, tasks::side_names};
 use crate::clock;
-use crate::config::{LimitIndex, Policies, advice};
+use crate::config::{LimitIndex, Policies, advice, parse_instant, parse_span};
 use crate::escalation::{Deciding, Escalation, Reached, State};
 use crate::ledger::Caps;
 use crate::store::{EscalationEnded, EscalationFilter, TaskRecord, TaskState};
 use crate::task::TASKS_OWN;
-use crate::units::EscalationId;
+use crate::units::{EscalationId, UnixMs};
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ impl Ops {
 /// # Errors
 /// See [`Failure`].
 pub async fn approve(Shared(ops): Shared<Ops>, Path(id): Path<String>, Body(body): Body) -> Answer {
-    let mut known = with_meters(&["by", "why", "scope", "limit", "for_turns"]);
+    let mut known = with_meters(&["by", "why", "scope", "limit", "expires", "for_turns"]);
     known.extend(side_names());
     let mut fields = Fields::of_body(&body, &known)?;
     let escalation = ops.escalation(&id).await?;
@@ -119,20 +119,48 @@ pub async fn approve(Shared(ops): Shared<Ops>, Path(id): Path<String>, Body(body
     if turns == Some(0) {
         return Err(Failure::invalid("`for_turns` is at least 1"));
     }
+    let ends = fields
+        .text("expires")?
+        .map(|text| ends(&text))
+        .transpose()?;
     let raises = match escalation.state {
         // Whatever the caps are by now, they are not raised again.
         State::Waiting => raises(&ops, &escalation, &record, &mut fields)?,
         _ => Vec::new(),
     };
+    if ends.is_some() && raises.is_empty() && escalation.state == State::Waiting {
+        return Err(Failure::invalid("`expires` goes with caps to raise"));
+    }
     ops.decide(Deciding {
         id: escalation.id,
         state: State::Approved,
         by,
         why,
         raises,
+        ends,
         turns,
     })
     .await
+}
+
+/// When raised caps are as before again: an instant, or a span from now.
+fn ends(text: &str) -> Result<UnixMs, Failure> {
+    let now = clock::now();
+    let at = match parse_span(text) {
+        Ok(span) => {
+            let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+            UnixMs(now.0.saturating_add(span))
+        }
+        Err(_) => parse_instant(text).map_err(|_| {
+            Failure::invalid(format!(
+                "`expires`: `{text}` is neither a span (\"2h\") nor an instant (\"2027-01-31T00:00:00Z\")"
+            ))
+        })?,
+    };
+    match at > now {
+        true => Ok(at),
+        false => Err(Failure::invalid("`expires` is in the past")),
+    }
 }
 
 /// `POST /api/escalations/{id}/deny`: the task stays suspended, or is closed with `close`.
@@ -150,6 +178,7 @@ pub async fn deny(Shared(ops): Shared<Ops>, Path(id): Path<String>, Body(body): 
         by: Arc::clone(&by),
         why,
         raises: Vec::new(),
+        ends: None,
         turns: None,
     };
     let denied = ops.decide(deciding).await?;

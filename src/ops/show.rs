@@ -170,6 +170,7 @@ fn decided(decision: &Decision) -> Value {
         "by": *decision.by,
         "why": decision.why.as_deref(),
         "raised": raised.collect::<Value>(),
+        "expires": decision.ends.map(instant),
         "turns": decision.turns,
     })
 }

@@ -245,6 +245,8 @@ impl Admission {
     fn renew(&mut self) {
         self.live = self.gateway.live();
         self.now = clock::now();
+        // People take their time; the gateway's own overhead does not count it.
+        self.arrived = std::time::Instant::now();
     }
 
     /// Where the call goes.

@@ -157,6 +157,8 @@ kinds! {
     Seed = "seed";
     /// A cap raised: [`TopUpBody`].
     TopUp = "top_up";
+    /// A top-up that had an end was taken back: [`TopUpBody`].
+    TopUpEnded = "top_up_ended";
     /// The unproven part of an allotment after a crash: [`CrashBody`].
     Crash = "crash";
     /// Doubt released by a person: [`DoubtBody`].

@@ -321,7 +321,7 @@ impl Reader {
             None => "?1 IS NULL",
         };
         let sql = format!(
-            "SELECT key, opened, settled, in_doubt, granted, topped_up FROM accounts
+            "SELECT key, opened, settled, in_doubt, granted, topped_up, lapsed FROM accounts
              WHERE {by_key} AND (?2 IS NULL OR instr(key, ?2) > 0) ORDER BY id DESC"
         );
         let mut select = self.conn.prepare_cached(&sql)?;
@@ -345,6 +345,11 @@ impl Reader {
                 in_doubt: amounts(3)?,
                 granted: amounts(4)?,
                 topped_up: amounts(5)?,
+                lapsed: row
+                    .get_ref(6)?
+                    .as_blob_or_null()
+                    .map_err(rusqlite::Error::from)?
+                    .map_or(Amounts::ZERO, unpack),
             };
             accounts.push(AccountRow { key, balance });
         }
@@ -467,6 +472,7 @@ impl Reader {
             due,
             next: number(next, Some(now.0))?.map(UnixMs),
             waiting: number(waiting, None)?.map_or(0, i64::unsigned_abs),
+            lapses: number("SELECT ends FROM top_ups ORDER BY ends LIMIT 1", None)?.map(UnixMs),
         })
     }
 

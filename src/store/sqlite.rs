@@ -332,6 +332,10 @@ impl Store for SqliteStore {
         Box::pin(self.work(move |group| escalations::decide(group, &deciding)))
     }
 
+    fn lapse(&self) -> Pending<'_, Vec<(AccountKey, Balance)>> {
+        Box::pin(self.work(grants::lapse))
+    }
+
     fn escalations(&self, filter: EscalationFilter) -> Pending<'_, Vec<Escalation>> {
         Box::pin(async move {
             match filter.id {

@@ -1,8 +1,8 @@
 //! Deciding: by whom, how often, and what it may change.
 
-use super::rig::Scene;
-use crate::common::books;
+use super::rig::{PATIENCE, Scene};
 use crate::common::calls::Ask;
+use crate::common::{books, until};
 use bursar::units::Meter;
 use serde_json::{Value, json};
 
@@ -131,8 +131,9 @@ async fn by_hand_on_the_task_itself() {
         let call = scene.call(verb, &Ask::chat("sim-cheap"));
         let id = scene.question(verb).await;
         scene.held_open(1.0).await;
-        let done = scene.post(&format!("/api/tasks/{verb}/{verb}"), json!({}));
-        assert!(done.await.status.is_success());
+        let path = format!("/api/tasks/{verb}/{verb}");
+        let done = scene.post(&path, json!({})).await;
+        assert!(done.status.is_success());
         assert_eq!(call.await.unwrap().refusal().as_deref(), Some(code));
         let question = scene.get(&format!("/api/escalations/{id}")).await;
         assert_eq!(question["state"], state);
@@ -181,4 +182,35 @@ async fn what_cannot_be_meant_is_refused_and_decides_nothing() {
         .approve(&id, json!({"limit": "task turns", "turns": 1}))
         .await;
     assert!(call.await.unwrap().status.is_success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_top_up_with_an_end_is_taken_back() {
+    let scene = Scene::new("").await;
+    scene.spend_the_turn("t").await;
+    let call = scene.call("t", &Ask::chat("sim-cheap"));
+    let id = scene.question("t").await;
+    for wrong in [
+        json!({"expires": "1h"}),
+        json!({"turns": 1, "expires": "2001-01-01T00:00:00Z"}),
+        json!({"turns": 1, "expires": "soon"}),
+    ] {
+        assert_eq!(scene.approve(&id, wrong).await.status, 400);
+    }
+    let approved = scene
+        .approve(&id, json!({"turns": 5, "expires": "1s"}))
+        .await;
+    assert!(approved.status.is_success(), "{}", approved.text());
+    assert!(call.await.unwrap().status.is_success());
+    until("it is taken back", PATIENCE, || async {
+        let accounts = books::accounts(&scene.gateway.store(), "task turns");
+        (accounts[0].balance.topped_up[Meter::Turns] == 0).then_some(())
+    })
+    .await;
+    // Two turns are spent of one: a person is asked again.
+    let call = scene.call("t", &Ask::chat("sim-cheap"));
+    assert_ne!(scene.question("t").await, id);
+    call.abort();
+    scene.gateway.quiet().await;
+    books::verify(&scene.gateway.store());
 }

@@ -43,8 +43,9 @@ impl Scene {
 
     /// A call of this task that fits its cap.
     pub async fn spend_the_turn(&self, task: &str) {
-        let reply = self.gateway.caller(task).call(&Ask::chat("sim-cheap"));
-        let reply = reply.await.expect("an answer");
+        let caller = self.gateway.caller(task);
+        let reply = caller.call(&Ask::chat("sim-cheap")).await;
+        let reply = reply.expect("an answer");
         assert!(reply.status.is_success(), "{}", reply.text());
     }
 

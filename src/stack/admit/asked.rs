@@ -96,10 +96,11 @@ where
                 return Err(Refused::internal("a place looks again itself"));
             }
             Err(NotYet::Refused(refused)) => {
-                return Err(match said_no(&admission, &question).await {
-                    Some(refused) => refused,
-                    None => refused,
-                });
+                if refused.refusal.code() != Code::TaskSuspended {
+                    return Err(refused);
+                }
+                let said = said_no(&admission, &question).await;
+                return Err(said.unwrap_or(refused));
             }
         }
     }

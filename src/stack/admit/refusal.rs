@@ -112,8 +112,9 @@ pub fn waiting(attribution: &Attribution, id: &EscalationId, why: &str) -> Refus
 pub fn declined(attribution: &Attribution, id: &EscalationId, why: Option<&str>) -> Refused {
     let task = &attribution.task.value;
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
-    let message =
-        format!("Task `{task}` is suspended: a person was asked ({id}) and did not agree{why}.");
+    let message = format!(
+        "Task `{task}` is suspended: a person was asked ({id}) and did not let it go on{why}."
+    );
     Refusal::new(Code::TaskSuspended, &message)
         .with_escalation(id.as_str())
         .into()

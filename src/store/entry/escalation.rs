@@ -121,6 +121,9 @@ pub struct DecisionBody {
     /// Caps raised; each has a `top_up` row of its own as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub raised: Vec<(KeyBody, Sums)>,
+    /// When the caps are as before again, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<i64>,
     /// Turns allowed before a person is asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turns: Option<u64>,
@@ -209,6 +212,7 @@ impl From<&Decision> for DecisionBody {
             raised: raised
                 .map(|(key, amounts)| (KeyBody(key.clone()), Sums(*amounts)))
                 .collect(),
+            ends: decision.ends.map(|ends| ends.0),
             turns: decision.turns,
         }
     }
@@ -222,6 +226,7 @@ impl From<DecisionBody> for Decision {
             by: body.by,
             why: body.why,
             raised: raised.map(|(key, sums)| (key.0, sums.0)).collect(),
+            ends: body.ends.map(UnixMs),
             turns: body.turns,
         }
     }

@@ -70,6 +70,11 @@ impl Fold {
                 let topped_up = &mut self.account(top_up.account).topped_up;
                 *topped_up = topped_up.saturating_add(&top_up.amounts.0);
             }
+            Kind::TopUpEnded => {
+                let ended: TopUpBody<'_> = serde_json::from_str(row.entry)?;
+                let topped_up = &mut self.account(ended.account).topped_up;
+                *topped_up = topped_up.saturating_sub(&ended.amounts.0);
+            }
             Kind::Crash => {
                 let crash: CrashBody = serde_json::from_str(row.entry)?;
                 let in_doubt = &mut self.account(crash.account).in_doubt;

@@ -158,6 +158,9 @@ pub(super) fn decide(
             Ok(balance) => balances.push((key.clone(), balance)),
             Err(error) => return Ok(Err(error)),
         }
+        if let Some(ends) = deciding.ends {
+            grants::end_top_up(group, key, amounts, ends)?;
+        }
     }
     let decision = Decision {
         at: group.now(),
@@ -168,6 +171,7 @@ pub(super) fn decide(
         } else {
             Vec::new()
         },
+        ends: deciding.ends.filter(|_| approved),
         turns: deciding.turns.filter(|_| approved),
     };
     let ended = end(group, escalation, deciding.state, decision)?;
@@ -255,6 +259,7 @@ pub(super) fn end_by_hand(
         by: by.into(),
         why: Some(why.into()),
         raised: Vec::new(),
+        ends: None,
         turns: None,
     };
     let escalation = end(group, escalation, ended, decision)?;

@@ -111,6 +111,14 @@ ALTER TABLE tasks ADD COLUMN escalation TEXT;
 ALTER TABLE tasks ADD COLUMN escalation_waits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN allowed_turns INTEGER;
 ALTER TABLE tasks ADD COLUMN allowed_since INTEGER;
+ALTER TABLE accounts ADD COLUMN lapsed BLOB;
+CREATE TABLE top_ups (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    amounts BLOB NOT NULL,
+    ends INTEGER NOT NULL
+);
+CREATE INDEX top_ups_by_end ON top_ups (ends);
 CREATE TABLE escalations (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
