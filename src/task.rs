@@ -58,18 +58,11 @@ impl Task {
         self.record.read().caps
     }
 
-    /// The account of its own caps, if it has any.
-    #[must_use]
-    pub fn own_cover(&self) -> Option<Cover> {
+    /// Appends the accounts of its own caps and of the turns that a person allowed, where there are any.
+    pub fn own_covers(&self, covers: &mut Vec<Cover>) {
         let record = self.record.read();
-        own_cover(&record.key, record.caps)
-    }
-
-    /// The account of the turns that a person allowed, if there is such a bound.
-    #[must_use]
-    pub fn allowed_cover(&self) -> Option<Cover> {
-        let record = self.record.read();
-        allowed_cover(&record)
+        covers.extend(own_cover(&record.key, record.caps));
+        covers.extend(allowed_cover(&record));
     }
 
     /// How often somebody decided on its state: what was seen before a decision may be no longer so.

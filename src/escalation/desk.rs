@@ -4,7 +4,7 @@ use super::{Asker, Deciding, Evidence, Opening, Question, Reason, State, new_id}
 use crate::purse::Purse;
 use crate::store::{EscalationEnded, EscalationFilter, Store, StoreError};
 use crate::task::{Task, Tasks};
-use crate::units::{EscalationId, UnixMs};
+use crate::units::{EscalationId, TaskKey, UnixMs};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -105,6 +105,28 @@ impl Escalations {
             Some(escalation) => Opened::Asked(self.question(escalation.id, task)),
             None => Opened::LookAgain,
         })
+    }
+
+    /// Asks about a task that a rule has looked at, such as one that goes round in circles: it is
+    /// suspended, and the call at hand may be passed on as it is, for admission finds the task waiting and
+    /// holds the call open. What led here is stale once [`Task::decisions`] has changed: whoever keeps
+    /// windows or counts over a task begins them anew then.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn ask(
+        self: &Arc<Self>,
+        key: &TaskKey,
+        reason: Reason,
+        evidence: Vec<Evidence>,
+        asker: Asker,
+    ) -> Result<Opened, StoreError> {
+        // A task that no call has named for an hour makes no call that a rule could look at.
+        let Some(task) = self.tasks.known(key, crate::clock::now()) else {
+            return Ok(Opened::LookAgain);
+        };
+        let decisions = task.decisions();
+        self.open(&task, decisions, (reason, evidence, asker)).await
     }
 
     /// The question of that id, which the task waits for.

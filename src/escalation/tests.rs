@@ -102,3 +102,153 @@ fn states_have_words_and_events() {
     assert_ne!(one, other);
     assert_eq!(one.as_str().len(), "esc_".len() + 16);
 }
+
+// === the desk ===
+
+use crate::ledger::{Caps, Ledger, Settings};
+use crate::purse::Purse;
+use crate::store::{Options, SqliteStore, Store, StoreError, TaskOpening, TaskState};
+use crate::task::{Task, Tasks};
+use std::time::Duration;
+use tokio::time::Instant;
+
+struct Rig {
+    _directory: tempfile::TempDir,
+    desk: Arc<Escalations>,
+    tasks: Arc<Tasks>,
+    task: Arc<Task>,
+}
+
+async fn rig() -> Rig {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options::new(directory.path().join("bursar.db"));
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options).unwrap().0);
+    let ledger = Ledger::new(Settings {
+        wait_for_holds_ms: 0,
+        line_max_waiters: 0,
+        line_max_bytes: 0,
+    });
+    let purse = Purse::new(ledger, Arc::clone(&store));
+    let tasks = Tasks::new(store, Vec::new());
+    let opening = TaskOpening {
+        key: key(),
+        caps: Caps::default(),
+        by: "local".into(),
+    };
+    let task = tasks.open(opening, async { Ok::<(), StoreError>(()) });
+    let task = task.await.unwrap();
+    Rig {
+        _directory: directory,
+        desk: Escalations::new(purse, Arc::clone(&tasks)),
+        tasks,
+        task,
+    }
+}
+
+fn key() -> TaskKey {
+    TaskKey {
+        owner: "research".into(),
+        task: "t-1".into(),
+    }
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+impl Rig {
+    async fn ask(&self) -> Question {
+        let reason = Reason::of_rule("cycle", "round and round");
+        let (key, asker) = (key(), Asker::default());
+        let asked = self.desk.ask(&key, reason, Vec::new(), asker).await;
+        match asked.unwrap() {
+            Opened::Asked(question) => question,
+            Opened::LookAgain => panic!("the task is active or waits"),
+        }
+    }
+
+    async fn decide(&self, question: &Question, state: State) -> bool {
+        let deciding = Deciding {
+            id: question.id.clone(),
+            state,
+            by: "ops:ann".into(),
+            why: None,
+            raises: Vec::new(),
+            ends: None,
+            turns: None,
+        };
+        self.desk.decide(deciding).await.unwrap().applied
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_hears_of_the_decision() {
+    let rig = rig().await;
+    let (one, other) = (rig.ask().await, rig.ask().await);
+    assert_eq!(one.id, other.id, "the second joins");
+    assert_eq!(rig.task.state(), TaskState::Suspended);
+    let soon = Instant::now() + Duration::from_millis(20);
+    assert_eq!(one.answered(soon).await, Answered::TimedOut);
+    let waiting = tokio::spawn(async move { other.answered(far()).await });
+    tokio::task::yield_now().await;
+    let decisions = rig.task.decisions();
+    assert!(rig.decide(&one, State::Approved).await);
+    assert_eq!(waiting.await.unwrap(), Answered::Decided);
+    assert_eq!(rig.task.state(), TaskState::Active);
+    assert_ne!(rig.task.decisions(), decisions);
+    assert!(!rig.decide(&one, State::Approved).await);
+    // What was seen before the decision asks nothing any more.
+    let stale = (
+        Reason::of_rule("cycle", "old"),
+        Vec::new(),
+        Asker::default(),
+    );
+    let stale = rig.desk.open(&rig.task, decisions, stale).await.unwrap();
+    assert!(matches!(stale, Opened::LookAgain));
+    assert_eq!(rig.task.state(), TaskState::Active);
+}
+
+#[tokio::test]
+async fn an_opening_heard_of_late_does_not_undo_a_decision() {
+    let rig = rig().await;
+    let decisions = rig.task.decisions();
+    let question = rig.ask().await;
+    let waiting = rig.task.record();
+    rig.decide(&question, State::Approved).await;
+    rig.task.suspended(&waiting, decisions);
+    assert_eq!(rig.task.state(), TaskState::Active);
+}
+
+#[tokio::test]
+async fn a_resumed_task_answers_its_question_and_an_old_question_expires() {
+    let rig = rig().await;
+    let question = rig.ask().await;
+    let resumed = rig.tasks.set_state(key(), TaskState::Active, "ops".into());
+    resumed.await.unwrap();
+    assert_eq!(question.answered(far()).await, Answered::Decided);
+    let question = rig.ask().await;
+    assert_eq!(rig.desk.expire(UnixMs(0)).await.unwrap(), 0);
+    let later = UnixMs(crate::clock::now().0 + 1_000);
+    assert_eq!(rig.desk.expire(later).await.unwrap(), 1);
+    assert_eq!(question.answered(far()).await, Answered::Decided);
+    assert_eq!(rig.task.state(), TaskState::Suspended);
+    let asked = rig.task.record().escalation.unwrap();
+    assert!(!asked.waits);
+}
+
+#[tokio::test]
+async fn places_are_bounded_in_calls_and_bytes_and_given_back() {
+    let rig = rig().await;
+    let place = |bytes| rig.desk.place(bytes, 2, 100);
+    let first = place(60).expect("a place");
+    assert!(place(50).is_none(), "too many bytes");
+    let second = place(40).expect("a place");
+    assert!(place(0).is_none(), "too many calls");
+    drop(first);
+    assert!(place(60).is_some());
+    drop(second);
+    assert_eq!(rig.desk.held_open(), 0);
+    let question = rig.ask().await;
+    rig.desk.drain();
+    assert_eq!(question.answered(far()).await, Answered::Draining);
+}

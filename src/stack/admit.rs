@@ -440,8 +440,9 @@ impl Admission {
             .policies
             .covers(&facts, clock::now(), &mut found);
         let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
-        covers.extend(task.and_then(Task::own_cover));
-        covers.extend(task.and_then(Task::allowed_cover));
+        if let Some(task) = task {
+            task.own_covers(&mut covers);
+        }
         self.add_ceilings(&ceilings, &mut covers);
         Covers { covers }
     }
