@@ -7,7 +7,7 @@ use crate::escalation::{Asked, allowed_account};
 use crate::flights::{Flights, Stop, Whose};
 use crate::ledger::{AccountKey, Caps, Cover};
 use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
-use crate::units::{EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
+use crate::units::{AgentId, EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -24,11 +24,36 @@ const IDLE_MS: i64 = 3_600_000;
 /// Tools remembered per task; a task that uses more is asked about these.
 const MAX_TOOLS: usize = 64;
 
+/// Hand-offs between the agents of a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandOffs {
+    last: Option<AgentId>,
+    made: u64,
+}
+
+impl HandOffs {
+    /// A call of this agent; how many hand-offs have been made since a person last looked.
+    pub fn hand_off(&mut self, agent: &AgentId) -> u64 {
+        if self.last.as_ref() != Some(agent) {
+            self.made += u64::from(self.last.is_some());
+            self.last = Some(agent.clone());
+        }
+        self.made
+    }
+
+    /// A person has looked: the count begins anew.
+    pub fn looked_at(&mut self) {
+        self.made = 0;
+    }
+}
+
 /// One task as calls see it.
 pub struct Task {
     record: RwLock<TaskRecord>,
     tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
+    /// Counted only where somebody reviews them; `None` until the journal was asked.
+    hand_offs: Mutex<Option<HandOffs>>,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -41,6 +66,7 @@ impl Task {
             record: RwLock::new(record),
             tools: Mutex::default(),
             used: AtomicI64::new(now.0),
+            hand_offs: Mutex::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -71,6 +97,25 @@ impl Task {
         self.decisions.load(Ordering::Acquire)
     }
 
+    /// Its hand-offs, if they are counted.
+    #[must_use]
+    pub fn hand_offs(&self) -> Option<HandOffs> {
+        self.hand_offs.lock().clone()
+    }
+
+    /// Begins to count hand-offs with what the journal knows, unless they are counted already.
+    pub fn begin_hand_offs(&self, counted: HandOffs) {
+        self.hand_offs.lock().get_or_insert(counted);
+    }
+
+    /// A call of this agent; how many hand-offs have been made since a person last looked.
+    pub fn hand_off(&self, agent: &AgentId) -> u64 {
+        self.hand_offs
+            .lock()
+            .get_or_insert_default()
+            .hand_off(agent)
+    }
+
     /// Fires at the next change of its state.
     pub fn changed(&self) -> Notified<'_> {
         self.changed.notified()
@@ -90,6 +135,11 @@ impl Task {
     fn decided(&self, record: &TaskRecord) {
         let mut known = self.record.write();
         self.decisions.fetch_add(1, Ordering::AcqRel);
+        if record.state == TaskState::Active
+            && let Some(hand_offs) = &mut *self.hand_offs.lock()
+        {
+            hand_offs.looked_at();
+        }
         *known = record.clone();
         drop(known);
         self.changed.notify_waiters();

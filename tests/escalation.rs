@@ -13,6 +13,8 @@ mod deciding;
 mod hearing;
 #[path = "escalation/receiver.rs"]
 mod receiver;
+#[path = "escalation/reviewing.rs"]
+mod reviewing;
 #[path = "escalation/rig.rs"]
 mod rig;
 #[path = "escalation/streams.rs"]

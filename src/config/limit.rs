@@ -41,6 +41,8 @@ pub struct Limit {
     pub observe: bool,
     /// `on_exceed = "escalate"`: suspend the task and ask a person.
     pub escalate: bool,
+    /// A person looks after so many hand-offs of a task.
+    pub review_every: Option<u64>,
     /// Which calls it covers.
     pub matches: Match,
     /// Where it is written.
@@ -184,7 +186,11 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
     if on_exceed == OnExceed::Escalate {
         check_escalation(section, &caps, per.as_ref());
     }
+    let review_every = section.get("review_every", value::count_in(1, 1_000_000));
     let per = per?;
+    if review_every.is_some() {
+        check_review(section, &per, &matches);
+    }
     check_shape(section, &per, window.as_ref(), &caps, &matches);
     let name = name?;
     Some(Limit {
@@ -196,6 +202,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         warn_at,
         observe: on_exceed == OnExceed::Observe,
         escalate: on_exceed == OnExceed::Escalate,
+        review_every,
         matches,
         place: section.place(),
     })
@@ -220,6 +227,28 @@ fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
             ("escalate", OnExceed::Escalate),
             ("observe", OnExceed::Observe),
         ])(value),
+    }
+}
+
+/// Hand-offs are those of a task, whoever makes the call.
+fn check_review(section: &Section<'_>, per: &Per, matches: &Match) {
+    let is_wide = |side: &Side| matches!(side, Side::Task | Side::Owner);
+    let per_task = match per {
+        Per::Sides(sides) => sides.contains(&Side::Task) && sides.iter().all(is_wide),
+        Per::Call => false,
+    };
+    if !per_task {
+        let message = "`review_every`: hand-offs are counted per task; write `per = [\"task\"]`";
+        section.fault_of("review_every", message);
+    }
+    let known = [Side::Owner, Side::Identity, Side::OnBehalfOf, Side::Task];
+    let other = matches.sides.iter().find(|(side, _)| !known.contains(side));
+    if let Some((side, _)) = other {
+        let message = format!(
+            "`review_every`: `match` names the {}, and a task's hand-offs are between its agents",
+            side.name()
+        );
+        section.fault_of("review_every", message);
     }
 }
 
@@ -347,7 +376,7 @@ fn check_shape(
     let is_per = |side| matches!(per, Per::Sides(sides) if sides.contains(&side));
     let of_tools = is_per(Side::Tool) || matches.on(Side::Tool).is_some();
     let has = |meter: Meter| section.has(meter.name());
-    if !Meter::ALL.into_iter().any(has) {
+    if !Meter::ALL.into_iter().any(has) && !section.has("review_every") {
         section.fault("this limit caps nothing; give it `usd`, `turns`, `tokens` or the like");
     }
     let is_call = *per == Per::Call;

@@ -80,13 +80,14 @@ fn escalations(loaded: &Loaded, found: &mut Vec<Fault>) {
             found.push(Fault::at(&webhook.place, message));
         }
     }
-    let asks = loaded.policies.limits().find(|limit| limit.escalate);
+    let mut limits = loaded.policies.limits();
+    let asks = limits.find(|limit| limit.escalate || limit.review_every.is_some());
     if let Some(limit) = asks.filter(|_| webhooks.is_empty()) {
         let name = &limit.name;
         found.push(Fault::at(
             &limit.place,
             format!(
-                "`{name}` escalates, and no [escalation] webhook tells anybody; \
+                "`{name}` asks a person, and no [escalation] webhook tells anybody; \
                  `bursar escalation list` shows what waits"
             ),
         ));

@@ -7,6 +7,7 @@
 mod asked;
 mod bounds;
 mod refusal;
+mod review;
 
 pub use refusal::{TASKS_PER_HOUR, stop_refusal};
 
@@ -223,6 +224,9 @@ impl Admission {
                 return Err(self.denied(refused).into());
             }
         }
+        if self.live.loaded.policies.reviews() {
+            Box::pin(review::check(self, &task, decisions)).await?;
+        }
         let (bound, hold) = {
             let holding = pin!(self.hold(&task, decisions));
             let stop = pin!(boarded.flight.stop());
@@ -395,15 +399,19 @@ impl Admission {
             message: refused.refusal.message().into(),
             limit: Some(reached),
         };
+        (reason, Vec::new(), self.asking())
+    }
+
+    /// The call as a person sees it who is asked because of it.
+    fn asking(&self) -> escalation::Asker {
         let whose = &self.attribution;
-        let asker = escalation::Asker {
+        escalation::Asker {
             request: Some(self.request.shared()),
             identity: Some(whose.identity.shared()),
             agent: whose.agent.as_ref().map(|agent| agent.value.shared()),
             role: whose.role.as_ref().map(|role| role.value.shared()),
             model: Some(Arc::clone(&self.routed.model)),
-        };
-        (reason, Vec::new(), asker)
+        }
     }
 
     pub(super) fn asker(&self, paused_ms: u64, bytes: Option<usize>) -> Asker {

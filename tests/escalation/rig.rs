@@ -32,8 +32,13 @@ impl Scene {
 
     /// With more in its setup; [`ONE_TURN`] is there.
     pub async fn with(more: impl FnOnce(Setup) -> Setup) -> Self {
+        Self::bare(|setup| more(setup.limits(ONE_TURN))).await
+    }
+
+    /// Without any limit but those in its setup.
+    pub async fn bare(more: impl FnOnce(Setup) -> Setup) -> Self {
         let sim = Sim::start(Settings::default()).await.expect("providers");
-        let setup = more(Setup::new(sim.addr()).limits(ONE_TURN));
+        let setup = more(Setup::new(sim.addr()));
         Self {
             gateway: Gateway::start(&setup).await,
             sim,

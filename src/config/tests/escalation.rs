@@ -132,3 +132,32 @@ fn limits_that_ask() {
         assert!(faults.0[0].message.contains("cannot escalate"), "{faults}");
     }
 }
+
+#[test]
+fn reviews_are_per_task_whoever_calls() {
+    let text = "[[limit]]\nname = \"review\"\nper = [\"task\"]\nreview_every = 10\n\
+                [[limit]]\nname = \"closer\"\nper = [\"task\"]\nmatch = { owner = \"x\" }\nreview_every = 3\nturns = 5\n";
+    let policies = Policies::parse(text, Path::new("limits.toml")).unwrap();
+    assert!(policies.reviews());
+    let mut facts = covers::facts();
+    assert_eq!(policies.review_every(&facts), Some(("review", 10)));
+    facts.owner = "x".into();
+    assert_eq!(policies.review_every(&facts), Some(("closer", 3)));
+    // What caps nothing makes no account.
+    let mut found = Vec::new();
+    policies.covers(&facts, crate::units::UnixMs(0), &mut found);
+    assert_eq!(found.len(), 1);
+    for wrong in [
+        "per = [\"owner\"]\nwindow = { every = \"day\" }\nreview_every = 3",
+        "per = [\"task\", \"agent\"]\nreview_every = 3",
+        "per = [\"task\"]\nmatch = { role = \"x\" }\nreview_every = 3",
+        "per = [\"task\"]\nreview_every = 0",
+    ] {
+        let text = format!("[[limit]]\nname = \"a\"\n{wrong}\n");
+        let faults = Policies::parse(&text, Path::new("limits.toml")).unwrap_err();
+        assert!(
+            faults.0[0].message.starts_with("`review_every`"),
+            "{faults}"
+        );
+    }
+}
