@@ -6,6 +6,7 @@ pub mod check;
 pub mod client;
 pub mod demo;
 pub mod doubt;
+pub mod escalation;
 pub mod key;
 pub mod prices;
 pub mod replay;
@@ -59,6 +60,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Show and refresh the price list
     Prices(prices::Args),
+    /// List, show, approve and deny questions to people
+    Escalation(escalation::EscalationArgs),
     /// List, release and reconcile money of which nobody knows whether it was spent
     Doubt(doubt::DoubtArgs),
     /// Verify, trace and export the journal
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &cli.config),
         Command::Sim(args) => sim::run(args),
         Command::Task(args) => task::run(args, &cli.config),
+        Command::Escalation(args) => escalation::run(args, &cli.config),
         Command::Doubt(args) => doubt::run(args, &cli.config),
         Command::Key(args) => key::run(args, &cli.config),
         Command::Prices(args) => prices::run(args, &cli.config),

@@ -6,6 +6,7 @@
 
 mod attribution;
 mod bounds;
+mod escalation;
 mod facts;
 mod fault;
 mod gateway;
@@ -25,6 +26,7 @@ mod window;
 
 pub use attribution::{AttributionRules, KnownAgent, TaskSource, Unattributed};
 pub use bounds::{Bounds, OutputWhenUnasked, UnlistedFields};
+pub use escalation::{EscalationSettings, Webhook, WebhookKind, WebhookUrl};
 pub use facts::{Facts, Match, Side};
 pub use fault::{Fault, Faults, Place};
 pub use gateway::Config;
@@ -199,6 +201,17 @@ fn watched(path: &Path, folder: &Path, config: &Config) -> Vec<PathBuf> {
         Kept::File(path) => Some(path.clone()),
         Kept::Env(_) => None,
     }));
+    for webhook in &config.escalation.webhooks {
+        let url = match &webhook.url {
+            WebhookUrl::Secret(secret) => Some(secret),
+            WebhookUrl::Plain(_) => None,
+        };
+        let kept = url.into_iter().chain(&webhook.secret);
+        watched.extend(kept.filter_map(|secret| match &secret.kept {
+            Kept::File(path) => Some(path.clone()),
+            Kept::Env(_) => None,
+        }));
+    }
     if let Some(tls) = &config.listen.tls {
         watched.extend([tls.cert.clone(), tls.key.clone()]);
     }

@@ -9,6 +9,7 @@ pub use provider::Provider;
 use crate::attribution::Attribution;
 use crate::config::{self, Loaded, Unattributed};
 use crate::conversation::Known;
+use crate::escalation::Escalations;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
@@ -169,6 +170,8 @@ pub struct Gateway {
     pub purse: Arc<Purse>,
     /// The tasks and the calls in flight.
     pub tasks: Arc<Tasks>,
+    /// Questions to people.
+    pub escalations: Arc<Escalations>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Input counts that providers told, by conversation.
@@ -194,6 +197,7 @@ impl Gateway {
     ) -> Arc<Self> {
         Arc::new(Self {
             live: ArcSwap::from_pointee(live),
+            escalations: Escalations::new(Arc::clone(&purse), Arc::clone(&tasks)),
             purse,
             tasks,
             metrics,
@@ -256,6 +260,7 @@ impl Gateway {
     /// From now on new calls are refused.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.escalations.drain();
     }
 
     /// New calls are refused: the gateway is about to stop.

@@ -355,12 +355,19 @@ impl Ledger {
         self.look(now);
     }
 
-    /// The account's top-ups are now `total` in all, not in addition: the store's number, so that
-    /// hearing of one top-up twice raises nothing twice. Top-ups only rise.
-    pub fn topped_up_to(&mut self, now: UnixMs, key: &AccountKey, total: &Amounts) {
+    /// The account's top-ups are now `total` in all, not in addition, and `lapsed` was taken back of
+    /// others: the store's numbers, so that hearing of one top-up twice raises nothing twice, and
+    /// hearing late of an earlier one brings none back.
+    pub fn topped_up_to(
+        &mut self,
+        now: UnixMs,
+        key: &AccountKey,
+        total: &Amounts,
+        lapsed: &Amounts,
+    ) {
         self.told_time(now);
         if let Some(at) = self.accounts.find(key) {
-            self.accounts[at].topped_up_to(total);
+            self.accounts[at].topped_up_to(total, lapsed);
             self.mark(at);
         }
         self.look(now);

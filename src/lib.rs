@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod conversation;
 pub mod dialect;
+pub mod escalation;
 pub mod flights;
 pub mod gateway;
 pub mod json;

@@ -7,6 +7,7 @@ pub mod books;
 pub mod crew;
 pub mod deployment;
 pub mod doubts;
+pub mod escalations;
 pub mod evidence;
 pub mod failure;
 pub mod fields;
@@ -61,6 +62,10 @@ pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads, config: Option<&Path>) 
         .route("/api/suspend", post(stop::suspend))
         .route("/api/resume", post(stop::resume))
         .route("/api/accounts", get(accounts::list))
+        .route("/api/escalations", get(escalations::list))
+        .route("/api/escalations/{id}", get(escalations::show_one))
+        .route("/api/escalations/{id}/approve", post(escalations::approve))
+        .route("/api/escalations/{id}/deny", post(escalations::deny))
         .route("/api/doubts", get(doubts::list))
         .route("/api/doubts/release", post(doubts::release))
         .route("/api/doubts/reconcile", post(doubts::reconcile))
@@ -85,8 +90,9 @@ pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads, config: Option<&Path>) 
 /// What `/` says.
 const INDEX: &str = "\
 Bursar's ops listener: /livez, /readyz, /metrics, and a JSON API: GET /api/health, /api/tasks[/{id}], \
-/api/accounts, /api/doubts, /api/report, /api/audit/trace/{task}, /api/providers, /api/limits; POST \
-/api/tasks, /api/tasks/{id}/top-up|suspend|resume|close, /api/suspend, /api/resume, \
+/api/accounts, /api/escalations[/{id}], /api/doubts, /api/report, /api/audit/trace/{task}, /api/providers, \
+/api/limits; POST /api/tasks, /api/tasks/{id}/top-up|suspend|resume|close, /api/suspend, /api/resume, \
+/api/escalations/{id}/approve|deny, \
 /api/doubts/release|reconcile, /api/reload. docs/OPERATIONS.md says what each takes and gives.
 ";
 
@@ -153,6 +159,10 @@ pub fn refresh_gauges(gateway: &Gateway) {
     metrics
         .waiting
         .set(i64::try_from(totals.waiting).unwrap_or(i64::MAX));
+    let held_open = gateway.escalations.held_open();
+    metrics
+        .held_open
+        .set(i64::try_from(held_open).unwrap_or(i64::MAX));
     metrics
         .journal_lag
         .set(gateway.purse.store().health().lag.as_secs_f64());

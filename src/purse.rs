@@ -198,17 +198,36 @@ impl Purse {
         amounts: Amounts,
         by: Arc<str>,
     ) -> Result<Balance, StoreError> {
-        // An account that nobody has held on opens first, with what its limit would have counted.
+        self.open_seeded(key.clone()).await?;
+        let balance = self.store.top_up(key.clone(), amounts, by).await?;
+        self.topped_up(&[(key, balance.clone())]);
+        Ok(balance)
+    }
+
+    /// Opens an account that nobody may have held on yet, with what its limit would have counted.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn open_seeded(&self, key: AccountKey) -> Result<(), StoreError> {
         let seed = self.seeds.read()(&key);
         let grant = Grant {
-            key: key.clone(),
+            key,
             upto: Amounts::ZERO,
             seed,
         };
-        self.store.open(None, vec![grant]).await?;
-        let balance = self.store.top_up(key.clone(), amounts, by).await?;
-        self.change(|ledger| ledger.topped_up_to(clock::now(), &key, &balance.topped_up));
-        Ok(balance)
+        self.store.open(None, vec![grant]).await.map(drop)
+    }
+
+    /// Takes in top-ups that the store has made durable.
+    pub fn topped_up(self: &Arc<Self>, balances: &[(AccountKey, Balance)]) {
+        self.change(|ledger| {
+            for (key, balance) in balances {
+                let Balance {
+                    topped_up, lapsed, ..
+                } = balance;
+                ledger.topped_up_to(clock::now(), key, topped_up, lapsed);
+            }
+        });
     }
 
     /// A person takes money out of doubt as not spent.

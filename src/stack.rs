@@ -13,6 +13,7 @@ pub mod elsewhere;
 pub mod endpoint;
 pub mod gate;
 mod headers;
+pub mod held;
 pub mod meter;
 pub mod record;
 pub mod respond;

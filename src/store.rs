@@ -13,19 +13,20 @@ mod sqlite;
 
 pub use chain::{Head, ParseHeadError};
 pub use entry::{
-    AccountBody, CallBody, CheckpointBody, CrashBody, DoubtBody, Entry, Evidence, EvidenceKey,
-    Kind, Note, NoteBody, NoteKind, StartBody, StopBody, Sums, SwitchBody, TaskBody, Text,
-    TopUpBody,
+    AccountBody, AnsweredBody, AskedBody, CallBody, CheckpointBody, CrashBody, DecisionBody,
+    DoubtBody, Entry, EscalationRow, Evidence, EvidenceKey, Kind, Note, NoteBody, NoteKind,
+    StartBody, StopBody, Sums, SwitchBody, TaskBody, Text, TopUpBody,
 };
 pub use error::StoreError;
 pub use read::{
-    AccountFilter, AccountRow, By, CallRow, DoubtFilter, FirstBad, Reader, ReportQuery, ReportRow,
-    Row, TaskFilter, Verdict, VerifyOptions,
+    AccountFilter, AccountRow, By, CallRow, DoubtFilter, EscalationFilter, FirstBad, Reader,
+    ReportQuery, ReportRow, Row, TaskFilter, Verdict, VerifyOptions,
 };
 pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
 
+use crate::escalation::{self, Allowed, Asked, Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
-use crate::units::{Amounts, IdentityName, NanoUsd, TaskKey, TraceIds, UnixMs};
+use crate::units::{Amounts, EscalationId, IdentityName, NanoUsd, TaskKey, TraceIds, UnixMs};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub struct Balance {
     pub granted: Amounts,
     /// Raised on top of the policy's caps by top-ups.
     pub topped_up: Amounts,
+    /// Taken back in all from top-ups that had an end. With it two answers of the store can be put in
+    /// order: both this and `topped_up` with it only rise.
+    pub lapsed: Amounts,
     /// First hold, for `duration`; `None` before it.
     pub opened: Option<UnixMs>,
 }
@@ -154,6 +158,10 @@ pub struct TaskRecord {
     pub paused_ms: u64,
     /// Since when it is suspended.
     pub paused_since: Option<UnixMs>,
+    /// The question it waits for, or the one that was answered with no.
+    pub escalation: Option<Asked>,
+    /// Turns that a person allowed before being asked again.
+    pub allowed: Option<Allowed>,
 }
 
 impl TaskRecord {
@@ -163,6 +171,12 @@ impl TaskRecord {
         let present = self.paused_since;
         let present = present.map_or(0, |since| now.0.saturating_sub(since.0).max(0));
         self.paused_ms.saturating_add(present.unsigned_abs())
+    }
+
+    /// Adds the present suspension, if there is one, to the time spent suspended.
+    fn leave_suspension(&mut self, now: UnixMs) {
+        self.paused_ms = self.suspended_ms(now);
+        self.paused_since = None;
     }
 }
 
@@ -346,6 +360,71 @@ pub struct Reconciled {
     pub unmatched: Vec<usize>,
 }
 
+/// A question that was opened, or joined.
+#[derive(Clone, Debug)]
+pub struct EscalationOpened {
+    /// The task, suspended.
+    pub task: TaskRecord,
+    /// The question; `None` if the task stands still for another reason.
+    pub escalation: Option<Escalation>,
+    /// It was not there before.
+    pub newly: bool,
+}
+
+/// A question that was decided, now or before.
+#[derive(Clone, Debug)]
+pub struct EscalationEnded {
+    /// The question as it stands.
+    pub escalation: Escalation,
+    /// Its task as it stands.
+    pub task: TaskRecord,
+    /// The accounts whose caps were raised now.
+    pub balances: Vec<(AccountKey, Balance)>,
+    /// Decided now; false: it had been decided before, and nothing was done.
+    pub applied: bool,
+}
+
+/// A message to a person, on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its id.
+    pub id: i64,
+    /// About which question.
+    pub escalation: EscalationId,
+    /// What became of it.
+    pub event: escalation::State,
+    /// To which webhook; `None`: to all there are.
+    pub target: Option<Arc<str>>,
+    /// Since when it waits.
+    pub created: UnixMs,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What people are to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    /// Messages that are due, oldest first.
+    pub due: Vec<Delivery>,
+    /// When the first of those that are not due yet will be.
+    pub next: Option<UnixMs>,
+    /// Questions that wait, in number.
+    pub waiting: u64,
+    /// When the first top-up that has an end is to be taken back.
+    pub lapses: Option<UnixMs>,
+}
+
+/// How a try to deliver ended.
+#[derive(Clone, Debug)]
+pub enum DeliveryEnd {
+    /// It arrived.
+    Done,
+    /// To be tried again then.
+    Again(UnixMs),
+    /// It will not be tried again; the note goes to the journal.
+    GivenUp(Box<Note>),
+}
+
 /// How well the store does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -427,6 +506,27 @@ pub trait Store: Send + Sync + 'static {
 
     /// The accounts.
     fn accounts(&self, filter: AccountFilter) -> Pending<'_, Vec<AccountRow>>;
+
+    /// Opens a question and suspends its task, or joins the one it waits for.
+    fn open_escalation(&self, opening: Opening) -> Pending<'_, EscalationOpened>;
+
+    /// Decides a question: its state, the caps it raises and its task's state in one step, once.
+    fn decide_escalation(&self, deciding: Deciding) -> Pending<'_, EscalationEnded>;
+
+    /// Takes back top-ups whose end has come.
+    fn lapse(&self) -> Pending<'_, Vec<(AccountKey, Balance)>>;
+
+    /// The questions, newest first.
+    fn escalations(&self, filter: EscalationFilter) -> Pending<'_, Vec<Escalation>>;
+
+    /// What people are to be told: the messages that are due, oldest first, at most so many.
+    fn outbox(&self, now: UnixMs, rows: usize) -> Pending<'_, Outbox>;
+
+    /// Makes of a message to all one for each of these webhooks.
+    fn address_delivery(&self, id: i64, targets: Vec<Arc<str>>) -> Pending<'_, ()>;
+
+    /// Says how a try to deliver ended.
+    fn end_delivery(&self, id: i64, ended: DeliveryEnd) -> Pending<'_, ()>;
 
     /// The open doubts, oldest first.
     fn doubts(&self, filter: DoubtFilter) -> Pending<'_, Vec<Doubt>>;

@@ -3,15 +3,18 @@
 
 use crate::attribution::Attribution;
 use crate::clock;
+use crate::escalation::{Asked, allowed_account};
 use crate::flights::{Flights, Stop, Whose};
 use crate::ledger::{AccountKey, Caps, Cover};
 use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
-use crate::units::{Meter, NanoUsd, TaskKey, UnixMs};
+use crate::units::{AgentId, EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Tasks kept in memory; beyond it those at rest longest are let go. The store knows them all.
 const MAX_IN_MEMORY: usize = 100_000;
@@ -21,11 +24,40 @@ const IDLE_MS: i64 = 3_600_000;
 /// Tools remembered per task; a task that uses more is asked about these.
 const MAX_TOOLS: usize = 64;
 
+/// Hand-offs between the agents of a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandOffs {
+    last: Option<AgentId>,
+    made: u64,
+}
+
+impl HandOffs {
+    /// A call of this agent; how many hand-offs have been made since a person last looked.
+    pub fn hand_off(&mut self, agent: &AgentId) -> u64 {
+        if self.last.as_ref() != Some(agent) {
+            self.made += u64::from(self.last.is_some());
+            self.last = Some(agent.clone());
+        }
+        self.made
+    }
+
+    /// A person has looked: the count begins anew.
+    pub fn looked_at(&mut self) {
+        self.made = 0;
+    }
+}
+
 /// One task as calls see it.
 pub struct Task {
     record: RwLock<TaskRecord>,
     tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
+    /// Counted only where somebody reviews them; `None` until the journal was asked.
+    hand_offs: Mutex<Option<HandOffs>>,
+    /// How often somebody decided on its state.
+    decisions: AtomicU64,
+    /// Fires when its state changes, for calls that wait for a person.
+    changed: Notify,
 }
 
 impl Task {
@@ -34,6 +66,9 @@ impl Task {
             record: RwLock::new(record),
             tools: Mutex::default(),
             used: AtomicI64::new(now.0),
+            hand_offs: Mutex::default(),
+            decisions: AtomicU64::new(0),
+            changed: Notify::new(),
         }
     }
 
@@ -49,11 +84,65 @@ impl Task {
         self.record.read().caps
     }
 
-    /// The account of its own caps, if it has any.
-    #[must_use]
-    pub fn own_cover(&self) -> Option<Cover> {
+    /// Appends the accounts of its own caps and of the turns that a person allowed, where there are any.
+    pub fn own_covers(&self, covers: &mut Vec<Cover>) {
         let record = self.record.read();
-        own_cover(&record.key, record.caps)
+        covers.extend(own_cover(&record.key, record.caps));
+        covers.extend(allowed_cover(&record));
+    }
+
+    /// How often somebody decided on its state: what was seen before a decision may be no longer so.
+    #[must_use]
+    pub fn decisions(&self) -> u64 {
+        self.decisions.load(Ordering::Acquire)
+    }
+
+    /// Its hand-offs, if they are counted.
+    #[must_use]
+    pub fn hand_offs(&self) -> Option<HandOffs> {
+        self.hand_offs.lock().clone()
+    }
+
+    /// Begins to count hand-offs with what the journal knows, unless they are counted already.
+    pub fn begin_hand_offs(&self, counted: HandOffs) {
+        self.hand_offs.lock().get_or_insert(counted);
+    }
+
+    /// A call of this agent; how many hand-offs have been made since a person last looked.
+    pub fn hand_off(&self, agent: &AgentId) -> u64 {
+        self.hand_offs
+            .lock()
+            .get_or_insert_default()
+            .hand_off(agent)
+    }
+
+    /// Fires at the next change of its state.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// A question has suspended it, unless somebody has decided since `decisions` were counted: answers of
+    /// the store may overtake one another.
+    pub fn suspended(&self, record: &TaskRecord, decisions: u64) {
+        let mut known = self.record.write();
+        if self.decisions() == decisions {
+            *known = record.clone();
+        }
+        drop(known);
+        self.changed.notify_waiters();
+    }
+
+    fn decided(&self, record: &TaskRecord) {
+        let mut known = self.record.write();
+        self.decisions.fetch_add(1, Ordering::AcqRel);
+        if record.state == TaskState::Active
+            && let Some(hand_offs) = &mut *self.hand_offs.lock()
+        {
+            hand_offs.looked_at();
+        }
+        *known = record.clone();
+        drop(known);
+        self.changed.notify_waiters();
     }
 
     /// Milliseconds spent suspended, the present suspension included.
@@ -84,10 +173,14 @@ impl Task {
 }
 
 /// Why a call's task does not let it spend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standstill {
     /// The task is suspended.
     Suspended,
+    /// It waits for a person to answer this question.
+    Asked(EscalationId),
+    /// A person answered this question with no, or nobody answered it.
+    Declined(EscalationId),
     /// Its identity is.
     IdentitySuspended,
     /// Everything is.
@@ -105,6 +198,8 @@ pub struct Tasks {
     store: Arc<dyn Store>,
     /// The calls in flight, ended when their task is.
     pub flights: Arc<Flights>,
+    /// Fires when a question about a task was opened or answered.
+    pub news: Notify,
 }
 
 impl Tasks {
@@ -117,6 +212,7 @@ impl Tasks {
             switches: ArcSwap::from_pointee(switches),
             store,
             flights: Arc::default(),
+            news: Notify::new(),
         })
     }
 
@@ -200,7 +296,13 @@ impl Tasks {
     pub fn standstill(&self, task: &Task, attribution: &Attribution) -> Option<Standstill> {
         match task.state() {
             TaskState::Closed => return Some(Standstill::Closed),
-            TaskState::Suspended => return Some(Standstill::Suspended),
+            TaskState::Suspended => {
+                return Some(match task.record.read().escalation.clone() {
+                    Some(Asked { id, waits: true }) => Standstill::Asked(id),
+                    Some(Asked { id, waits: false }) => Standstill::Declined(id),
+                    None => Standstill::Suspended,
+                });
+            }
             TaskState::Active => {}
         }
         self.switches.load().iter().find_map(|switch| match switch {
@@ -223,15 +325,23 @@ impl Tasks {
         by: Arc<str>,
     ) -> Result<(TaskRecord, usize), StoreError> {
         let record = self.store.set_task_state(key.clone(), state, by).await?;
-        if self.known.read().contains_key(&key) {
-            self.remember(record.clone(), clock::now());
-        }
+        self.decided(&record);
+        // It may have answered a question, and those who were asked hear of that.
+        self.news.notify_one();
         let ended = match state {
             TaskState::Active => 0,
             TaskState::Suspended => self.flights.stop(&Whose::Task(key), Stop::Suspended),
             TaskState::Closed => self.flights.stop(&Whose::Task(key), Stop::Closed),
         };
         Ok((record, ended))
+    }
+
+    /// Takes in what somebody decided about a task, which is durable already.
+    pub fn decided(&self, record: &TaskRecord) {
+        let known = self.known.read().get(&record.key).cloned();
+        if let Some(task) = known {
+            task.decided(record);
+        }
     }
 
     /// Lowers a task's own caps durably; higher ones are ignored.
@@ -245,8 +355,9 @@ impl Tasks {
         by: Arc<str>,
     ) -> Result<TaskRecord, StoreError> {
         let record = self.store.lower_task_caps(key.clone(), caps, by).await?;
-        if self.known.read().contains_key(&key) {
-            self.remember(record.clone(), clock::now());
+        // The caps alone: the state may have changed again since the store answered.
+        if let Some(task) = self.known.read().get(&key) {
+            task.record.write().caps = record.caps;
         }
         Ok(record)
     }
@@ -321,6 +432,18 @@ pub fn own_cover(key: &TaskKey, caps: Caps) -> Option<Cover> {
     any.then(|| Cover {
         key: own_account(key),
         caps,
+        observe: false,
+        warn_permille: None,
+    })
+}
+
+/// How the turns that a person allowed cover a task's calls, if there is such a bound.
+#[must_use]
+pub fn allowed_cover(record: &TaskRecord) -> Option<Cover> {
+    let allowed = record.allowed.as_ref()?;
+    Some(Cover {
+        key: allowed_account(&record.key, allowed),
+        caps: Caps::default().with(Meter::Turns, allowed.turns),
         observe: false,
         warn_permille: None,
     })

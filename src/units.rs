@@ -256,6 +256,8 @@ ids! {
     LimitName;
     /// One call, as the caller sees it in `x-bursar-request-id`.
     RequestId;
+    /// One question to a person: `esc_` and sixteen hexadecimal digits.
+    EscalationId;
 }
 
 /// Where a call stands in its W3C trace; written as lower-case hex.

@@ -3,13 +3,17 @@
 
 mod shown;
 
+pub(super) use shown::cell;
+
 use super::book::{self, Book, BookError};
 use super::client::{Client, OpsArgs, segment};
 use crate::config::Config;
 use crate::ops::crew::{Crew, MAX_CALLS};
 use crate::ops::standing::Standing;
 use crate::ops::{accounts, show};
-use crate::store::{AccountFilter, DoubtFilter, TaskFilter, TaskRecord, TaskState};
+use crate::store::{
+    AccountFilter, DoubtFilter, EscalationFilter, TaskFilter, TaskRecord, TaskState,
+};
 use crate::units::UnixMs;
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -43,7 +47,7 @@ enum Verb {
 
 /// Quantities by meter.
 #[derive(Clone, Debug, Default, clap::Args)]
-struct Meters {
+pub(super) struct Meters {
     /// Dollars, such as 2.00
     #[arg(long)]
     usd: Option<String>,
@@ -70,7 +74,7 @@ struct Meters {
 }
 
 impl Meters {
-    fn put(&self, body: &mut Map<String, Value>) {
+    pub(super) fn put(&self, body: &mut Map<String, Value>) {
         let Self {
             usd,
             tokens,
@@ -328,6 +332,15 @@ fn read(args: &ShowArgs, config: &Path) -> Result<Value, BookError> {
     })?;
     let crew = Crew::of(&calls, &open.iter().map(|doubt| doubt.id).collect())?;
     let mut task = show::task(&record);
+    if let Some(asked) = &record.escalation {
+        let filter = EscalationFilter {
+            id: Some(asked.id.clone()),
+            ..EscalationFilter::default()
+        };
+        let question = book.reader.escalations(&filter)?.pop();
+        let question = question.as_ref().map(show::escalation);
+        task.insert("question".to_owned(), json!(question));
+    }
     task.insert("accounts".to_owned(), standings(&book, &record, &policies)?);
     task.insert("agents".to_owned(), crew.to_json());
     Ok(Value::Object(task))

@@ -2,6 +2,7 @@
 
 use super::attribution::{self, AttributionRules, KnownAgent};
 use super::bounds::{self, Bounds, TOP_LEVEL};
+use super::escalation::{self, EscalationSettings};
 use super::fault::{Fault, Faults};
 use super::keep::{self, JournalSettings, Log, StoreSettings};
 use super::listen::{self, Listen};
@@ -31,6 +32,8 @@ pub struct Config {
     pub agents: Vec<KnownAgent>,
     /// The top-level settings.
     pub bounds: Bounds,
+    /// `[escalation]`
+    pub escalation: EscalationSettings,
     /// `[log]`
     pub log: Log,
 }
@@ -88,6 +91,7 @@ impl Config {
             providers: provider::read(section),
             attribution: attribution::read(section, &TOP_LEVEL),
             bounds: bounds::read(section),
+            escalation: escalation::read(section, &TOP_LEVEL),
             log: keep::read_log(section, &TOP_LEVEL),
         };
         if config.providers.is_empty() && !section.has("provider") {
@@ -128,6 +132,10 @@ impl Config {
                 }
             }
         }
+        for secret in self.escalation.secrets() {
+            resolve_needed(secret, env, faults);
+        }
+        self.escalation.check(faults);
         let Bounds {
             ops_token,
             metrics_token,
@@ -152,6 +160,11 @@ impl Config {
         for provider in &self.providers {
             if let Some(path) = &provider.ca_file {
                 need(path, &Fault::at(&provider.place, ""));
+            }
+        }
+        for webhook in &self.escalation.webhooks {
+            if let Some(path) = &webhook.ca_file {
+                need(path, &Fault::at(&webhook.place, ""));
             }
         }
         if let Some(tls) = &self.listen.tls {

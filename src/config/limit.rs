@@ -39,6 +39,10 @@ pub struct Limit {
     pub warn_at: Option<u32>,
     /// `on_exceed = "observe"`: journal and count, never refuse.
     pub observe: bool,
+    /// `on_exceed = "escalate"`: suspend the task and ask a person.
+    pub escalate: bool,
+    /// A person looks after so many hand-offs of a task.
+    pub review_every: Option<u64>,
     /// Which calls it covers.
     pub matches: Match,
     /// Where it is written.
@@ -89,6 +93,16 @@ impl Limit {
                 [Side::Identity] => "identity_budget_exceeded",
                 _ => "budget_exceeded",
             },
+        }
+    }
+
+    /// The word in `on_exceed`.
+    #[must_use]
+    pub const fn on_exceed(&self) -> &'static str {
+        match (self.observe, self.escalate) {
+            (true, _) => "observe",
+            (false, true) => "escalate",
+            (false, false) => "deny",
         }
     }
 
@@ -168,8 +182,15 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
     let matches = read_match(section);
     let caps = read_caps(section);
     let warn_at = section.get("warn_at", value::ratio);
-    let observe = section.or("on_exceed", false, on_exceed);
+    let on_exceed = section.or("on_exceed", OnExceed::Deny, on_exceed);
+    if on_exceed == OnExceed::Escalate {
+        check_escalation(section, &caps, per.as_ref());
+    }
+    let review_every = section.get("review_every", value::count_in(1, 1_000_000));
     let per = per?;
+    if review_every.is_some() {
+        check_review(section, &per, &matches);
+    }
     check_shape(section, &per, window.as_ref(), &caps, &matches);
     let name = name?;
     Some(Limit {
@@ -179,19 +200,67 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         window,
         caps,
         warn_at,
-        observe,
+        observe: on_exceed == OnExceed::Observe,
+        escalate: on_exceed == OnExceed::Escalate,
+        review_every,
         matches,
         place: section.place(),
     })
 }
 
-fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<bool, String> {
+/// What happens at the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnExceed {
+    Deny,
+    Observe,
+    Escalate,
+}
+
+fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "escalate" | "downgrade" | "wrap_up" => Err(format!(
-            "`{text}` is not supported yet; write \"deny\" or \"observe\""
+        "downgrade" | "wrap_up" => Err(format!(
+            "`{text}` is not supported yet; write \"deny\", \"escalate\" or \"observe\""
         )),
-        _ => value::word(&[("deny", false), ("observe", true)])(value),
+        _ => value::word(&[
+            ("deny", OnExceed::Deny),
+            ("escalate", OnExceed::Escalate),
+            ("observe", OnExceed::Observe),
+        ])(value),
+    }
+}
+
+/// Hand-offs are those of a task, whoever makes the call.
+fn check_review(section: &Section<'_>, per: &Per, matches: &Match) {
+    let is_wide = |side: &Side| matches!(side, Side::Task | Side::Owner);
+    let per_task = match per {
+        Per::Sides(sides) => sides.contains(&Side::Task) && sides.iter().all(is_wide),
+        Per::Call => false,
+    };
+    if !per_task {
+        let message = "`review_every`: hand-offs are counted per task; write `per = [\"task\"]`";
+        section.fault_of("review_every", message);
+    }
+    let known = [Side::Owner, Side::Identity, Side::OnBehalfOf, Side::Task];
+    let other = matches.sides.iter().find(|(side, _)| !known.contains(side));
+    if let Some((side, _)) = other {
+        let message = format!(
+            "`review_every`: `match` names the {}, and a task's hand-offs are between its agents",
+            side.name()
+        );
+        section.fault_of("review_every", message);
+    }
+}
+
+/// A person is asked about a task, and can raise only what has an account.
+fn check_escalation(section: &Section<'_>, caps: &Caps, per: Option<&Per>) {
+    if per == Some(&Per::Call) {
+        let message = "`on_exceed`: a limit per call cannot escalate, for nobody can raise its cap; write \"deny\"";
+        section.fault_of("on_exceed", message);
+    }
+    if caps.0[Meter::Tasks as usize].is_some() {
+        let message = "`on_exceed`: a cap on `tasks` cannot escalate, for there is no task yet to suspend; write \"deny\"";
+        section.fault_of("on_exceed", message);
     }
 }
 
@@ -307,7 +376,7 @@ fn check_shape(
     let is_per = |side| matches!(per, Per::Sides(sides) if sides.contains(&side));
     let of_tools = is_per(Side::Tool) || matches.on(Side::Tool).is_some();
     let has = |meter: Meter| section.has(meter.name());
-    if !Meter::ALL.into_iter().any(has) {
+    if !Meter::ALL.into_iter().any(has) && !section.has("review_every") {
         section.fault("this limit caps nothing; give it `usd`, `turns`, `tokens` or the like");
     }
     let is_call = *per == Per::Call;

@@ -59,6 +59,8 @@ struct Rule {
     clock: Option<usize>,
     /// Concerns tool calls, not model calls.
     of_tools: bool,
+    /// It caps anything; else it only has a person look.
+    counts: bool,
     /// `match` names a role or an agent.
     by_claim: bool,
     /// The other limits by claim with the same `per`, window and `on_exceed`.
@@ -72,6 +74,8 @@ pub struct Policies {
     /// One per distinct window, so that limits with the same window roll at the same instant.
     clocks: Vec<Clock>,
     tools: Arc<ToolPrices>,
+    /// Some limit has `review_every`.
+    reviews: bool,
 }
 
 impl Policies {
@@ -88,6 +92,7 @@ impl Policies {
 
     fn new(limits: Vec<Limit>, tools: ToolPrices) -> Self {
         let mut clocks: Vec<Clock> = Vec::new();
+        let reviews = limits.iter().any(|limit| limit.review_every.is_some());
         let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
         let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
             let clock = limit.window.as_ref().map(|window| {
@@ -105,6 +110,7 @@ impl Policies {
                 key,
                 clock,
                 of_tools: limit.is_of_tools(),
+                counts: limit.caps != Caps::default(),
                 by_claim: is_by_claim(&limit.matches),
                 peers,
                 limit,
@@ -115,6 +121,7 @@ impl Policies {
             rules,
             clocks,
             tools: Arc::new(tools),
+            reviews,
         }
     }
 
@@ -153,7 +160,10 @@ impl Policies {
         let mut ceilings = CallCeilings::default();
         for (i, rule) in self.rules.iter().enumerate() {
             let limit = &rule.limit;
-            if rule.of_tools != facts.tool.is_some() || !limit.matches.matches(facts) {
+            if rule.of_tools != facts.tool.is_some()
+                || !rule.counts
+                || !limit.matches.matches(facts)
+            {
                 continue;
             }
             let mut caps = limit.caps;
@@ -252,6 +262,21 @@ impl Policies {
         let clock = &self.clocks[rule.clock?];
         let opened = clock.opened(now);
         Some(clock.window.opening(opened).closes)
+    }
+
+    /// Some limit has a person look after so many hand-offs.
+    #[must_use]
+    pub const fn reviews(&self) -> bool {
+        self.reviews
+    }
+
+    /// After how many hand-offs of this call's task a person looks, and by which limit: the least of all
+    /// that match.
+    #[must_use]
+    pub fn review_every(&self, facts: &Facts) -> Option<(&str, u64)> {
+        let limits = self.limits().filter(|limit| limit.matches.matches(facts));
+        let every = limits.filter_map(|limit| Some((limit.name.as_str(), limit.review_every?)));
+        every.min_by_key(|(_, every)| *every)
     }
 
     /// Some limit counts per tool.

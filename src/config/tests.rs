@@ -1,6 +1,7 @@
 //! Tests of the configuration, by concern.
 
 mod covers;
+mod escalation;
 mod faults;
 mod files;
 mod identities;

@@ -11,6 +11,7 @@ pub(super) fn warnings(loaded: &Loaded, env: &dyn Fn(&str) -> Option<String>) ->
     let mut found = Vec::new();
     providers(loaded, &mut found);
     limits(loaded, &mut found);
+    escalations(loaded, &mut found);
     if loaded.identities.is_configured() && env("BURSAR_KEY").is_some() {
         let file = loaded.config.policies.join("identities.toml");
         let message = "BURSAR_KEY is set and not used, for identities are configured";
@@ -61,6 +62,35 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
                 "calls to `{path}` of `{name}` pass without a meter: no cap holds for them"
             ));
         }
+    }
+}
+
+/// Who is asked, and over what.
+fn escalations(loaded: &Loaded, found: &mut Vec<Fault>) {
+    let webhooks = &loaded.config.escalation.webhooks;
+    for webhook in webhooks {
+        let Ok(address) = webhook.address() else {
+            continue;
+        };
+        let host = address.host().unwrap_or_default();
+        let is_here = super::Address::Tcp(host.trim_matches(['[', ']']).to_owned(), 0).is_local();
+        if address.scheme_str() == Some("http") && !is_here {
+            let name = &webhook.name;
+            let message = format!("messages to webhook `{name}` leave this machine unencrypted");
+            found.push(Fault::at(&webhook.place, message));
+        }
+    }
+    let mut limits = loaded.policies.limits();
+    let asks = limits.find(|limit| limit.escalate || limit.review_every.is_some());
+    if let Some(limit) = asks.filter(|_| webhooks.is_empty()) {
+        let name = &limit.name;
+        found.push(Fault::at(
+            &limit.place,
+            format!(
+                "`{name}` asks a person, and no [escalation] webhook tells anybody; \
+                 `bursar escalation list` shows what waits"
+            ),
+        ));
     }
 }
 

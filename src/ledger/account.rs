@@ -32,6 +32,8 @@ pub(super) struct Account {
     pub(super) key: AccountKey,
     caps: Caps,
     pub(super) topped_up: Amounts,
+    /// Taken back of earlier top-ups, in all.
+    lapsed: Amounts,
     /// Meters with a cap.
     pub(super) capped: Meters,
     pub(super) observe: bool,
@@ -69,6 +71,7 @@ impl Account {
             key,
             caps: Caps::default(),
             topped_up: Amounts::ZERO,
+            lapsed: Amounts::ZERO,
             capped: Meters::default(),
             observe: false,
             warn_permille: None,
@@ -271,8 +274,13 @@ impl Account {
         self.settled = self.settled.saturating_add(to_settled);
     }
 
-    pub(super) fn topped_up_to(&mut self, total: &Amounts) {
-        self.topped_up = most(&self.topped_up, total);
+    /// Whatever the order in which the store's answers arrive: all that was ever topped up only rises,
+    /// and so does all that was taken back.
+    pub(super) fn topped_up_to(&mut self, total: &Amounts, lapsed: &Amounts) {
+        let here = self.topped_up.saturating_add(&self.lapsed);
+        let ever = most(&here, &total.saturating_add(lapsed));
+        self.lapsed = most(&self.lapsed, lapsed);
+        self.topped_up = ever.saturating_sub(&self.lapsed);
     }
 
     // === impl Account: the store ===
@@ -315,6 +323,7 @@ impl Account {
             in_doubt,
             granted,
             topped_up,
+            lapsed,
             opened,
         } = balance;
         if !self.loaded {
@@ -325,7 +334,7 @@ impl Account {
         }
         // Memory is ahead of the store in everything else, for entries are written behind.
         self.granted = most(&self.granted, granted);
-        self.topped_up = most(&self.topped_up, topped_up);
+        self.topped_up_to(topped_up, lapsed);
         self.opened = match (self.opened, *opened) {
             (Some(here), Some(there)) => Some(here.min(there)),
             (here, there) => here.or(there),

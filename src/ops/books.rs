@@ -7,7 +7,7 @@ use super::request::Pairs;
 use super::show;
 use super::tasks::bounded;
 use crate::config::{advice, parse_instant, parse_span};
-use crate::store::{By, ReportQuery};
+use crate::store::{By, EscalationFilter, ReportQuery};
 use crate::units::UnixMs;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -85,7 +85,15 @@ pub async fn trace(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query):
         .iter()
         .map(show::call)
         .collect::<Result<Vec<Value>, _>>()?;
+    let questions = EscalationFilter {
+        task: Some(record.key.clone()),
+        rows: Some(limit),
+        ..EscalationFilter::default()
+    };
+    let questions = store.escalations(questions).await?;
+    let questions: Vec<Value> = questions.iter().rev().map(show::escalation).collect();
     let mut shown = show::task(&record);
+    shown.insert("escalations".to_owned(), questions.into());
     shown.insert("calls".to_owned(), calls.into());
     Ok(Json(Value::Object(shown)))
 }

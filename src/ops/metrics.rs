@@ -89,6 +89,11 @@ pub struct Metrics {
     pub fail_open: IntCounterVec,
     /// Accounts that crossed their `warn_at`, by limit.
     pub warnings: IntCounterVec,
+    /// Questions to people that wait.
+    pub open_escalations: IntGauge,
+    /// Calls held open for a person.
+    pub held_open: IntGauge,
+    webhooks: IntCounterVec,
     /// Refusals that the journal had no place for.
     pub unjournalled: IntCounter,
 }
@@ -185,6 +190,21 @@ impl Metrics {
                 ),
                 &["limit"],
             )?,
+            open_escalations: IntGauge::new(
+                "bursar_escalations_open",
+                "Questions that wait for a person",
+            )?,
+            held_open: IntGauge::new(
+                "bursar_held_open_calls",
+                "Calls held open until a person decides",
+            )?,
+            webhooks: IntCounterVec::new(
+                Opts::new(
+                    "bursar_webhook_tries_total",
+                    "Tries to tell a person by webhook",
+                ),
+                &["result"],
+            )?,
             unjournalled: IntCounter::new(
                 "bursar_unjournalled_denials_total",
                 "Refusals that the journal had no place for",
@@ -196,7 +216,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 19] = [
+        let all: [Box<dyn prometheus::core::Collector>; 22] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -216,6 +236,9 @@ impl Metrics {
             Box::new(self.fail_open.clone()),
             Box::new(self.warnings.clone()),
             Box::new(self.unjournalled.clone()),
+            Box::new(self.open_escalations.clone()),
+            Box::new(self.held_open.clone()),
+            Box::new(self.webhooks.clone()),
         ];
         all.into_iter()
             .try_for_each(|collector| self.registry.register(collector))
@@ -267,6 +290,11 @@ impl Metrics {
     /// Counts a refusal.
     pub fn denied(&self, code: &str, limit: &str) {
         self.denials.with_label_values(&[code, limit]).inc();
+    }
+
+    /// Counts a try to tell a person: `delivered`, `failed`, `given_up`.
+    pub fn webhook(&self, result: &str) {
+        self.webhooks.with_label_values(&[result]).inc();
     }
 
     /// Counts tools that an answer asked for.

@@ -3,7 +3,8 @@
 //! same.
 
 use crate::config::{Limit, Match, Per, Side};
-use crate::ledger::Caps;
+use crate::escalation::{Decision, Escalation, Reached};
+use crate::ledger::{AccountKey, Caps};
 use crate::store::{CallRow, Doubt, ReportRow, StoreError, Switch, TaskRecord};
 use crate::units::{Amounts, Meter, NanoUsd, UnixMs};
 use serde_json::value::RawValue;
@@ -71,7 +72,10 @@ pub fn task(record: &TaskRecord) -> Map<String, Value> {
         caps: own,
         paused_ms,
         paused_since,
+        escalation,
+        allowed,
     } = record;
+    let asked = escalation.as_ref().map(|asked| asked.id.as_str());
     let fields = [
         ("task", json!(key.task.as_str())),
         ("owner", json!(key.owner.as_str())),
@@ -80,11 +84,104 @@ pub fn task(record: &TaskRecord) -> Map<String, Value> {
         ("caps", caps(own)),
         ("suspended_since", json!(paused_since.map(instant))),
         ("suspended_for", json!(span(*paused_ms))),
+        ("escalation", json!(asked)),
+        ("turns_allowed", json!(allowed.map(|allowed| allowed.turns))),
     ];
     let fields = fields.into_iter();
     fields
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// A question to a person. Quantities in its meter's unit, as elsewhere.
+#[must_use]
+pub fn escalation(escalation: &Escalation) -> Value {
+    let Escalation {
+        id,
+        task,
+        opened,
+        state,
+        reason,
+        evidence,
+        asker,
+        decision,
+    } = escalation;
+    let limit = reason.limit.as_ref().map(reached);
+    let seen = evidence.iter().map(|seen| {
+        json!({
+            "request": seen.request.as_deref(),
+            "what": *seen.what,
+            "digest": seen.digest.as_deref(),
+        })
+    });
+    json!({
+        "id": id.as_str(),
+        "task": task.task.as_str(),
+        "owner": task.owner.as_str(),
+        "state": state.name(),
+        "opened": instant(*opened),
+        "rule": *reason.rule,
+        "message": *reason.message,
+        "limit": limit,
+        "evidence": seen.collect::<Value>(),
+        "request": asker.request.as_deref(),
+        "identity": asker.identity.as_deref(),
+        "agent": asker.agent.as_deref(),
+        "role": asker.role.as_deref(),
+        "model": asker.model.as_deref(),
+        "decision": decision.as_ref().map(decided),
+    })
+}
+
+fn reached(reached: &Reached) -> Value {
+    let Reached {
+        account,
+        meter,
+        cap,
+        settled,
+        held,
+        in_doubt,
+        needed,
+    } = reached;
+    let shown = |number: &u64| quantity(*meter, *number);
+    json!({
+        "name": Limit::name_in(&account.limit),
+        "account": sides(account),
+        "window": account.window.map(instant),
+        "meter": meter.name(),
+        "cap": shown(cap),
+        "settled": shown(settled),
+        "held": shown(held),
+        "in_doubt": shown(in_doubt),
+        "needed": shown(needed),
+    })
+}
+
+fn decided(decision: &Decision) -> Value {
+    let raised = decision.raised.iter().map(|(key, more)| {
+        json!({
+            "limit": Limit::name_in(&key.limit),
+            "account": sides(key),
+            "by": amounts(more),
+        })
+    });
+    json!({
+        "at": instant(decision.at),
+        "by": *decision.by,
+        "why": decision.why.as_deref(),
+        "raised": raised.collect::<Value>(),
+        "expires": decision.ends.map(instant),
+        "turns": decision.turns,
+    })
+}
+
+fn sides(key: &AccountKey) -> Value {
+    let sides = key.per.iter();
+    Value::Object(
+        sides
+            .map(|(side, value)| ((*side).to_owned(), json!(**value)))
+            .collect(),
+    )
 }
 
 /// An open doubt.
@@ -182,7 +279,8 @@ pub fn limit(limit: &Limit) -> Value {
         "window": window,
         "caps": caps(&limit.caps),
         "warn_at_percent": limit.warn_at.map(|millionths| millionths / 10_000),
-        "on_exceed": if limit.observe { "observe" } else { "deny" },
+        "on_exceed": limit.on_exceed(),
+        "review_every": limit.review_every,
         "line": limit.place.line,
     })
 }

@@ -79,7 +79,8 @@ pub async fn open(
     Ok((status, Json(Value::Object(show::task(&record)))))
 }
 
-fn with_meters(names: &[&'static str]) -> Vec<&'static str> {
+/// These fields and one for every meter.
+pub(super) fn with_meters(names: &[&'static str]) -> Vec<&'static str> {
     let meters = METERS.iter().map(|meter| meter.name());
     names.iter().copied().chain(meters).collect()
 }
@@ -151,6 +152,11 @@ pub async fn show(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query): 
     };
     let accounts = accounts::standings(&ops, filter, Some(&record)).await?;
     let mut shown = show::task(&record);
+    if let Some(asked) = &record.escalation {
+        let question = ops.escalation(asked.id.as_str()).await.ok();
+        let question = question.as_ref().map(show::escalation);
+        shown.insert("question".to_owned(), json!(question));
+    }
     let accounts = accounts.iter().map(Standing::to_json);
     shown.insert("accounts".to_owned(), accounts.collect());
     shown.insert("agents".to_owned(), crew.to_json());
@@ -205,23 +211,14 @@ pub async fn close(State(ops): State<Ops>, Path(id): Path<String>, Body(body): B
 /// # Errors
 /// See [`Failure`].
 pub async fn top_up(State(ops): State<Ops>, Path(id): Path<String>, Body(body): Body) -> Answer {
-    let sides = Side::ALL.map(Side::name);
     let mut known = with_meters(&["limit", "by"]);
-    known.extend(
-        sides
-            .into_iter()
-            .filter(|side| !matches!(*side, "task" | "dialect")),
-    );
+    known.extend(side_names());
     let mut fields = Fields::of_body(&body, &known)?;
     let record = ops.task(&id, fields.id("owner")?).await?;
     let by = by(&mut fields)?;
     let more = fields.meters()?;
     let limit = fields.text("limit")?;
-    if more
-        .0
-        .iter()
-        .all(|amount| amount.is_none_or(|amount| amount == 0))
-    {
+    if !is_something(&more) {
         return Err(Failure::invalid(
             "say by how much: `usd`, `turns`, `tokens` or the like",
         ));
@@ -252,7 +249,21 @@ pub async fn top_up(State(ops): State<Ops>, Path(id): Path<String>, Body(body): 
     ))
 }
 
-type Raise = (AccountKey, Amounts);
+/// One account's cap to be raised, and by how much.
+pub(super) type Raise = (AccountKey, Amounts);
+
+/// The sides that tell one account of a task from another.
+pub(super) fn side_names() -> impl Iterator<Item = &'static str> {
+    let sides = Side::ALL.map(Side::name).into_iter();
+    sides.filter(|side| !matches!(*side, "task" | "dialect"))
+}
+
+/// At least one meter is named with more than nothing.
+pub(super) fn is_something(more: &Caps) -> bool {
+    more.0
+        .iter()
+        .any(|amount| amount.is_some_and(|amount| amount > 0))
+}
 
 /// What of `more` the caps of an account know.
 fn of_caps(more: &Caps, caps: &Caps) -> Amounts {
@@ -266,7 +277,7 @@ fn of_caps(more: &Caps, caps: &Caps) -> Amounts {
 }
 
 /// Facts of the task alone.
-fn facts(key: &TaskKey) -> Facts {
+pub(super) fn facts(key: &TaskKey) -> Facts {
     Facts {
         owner: key.owner.shared(),
         identity: "-".into(),
@@ -286,7 +297,7 @@ fn facts(key: &TaskKey) -> Facts {
 
 /// The accounts that count the whole task: those of its own caps, and of every limit per task and
 /// nothing else that covers all its calls.
-fn whole_task(
+pub(super) fn whole_task(
     policies: &Policies,
     record: &TaskRecord,
     more: &Caps,
@@ -336,7 +347,7 @@ fn names(policies: &Policies) -> String {
 }
 
 /// The one account of a limit that concerns the task.
-fn one_limit(
+pub(super) fn one_limit(
     policies: &Policies,
     record: &TaskRecord,
     name: &str,
@@ -391,7 +402,13 @@ fn one_limit(
     checked(key, name, more, &limit.caps)
 }
 
-fn checked(key: AccountKey, name: &str, more: &Caps, caps: &Caps) -> Result<Raise, Failure> {
+/// What of `more` an account of these caps can take; a meter that it does not cap is refused.
+pub(super) fn checked(
+    key: AccountKey,
+    name: &str,
+    more: &Caps,
+    caps: &Caps,
+) -> Result<Raise, Failure> {
     for meter in METERS {
         if more.0[meter as usize].is_some() && caps.0[meter as usize].is_none() {
             let meter = meter.name();

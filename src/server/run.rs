@@ -3,6 +3,7 @@
 use super::reload::Reloads;
 use super::{Bounds, Listener, serve, tls};
 use crate::config::{Address, Config, Durability, Loaded};
+use crate::escalation::{ALLOWED_TURNS, courier};
 use crate::gateway::{Gateway, Live, LiveError, seeds};
 use crate::ledger::{Ledger, Settings};
 use crate::ops;
@@ -177,6 +178,7 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     let mut chores = tokio::task::JoinSet::new();
     chores.spawn(Arc::clone(&gateway.purse).run());
     chores.spawn(housekeeping(Arc::clone(&gateway)));
+    chores.spawn(courier::run(Arc::clone(&gateway)));
     if let Some(config) = config {
         chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned()));
     }
@@ -297,7 +299,11 @@ pub fn ledger_settings(config: &Config) -> Settings {
 pub fn limit_ids(live: &Live) -> Vec<Arc<str>> {
     let limits = live.loaded.policies.limits();
     let limits = limits.map(|limit| Arc::clone(&limit.id));
-    let own = [crate::task::TASKS_OWN, stack::admit::TASKS_PER_HOUR];
+    let own = [
+        crate::task::TASKS_OWN,
+        stack::admit::TASKS_PER_HOUR,
+        ALLOWED_TURNS,
+    ];
     limits.chain(own.map(Arc::from)).collect()
 }
 

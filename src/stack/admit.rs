@@ -4,8 +4,10 @@
 //! Needs the route. Opens the call's [`Record`], which owns the hold from here on, and hands both
 //! the request that leaves and the record to `meter`.
 
+mod asked;
 mod bounds;
 mod refusal;
+mod review;
 
 pub use refusal::{TASKS_PER_HOUR, stop_refusal};
 
@@ -20,13 +22,14 @@ use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::CallCeilings;
 use crate::dialect::{Call, Dialect, Edits};
+use crate::escalation::{self, ALLOWED_TURNS, Evidence, Opened, Question, Reason};
 use crate::flights::Boarded;
 use crate::gateway::{Gateway, Live};
-use crate::ledger::{Ask, Asker, Cover};
+use crate::ledger::{self, Ask, Asker, Cover};
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
 use crate::store::{NoteKind, TaskOpening};
-use crate::task::{Task, own_usd};
+use crate::task::{Standstill, Task, own_usd};
 use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
 use futures_util::future::{Either, select};
@@ -36,6 +39,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
+
+/// How often a call looks at its task again when somebody decides on it at that very moment.
+const LOOKS_MAX: usize = 8;
 
 /// The layer.
 #[derive(Clone)]
@@ -76,8 +82,20 @@ where
         let gateway = Arc::clone(&self.gateway);
         let mut inner = self.inner.clone();
         Box::pin(async move {
+            let admission = Admission::of(gateway, &request)?;
+            let admitted = match admission.place(&request).await {
+                Ok(placed) => admission.depart(request, placed),
+                Err(NotYet::Refused(refused)) => return Err(refused),
+                Err(NotYet::LookAgain) => {
+                    return Err(Refused::internal("a place looks again itself"));
+                }
+                Err(NotYet::Asked(question)) => {
+                    let waiting = asked::wait(admission, request, question, inner);
+                    return Box::pin(waiting).await;
+                }
+            };
             // Nothing of the admission outlives it: a stream may last, and the body is large.
-            let admitted = Admission::of(gateway, &request)?.admit(request).await?;
+            drop(admission);
             inner.call(admitted).await
         })
     }
@@ -95,6 +113,30 @@ pub(super) struct Admission {
     pub(super) arrived: std::time::Instant,
     pub(super) task_usd: Option<TaskUsd>,
     pub(super) now: UnixMs,
+}
+
+/// Why a call does not leave now.
+enum NotYet {
+    /// It does not leave at all.
+    Refused(Refused),
+    /// A person is asked first.
+    Asked(Question),
+    /// The task's state changed under it.
+    LookAgain,
+}
+
+impl<E: Into<Refused>> From<E> for NotYet {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// A call that may leave: where it goes, its place in flight, its bounds and its hold.
+struct Placed {
+    uri: Uri,
+    boarded: Boarded,
+    bound: Bound,
+    hold: Hold,
 }
 
 /// The accounts that cover a call.
@@ -144,32 +186,71 @@ impl Admission {
         })
     }
 
-    async fn admit(&self, request: Request<Outgoing>) -> Result<Admitted, Refused> {
+    async fn place(&self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
+        for _ in 0..LOOKS_MAX {
+            match self.look(request).await {
+                Err(NotYet::LookAgain) => {}
+                looked => return looked,
+            }
+        }
+        let standstill = Standstill::Suspended;
+        Err(self
+            .denied(refusal::standstill(&self.attribution, &standstill))
+            .into())
+    }
+
+    async fn look(&self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
         if self.gateway.is_draining() {
             let message = "The gateway is about to stop; its successor takes calls.";
-            return Err(Refused::new(Code::Draining, message));
+            return Err(Refused::new(Code::Draining, message).into());
         }
         // Whatever can fail does so before anything is held.
-        let uri = self.uri(&request)?;
+        let uri = self.uri(request)?;
         // On the list of calls in flight first, then the look at the task's state: a stop in
         // between finds the call on the list.
         let attribution = Arc::clone(&self.attribution);
         let boarded = self.gateway.tasks.flights.board(attribution, self.now);
         let task = self.task().await?;
-        if let Some(standstill) = self.gateway.tasks.standstill(&task, &self.attribution) {
-            return Err(self.denied(refusal::standstill(&self.attribution, standstill)));
+        // Before the look at its state: a decision in between is then noticed.
+        let decisions = task.decisions();
+        match self.gateway.tasks.standstill(&task, &self.attribution) {
+            None => {}
+            Some(Standstill::Asked(id)) => {
+                let question = self.gateway.escalations.question(id, &task);
+                return Err(NotYet::Asked(question));
+            }
+            Some(standstill) => {
+                let refused = refusal::standstill(&self.attribution, &standstill);
+                return Err(self.denied(refused).into());
+            }
+        }
+        if self.live.loaded.policies.reviews() {
+            Box::pin(review::check(self, &task, decisions)).await?;
         }
         let (bound, hold) = {
-            let holding = pin!(self.hold(&task));
+            let holding = pin!(self.hold(&task, decisions));
             let stop = pin!(boarded.flight.stop());
             match select(holding, stop).await {
                 Either::Left((held, _)) => held?,
                 Either::Right((stop, _)) => {
-                    return Err(self.denied(stop_refusal(&self.attribution, stop)));
+                    return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
                 }
             }
         };
-        Ok(self.depart(request, uri, boarded, bound, hold))
+        Ok(Placed {
+            uri,
+            boarded,
+            bound,
+            hold,
+        })
+    }
+
+    /// After a wait: what is in force now, at the time it is now.
+    fn renew(&mut self) {
+        self.live = self.gateway.live();
+        self.now = clock::now();
+        // People take their time; the gateway's own overhead does not count it.
+        self.arrived = std::time::Instant::now();
     }
 
     /// Where the call goes.
@@ -250,9 +331,11 @@ impl Admission {
     }
 
     /// Quotes and holds; again with other accounts if a window ends meanwhile.
-    async fn hold(&self, task: &Task) -> Result<(Bound, Hold), Refused> {
-        if self.live.loaded.policies.limits_tools() {
-            Box::pin(super::tools::check(self, task)).await?;
+    async fn hold(&self, task: &Arc<Task>, decisions: u64) -> Result<(Bound, Hold), NotYet> {
+        if self.live.loaded.policies.limits_tools()
+            && let Err(error) = Box::pin(super::tools::check(self, task)).await
+        {
+            return Err(self.not_held(task, decisions, error).await);
         }
         let deadline = UnixMs(i64::MAX);
         loop {
@@ -274,8 +357,60 @@ impl Admission {
             match hold.await {
                 Ok(hold) => return Ok((tightened.unwrap_or(bound), hold)),
                 Err(NoHold::Rolled) => {}
-                Err(error) => return Err(self.no_hold(error)),
+                Err(error) => return Err(self.not_held(task, decisions, error).await),
             }
+        }
+    }
+
+    /// A limit is in the way: the call is refused, or a person is asked.
+    async fn not_held(&self, task: &Arc<Task>, decisions: u64, error: NoHold) -> NotYet {
+        let escalates = match &error {
+            NoHold::Refused(ledger::Refusal::Limit(denial)) => {
+                !denial.only_held && self.escalates(&denial.key.limit)
+            }
+            _ => false,
+        };
+        let desk = &self.gateway.escalations;
+        match error {
+            NoHold::Refused(ledger::Refusal::Limit(denial)) if escalates => {
+                let question = self.question(denial);
+                match desk.open(task, decisions, question).await {
+                    Ok(Opened::Asked(question)) => NotYet::Asked(question),
+                    Ok(Opened::LookAgain) => NotYet::LookAgain,
+                    Err(error) => error.into(),
+                }
+            }
+            error => self.no_hold(error).into(),
+        }
+    }
+
+    /// The limit asks a person rather than refuse.
+    fn escalates(&self, limit: &str) -> bool {
+        let found = self.live.loaded.policies.by_id(limit);
+        limit == ALLOWED_TURNS || found.is_some_and(|limit| limit.escalate)
+    }
+
+    /// What a person is asked when a limit is in the way.
+    fn question(&self, denial: ledger::Denial) -> (Reason, Vec<Evidence>, escalation::Asker) {
+        let reached = escalation::Reached::from(&denial);
+        let refused = refusal::no_hold(self, NoHold::Refused(ledger::Refusal::Limit(denial)));
+        let reason = Reason {
+            rule: "limit".into(),
+            message: refused.refusal.message().into(),
+            limit: Some(reached),
+        };
+        (reason, Vec::new(), self.asking())
+    }
+
+    /// The call as a person sees it who is asked because of it.
+    fn asking(&self) -> escalation::Asker {
+        let whose = &self.attribution;
+        escalation::Asker {
+            request: Some(self.request.shared()),
+            identity: Some(whose.identity.shared()),
+            agent: whose.agent.as_ref().map(|agent| agent.value.shared()),
+            role: whose.role.as_ref().map(|role| role.value.shared()),
+            model: Some(Arc::clone(&self.routed.model)),
         }
     }
 
@@ -313,7 +448,9 @@ impl Admission {
             .policies
             .covers(&facts, clock::now(), &mut found);
         let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
-        covers.extend(task.and_then(Task::own_cover));
+        if let Some(task) = task {
+            task.own_covers(&mut covers);
+        }
         self.add_ceilings(&ceilings, &mut covers);
         Covers { covers }
     }
@@ -347,14 +484,13 @@ impl Admission {
     }
 
     /// The request as it leaves, and the record that goes along.
-    fn depart(
-        &self,
-        request: Request<Outgoing>,
-        uri: Uri,
-        boarded: Boarded,
-        bound: Bound,
-        hold: Hold,
-    ) -> Admitted {
+    fn depart(&self, request: Request<Outgoing>, placed: Placed) -> Admitted {
+        let Placed {
+            uri,
+            boarded,
+            bound,
+            hold,
+        } = placed;
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);

@@ -1,5 +1,6 @@
 //! Bodies of answers: whole, metered as they stream, or passed through.
 
+use super::held::Held;
 use super::meter::Metered;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -61,6 +62,8 @@ pub enum AnswerBody {
     Whole(Bytes),
     /// A stream that is metered as it passes.
     Metered(Box<Metered>),
+    /// A stream whose call waits for a person.
+    Held(Box<Held>),
     /// Passed through.
     Through(Upstream),
 }
@@ -79,6 +82,9 @@ impl Body for AnswerBody {
             Self::Metered(body) => body
                 .poll_data(cx)
                 .map(|data| data.map(|data| Ok(Frame::data(data)))),
+            Self::Held(body) => body
+                .poll_data(cx)
+                .map(|data| data.map(|data| data.map(Frame::data))),
             Self::Through(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -86,7 +92,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Metered(_) => false,
+            Self::Metered(_) | Self::Held(_) => false,
             Self::Through(body) => body.is_end_stream(),
         }
     }
@@ -94,7 +100,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Metered(_) => SizeHint::default(),
+            Self::Metered(_) | Self::Held(_) => SizeHint::default(),
             Self::Through(body) => body.size_hint(),
         }
     }

@@ -13,7 +13,7 @@ use crate::ledger::Cover;
 use crate::ops::crew::Crew;
 use crate::ops::standing::Standing;
 use crate::store::{AccountFilter, Balance, DoubtFilter, TaskFilter, TaskRecord};
-use crate::task::own_cover;
+use crate::task::{allowed_cover, own_cover};
 use crate::units::Amounts;
 use http::Response;
 use serde_json::{Value, json};
@@ -42,12 +42,14 @@ pub async fn answer(
         limits.push(standing.to_json());
     }
     let siblings = siblings(gateway, attribution).await?;
+    let asked = task.as_ref().and_then(|task| task.escalation.clone());
     Ok(elsewhere::json_answer(&json!({
         "owner": attribution.owner.as_str(),
         "identity": attribution.identity.as_str(),
         "task": attribution.task.value.as_str(),
         "state": task.map(|task| task.state.name()),
         "agent": attribution.agent.as_ref().map(|agent| agent.value.as_str()),
+        "escalation": asked.map(|asked| asked.id.to_string()),
         "limits": limits,
         "agents": siblings,
     })))
@@ -79,7 +81,9 @@ fn covers(live: &Live, attribution: &Attribution, task: Option<&TaskRecord>) -> 
     };
     let found = found.into_iter().map(|(_, cover)| cover);
     let own = task.and_then(|task| own_cover(&task.key, task.caps));
-    found.filter(|cover| !by_call(cover)).chain(own).collect()
+    let allowed = task.and_then(allowed_cover);
+    let found = found.filter(|cover| !by_call(cover));
+    found.chain(own).chain(allowed).collect()
 }
 
 async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> {

@@ -4,24 +4,24 @@
 //! Used by `admit` (is a tool used up?) and by `record` (which tools did the answer ask for?).
 //! Asked only where some limit counts per tool.
 
+use super::admit::Admission;
 use super::record::journal_entry;
-use super::{Refused, admit::Admission};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::Facts;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::{Ask, Asker, Caps, Cover};
-use crate::purse::Hold;
+use crate::purse::{Hold, NoHold};
 use crate::store::{Ending, Entry};
 use crate::task::Task;
 use crate::units::{Amounts, Meter, UnixMs};
 use std::sync::Arc;
 
-/// Denies a call whose task has used a tool beyond its cap.
+/// Whether a call's task has used a tool beyond its cap.
 ///
 /// # Errors
-/// The refusal.
-pub async fn check(admission: &Admission, task: &Task) -> Result<(), Refused> {
+/// It has: the limit in the way.
+pub async fn check(admission: &Admission, task: &Task) -> Result<(), NoHold> {
     for tool in task.tools() {
         let facts = Facts {
             tool: Some(tool),
@@ -40,7 +40,7 @@ pub async fn check(admission: &Admission, task: &Task) -> Result<(), Refused> {
             .hold(&asker, &mut ask, admission.now, |_| {})
             .await;
         // Nothing was set aside: the question was only whether anything is left.
-        drop(hold.map_err(|error| admission.no_hold(error))?.void(0));
+        drop(hold?.void(0));
     }
     Ok(())
 }

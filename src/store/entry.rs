@@ -6,6 +6,7 @@
 
 mod body;
 mod call;
+mod escalation;
 
 pub use body::{
     AccountBody, CapsBody, CheckpointBody, CrashBody, DoubtBody, KeyBody, NoteBody, StartBody,
@@ -13,6 +14,7 @@ pub use body::{
 };
 
 pub use call::CallBody;
+pub use escalation::{AnsweredBody, AskedBody, DecisionBody, QuestionBody, WhoseBody};
 
 use super::CallEntry;
 use crate::units::{Amounts, Meter, NanoUsd};
@@ -40,6 +42,19 @@ pub struct Note {
     pub subject: Arc<str>,
     /// More, in words. Never a secret or a prompt.
     pub detail: Arc<str>,
+}
+
+/// A row of the journal about a question, owned.
+#[derive(Clone, Debug)]
+pub struct EscalationRow {
+    /// Its number.
+    pub seq: i64,
+    /// Its time.
+    pub at: crate::units::UnixMs,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its entry.
+    pub entry: String,
 }
 
 /// What a note is about.
@@ -130,6 +145,10 @@ kinds! {
     TaskOpened = "task_opened";
     /// A task's state or caps changed: [`TaskBody`].
     TaskChanged = "task_changed";
+    /// A person is asked: [`AskedBody`].
+    EscalationOpened = "escalation_opened";
+    /// The question was answered, or nobody did: [`AnsweredBody`].
+    EscalationEnded = "escalation_ended";
     /// A stop button: [`SwitchBody`].
     Switch = "switch";
     /// An account opened, perhaps with a seed: [`AccountBody`].
@@ -138,6 +157,8 @@ kinds! {
     Seed = "seed";
     /// A cap raised: [`TopUpBody`].
     TopUp = "top_up";
+    /// A top-up that had an end was taken back: [`TopUpBody`].
+    TopUpEnded = "top_up_ended";
     /// The unproven part of an allotment after a crash: [`CrashBody`].
     Crash = "crash";
     /// Doubt released by a person: [`DoubtBody`].

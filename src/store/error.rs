@@ -29,6 +29,16 @@ pub enum StoreError {
         /// The newest known here.
         known: i64,
     },
+    /// The file was written by an older version, and is only read here.
+    #[error(
+        "the store has schema {found}, this version reads {known}; start this version's gateway on it once, which brings it up to date"
+    )]
+    OlderSchema {
+        /// In the file.
+        found: i64,
+        /// What is read here.
+        known: i64,
+    },
     /// The file is no database, or a damaged one.
     #[error("the store is damaged or no database: {0}")]
     Corrupt(String),

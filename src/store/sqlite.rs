@@ -5,6 +5,7 @@
 //! run on a read-only connection of their own and never wait for the writer.
 
 mod doubts;
+mod escalations;
 mod grants;
 mod group;
 mod retention;
@@ -12,18 +13,24 @@ mod schema;
 mod tasks;
 mod writer;
 
+pub(super) use escalations::{
+    COLUMNS as ESCALATION_COLUMNS, DELIVERY_COLUMNS, read as read_escalation, read_delivery,
+};
 pub(super) use group::{BLOCK_ROWS, task_digest};
 pub use retention::Retention;
-pub(super) use schema::{Meta, check_version, read_meta, unpack};
+pub(super) use schema::{Meta, check_version, read_meta, schema_of, unpack};
 pub(super) use tasks::{COLUMNS as TASK_COLUMNS, read as read_task};
 
 use super::read::{
-    AccountFilter, AccountRow, CallRow, DoubtFilter, Reader, ReportQuery, ReportRow, TaskFilter,
+    AccountFilter, AccountRow, CallRow, DoubtFilter, EscalationFilter, Reader, ReportQuery,
+    ReportRow, TaskFilter,
 };
 use super::{
-    Balance, Doubt, Entry, Evidence, Grant, Health, Opened, Pending, Place, Reconciled, Release,
-    Store, StoreError, Switch, TaskOpening, TaskRecord, TaskState,
+    Balance, DeliveryEnd, Doubt, Entry, EscalationEnded, EscalationOpened, Evidence, Grant, Health,
+    Opened, Outbox, Pending, Place, Reconciled, Release, Store, StoreError, Switch, TaskOpening,
+    TaskRecord, TaskState,
 };
+use crate::escalation::{Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
 use crate::units::{Amounts, TaskKey, UnixMs};
 use grants::OpenStep;
@@ -315,6 +322,42 @@ impl Store for SqliteStore {
                 }
             }
         })
+    }
+
+    fn open_escalation(&self, opening: Opening) -> Pending<'_, EscalationOpened> {
+        Box::pin(self.work(move |group| escalations::open(group, &opening)))
+    }
+
+    fn decide_escalation(&self, deciding: Deciding) -> Pending<'_, EscalationEnded> {
+        Box::pin(self.work(move |group| escalations::decide(group, &deciding)))
+    }
+
+    fn lapse(&self) -> Pending<'_, Vec<(AccountKey, Balance)>> {
+        Box::pin(self.work(grants::lapse))
+    }
+
+    fn escalations(&self, filter: EscalationFilter) -> Pending<'_, Vec<Escalation>> {
+        Box::pin(async move {
+            match filter.id {
+                Some(_) => self.query(move |reader| reader.escalations(&filter)).await,
+                None => {
+                    self.long_query(move |reader| reader.escalations(&filter))
+                        .await
+                }
+            }
+        })
+    }
+
+    fn outbox(&self, now: UnixMs, rows: usize) -> Pending<'_, Outbox> {
+        Box::pin(self.query(move |reader| reader.outbox(now, rows)))
+    }
+
+    fn address_delivery(&self, id: i64, targets: Vec<Arc<str>>) -> Pending<'_, ()> {
+        Box::pin(self.work(move |group| escalations::address(group, id, &targets)))
+    }
+
+    fn end_delivery(&self, id: i64, ended: DeliveryEnd) -> Pending<'_, ()> {
+        Box::pin(self.work(move |group| escalations::delivered(group, id, &ended)))
     }
 
     fn doubts(&self, filter: DoubtFilter) -> Pending<'_, Vec<Doubt>> {

@@ -1,6 +1,7 @@
 //! The store against real files.
 
 mod crash;
+mod escalations;
 mod faults;
 mod journal;
 mod money;

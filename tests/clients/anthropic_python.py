@@ -13,6 +13,7 @@ from suite import (
     GATEWAY,
     SLOW_KEY,
     Denials,
+    Person,
     billed,
     books_agree,
     case,
@@ -251,6 +252,35 @@ def attribution_by_environment():
     }
     subprocess.run([sys.executable, "-c", program], env=os.environ | said, check=True)
     books_agree("an-environment", calls=1)
+
+
+@case
+def a_stream_kept_alive_until_a_person_approves():
+    ours, sent = counting("ask-stream")
+    ours.messages.create(**ASK)
+    with Person("an-ask-stream", "approve", after=6, turns=1):
+        with ours.messages.stream(**ASK) as stream:
+            message = stream.get_final_message()
+    assert message.content[0].text and message.usage.output_tokens > 0
+    assert len(sent) == 2
+    books_agree("an-ask-stream", calls=2)
+
+
+@case
+def a_stream_that_a_person_ends():
+    ours, sent = counting("ask-end")
+    ours.messages.create(**ASK)
+    with Person("an-ask-end", "deny", after=6) as person:
+        try:
+            with ours.messages.stream(**ASK) as stream:
+                stream.get_final_message()
+        except anthropic.APIStatusError as error:
+            refusal = error.body["error"]
+            assert refusal["code"] == "task_suspended", error.body
+        else:
+            raise AssertionError("the stream ended as if nothing had happened")
+    assert refusal["bursar"]["escalation"] == person.question
+    assert len(sent) == 2, "an ended stream is not tried again"
 
 
 if __name__ == "__main__":

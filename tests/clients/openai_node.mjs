@@ -81,6 +81,25 @@ async function booksAgree(task, calls) {
   }
 }
 
+/** Answers the question about a task, six seconds after it was asked: streams have a head by then. */
+async function answer(task, verb, fields) {
+  const until = Date.now() + SETTLE_MS_MAX;
+  for (;;) {
+    const { escalations } = await json(`${OPS}/api/escalations?state=waiting`);
+    const found = escalations.find((question) => question.task === `js-${task}`);
+    if (found) {
+      await new Promise((resolve) => setTimeout(resolve, 6_000));
+      const headers = { "content-type": "application/json" };
+      const body = JSON.stringify({ by: "suite", ...fields });
+      const said = await fetch(`${OPS}/api/escalations/${found.id}/${verb}`, { method: "POST", headers, body });
+      assert.ok(said.ok, await said.text());
+      return;
+    }
+    assert.ok(Date.now() < until, `nobody was asked about ${task}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 async function metric(name) {
   const text = await (await fetch(`${OPS}/metrics`)).text();
   const samples = text.split("\n").filter((line) => line.startsWith(name));
@@ -248,6 +267,36 @@ const cases = {
     const start = Date.now();
     await patient.embeddings.create(ask);
     assert.ok(sent.length <= 2 && Date.now() - start <= (wait + 2) * 1000);
+  },
+
+  async "a stream kept alive until a person approves, and one that a person ends"() {
+    for (const [task, verb, fields] of [
+      ["ask-yes", "approve", { turns: 1 }],
+      ["ask-no", "deny", { why: "start over" }],
+    ]) {
+      const { ours, sent } = client(task);
+      await ours.chat.completions.create(ASK);
+      const answered = answer(task, verb, fields);
+      const read = (async () => {
+        let text = "";
+        for await (const chunk of await ours.chat.completions.create({ ...ASK, stream: true })) {
+          text += chunk.choices[0]?.delta?.content ?? "";
+        }
+        return text;
+      })();
+      if (verb === "approve") {
+        assert.ok(await read);
+        await booksAgree(task, 2);
+      } else {
+        const error = await read.then(
+          () => assert.fail("the stream ended as if nothing had happened"),
+          (refused) => refused,
+        );
+        assert.equal(error.code, "task_suspended");
+      }
+      await answered;
+      assert.equal(sent.length, 2, "nothing is tried again");
+    }
   },
 
   async "attribution by environment"() {

@@ -14,6 +14,7 @@ from suite import (
     GATEWAY,
     SLOW_KEY,
     Denials,
+    Person,
     billed,
     books_agree,
     case,
@@ -409,6 +410,75 @@ def attribution_by_path():
     ours = openai.OpenAI(base_url=f"{GATEWAY}/task/{task}/agent/clerk/v1", api_key=CREW_KEY)
     ours.chat.completions.create(model="sim-plain", messages=HELLO, max_tokens=16)
     books_agree(task, calls=1)
+
+
+@case
+def a_call_held_open_until_a_person_approves():
+    ours, sent = counting("ask-plain")
+    ask = {"model": "sim-plain", "messages": HELLO, "max_tokens": 16}
+    ours.chat.completions.create(**ask)
+    with Person(f"{PREFIX}-ask-plain", "approve", turns=1):
+        assert ours.chat.completions.create(**ask).choices[0].message.content
+    assert len(sent) == 2, "a held call is not tried again"
+    books_agree(f"{PREFIX}-ask-plain", calls=2)
+
+
+@case
+def a_call_that_a_person_refuses():
+    ours, sent = counting("ask-no")
+    ask = {"model": "sim-plain", "messages": HELLO, "max_tokens": 16}
+    ours.chat.completions.create(**ask)
+    with Person(f"{PREFIX}-ask-no", "deny", why="start over") as person:
+        try:
+            ours.chat.completions.create(**ask)
+        except openai.APIStatusError as error:
+            assert error.status_code == 402 and error.code == "task_suspended", error.body
+            refusal = error.body
+        else:
+            raise AssertionError("it was let through")
+    assert refusal["bursar"]["escalation"] == person.question
+    assert "start over" in refusal["message"]
+    assert len(sent) == 2, "a refused call is not tried again"
+
+
+@case
+def a_stream_kept_alive_until_a_person_approves():
+    ours, sent = counting("ask-stream")
+    ask = {"model": "sim-plain", "messages": HELLO, "max_tokens": 16}
+    ours.chat.completions.create(**ask)
+    # Longer than the gateway waits before it sends a head of its own.
+    with Person(f"{PREFIX}-ask-stream", "approve", after=6, turns=1):
+        chunks = list(ours.chat.completions.create(**ask, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks)
+    assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+    assert len(sent) == 2
+    books_agree(f"{PREFIX}-ask-stream", calls=2)
+
+
+@case
+def a_stream_that_a_person_ends():
+    ours, sent = counting("ask-end")
+    ours.responses.create(model="sim-plain", input="Hello", max_output_tokens=16)
+    with Person(f"{PREFIX}-ask-end", "deny", after=6) as person:
+        events = list(
+            ours.responses.create(
+                model="sim-plain", input="Hello", max_output_tokens=16, stream=True
+            )
+        )
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.error.code == "task_suspended"
+    assert person.question in events[-1].response.error.message
+    with Person(f"{PREFIX}-ask-chat-end", "deny", after=6) as person:
+        ours, sent = counting("ask-chat-end")
+        ask = {"model": "sim-plain", "messages": HELLO, "max_tokens": 16}
+        ours.chat.completions.create(**ask)
+        try:
+            list(ours.chat.completions.create(**ask, stream=True))
+        except openai.APIError as error:
+            assert error.code == "task_suspended", error.body
+        else:
+            raise AssertionError("the stream ended as if nothing had happened")
+    assert len(sent) == 2, "an ended stream is not tried again"
 
 
 if __name__ == "__main__":

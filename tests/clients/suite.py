@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 import traceback
 import urllib.request
@@ -72,6 +73,39 @@ def open_task(task, **caps):
     request = urllib.request.Request(f"{OPS}/api/tasks", data=body, headers=headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
+
+
+class Person(threading.Thread):
+    """Within `with Person(task, verb) as person`, answers the question about that task from aside."""
+
+    def __init__(self, task, verb, after=0, **fields):
+        super().__init__(daemon=True)
+        self.task, self.verb, self.after, self.fields = task, verb, after, fields
+        self.question = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.join(timeout=SETTLE_SECONDS_MAX)
+        assert self.question, f"nobody was asked about {self.task}"
+
+    def run(self):
+        until = time.monotonic() + SETTLE_SECONDS_MAX
+        while time.monotonic() < until:
+            waiting = get_json(f"{OPS}/api/escalations?state=waiting")["escalations"]
+            found = [question for question in waiting if question["task"] == self.task]
+            if found:
+                time.sleep(self.after)
+                body = json.dumps({"by": "suite", **self.fields}).encode()
+                url = f"{OPS}/api/escalations/{found[0]['id']}/{self.verb}"
+                headers = {"content-type": "application/json"}
+                request = urllib.request.Request(url, data=body, headers=headers)
+                urllib.request.urlopen(request, timeout=10).close()
+                self.question = found[0]["id"]
+                return
+            time.sleep(0.02)
 
 
 def metric(name, **labels):

@@ -59,6 +59,13 @@ per = ["task", "agent"]
 turns = 400
 
 [[limit]]
+name = "a person is asked"
+match = { task = "*-ask-*" }
+per = ["task"]
+turns = 1
+on_exceed = "escalate"
+
+[[limit]]
 name = "owner per day"
 per = ["owner"]
 window = { every = "day", timezone = "UTC" }

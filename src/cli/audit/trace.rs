@@ -2,7 +2,7 @@
 //! agent that called them.
 
 use super::super::book::{self, Book, BookError};
-use crate::store::{CallBody, CallRow};
+use crate::store::{AnsweredBody, AskedBody, CallBody, CallRow, EscalationRow, Kind};
 use crate::units::{Meter, NanoUsd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -39,9 +39,20 @@ pub(super) fn run(
 ) -> Result<ExitCode, BookError> {
     let key = book.task(&args.task, args.owner.as_deref())?.key;
     let rows = book.reader.trace(&key, args.limit)?;
+    let questions = book.reader.escalation_rows(&key)?;
     if args.json {
         for CallRow { seq, at, entry } in &rows {
             writeln!(out, r#"{{"seq":{seq},"at":{},"call":{entry}}}"#, at.0)?;
+        }
+        for row in &questions {
+            let EscalationRow {
+                seq,
+                at,
+                kind,
+                entry,
+            } = row;
+            let kind = kind.name();
+            writeln!(out, r#"{{"seq":{seq},"at":{},"{kind}":{entry}}}"#, at.0)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,7 +66,30 @@ pub(super) fn run(
         calls_text(calls.len())
     )?;
     Tree::new(&calls).print(out)?;
+    for row in &questions {
+        writeln!(out, "{}", question(row)?)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One line about a question that was asked or answered.
+fn question(row: &EscalationRow) -> Result<String, BookError> {
+    let read = |error: serde_json::Error| BookError::Store(error.into());
+    let at = book::rfc3339(row.at.0);
+    if row.kind == Kind::EscalationOpened {
+        let body: AskedBody = serde_json::from_str(&row.entry).map_err(read)?;
+        return Ok(format!(
+            "{at} a person was asked ({}): {}",
+            body.id, body.question.message
+        ));
+    }
+    let body: AnsweredBody = serde_json::from_str(&row.entry).map_err(read)?;
+    let why = body.decision.why.as_deref();
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    Ok(format!(
+        "{at} {} was {} by {}{why}",
+        body.id, body.state, body.decision.by
+    ))
 }
 
 fn sum<'c>(calls: impl Iterator<Item = &'c CallBody<'c>>) -> NanoUsd {

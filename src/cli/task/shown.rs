@@ -88,6 +88,14 @@ pub fn one(shown: &Value, out: &mut dyn Write) -> Result<(), BookError> {
     if !shown["suspended_since"].is_null() {
         writeln!(out, "suspended since {}", cell(&shown["suspended_since"]))?;
     }
+    if !shown["question"].is_null() {
+        let of = |name: &str| cell(&shown["question"][name]);
+        writeln!(out, "{} is {}: {}", of("id"), of("state"), of("message"))?;
+    }
+    if !shown["turns_allowed"].is_null() {
+        let turns = cell(&shown["turns_allowed"]);
+        writeln!(out, "a person is asked again after {turns} turns")?;
+    }
     writeln!(out)?;
     accounts(&shown["accounts"], out)?;
     writeln!(out)?;

@@ -5,7 +5,7 @@ use crate::ledger::Cover;
 use crate::units::{Meter, UnixMs};
 use std::sync::Arc;
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     let text = |text: &str| -> Arc<str> { text.into() };
     Facts {
         owner: text("acme"),

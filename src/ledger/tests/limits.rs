@@ -206,9 +206,11 @@ fn a_top_up_lets_waiters_in_and_counts_once() {
     let task = key("task", "t");
     let one = desk.held(&fixed(100, &[(&task, 100)]));
     let waiting = desk.waits(&fixed(40, &[(&task, 100)]));
-    desk.ledger.topped_up_to(desk.now, &task, &usd(50));
+    desk.ledger
+        .topped_up_to(desk.now, &task, &usd(50), &Amounts::ZERO);
     desk.drain();
-    desk.ledger.topped_up_to(desk.now, &task, &usd(50));
+    desk.ledger
+        .topped_up_to(desk.now, &task, &usd(50), &Amounts::ZERO);
     let two = held(desk.answer(waiting).unwrap());
     assert_eq!(desk.view(&task).unheld(Meter::Usd), Some(10));
     desk.settle(one.id, 100);
@@ -238,4 +240,35 @@ fn crossing_warn_at_is_told_once() {
 fn an_account_covers_a_call_once() {
     let task = key("task", "t");
     Desk::new().request(&fixed(1, &[(&task, 100), (&task, 100)]));
+}
+
+proptest::proptest! {
+    /// Top-ups and what is taken back of them, heard of in any order and more than once.
+    #[test]
+    fn top_ups_end_up_the_same_in_whatever_order_they_are_heard_of(
+        steps in proptest::collection::vec((0_u64..50, 0_u64..50), 1..8),
+        order in proptest::collection::vec(0_usize..8, 0..24),
+    ) {
+        // What the store says after each step: the top-ups of now, and all that was taken back.
+        let mut said = vec![(0, 0)];
+        for (more, back) in steps {
+            let (total, lapsed) = said[said.len() - 1];
+            let back = back.min(total + more);
+            said.push((total + more - back, lapsed + back));
+        }
+        let mut ledger = Ledger::new(Settings {
+            wait_for_holds_ms: 0,
+            line_max_waiters: 0,
+            line_max_bytes: 0,
+        });
+        let key = AccountKey { limit: "task".into(), per: [("task", Arc::from("t"))].into(), window: None };
+        ledger.granted(UnixMs(0), &[(key.clone(), Balance::default())]);
+        let last = said.len() - 1;
+        for heard in order.into_iter().map(|at| at.min(last)).chain([last]) {
+            let (total, lapsed) = said[heard];
+            ledger.topped_up_to(UnixMs(0), &key, &usd(total), &usd(lapsed));
+        }
+        let view = ledger.account(&key).expect("an account");
+        proptest::prop_assert_eq!(view.topped_up, usd(said[last].0));
+    }
 }

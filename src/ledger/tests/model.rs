@@ -327,7 +327,7 @@ impl Model {
                 let key = &self.keys[account];
                 self.desk
                     .ledger
-                    .topped_up_to(self.desk.now, key, &usd(total));
+                    .topped_up_to(self.desk.now, key, &usd(total), &Amounts::ZERO);
             }
             Op::Pass { ms } => {
                 self.desk.now.0 += ms;

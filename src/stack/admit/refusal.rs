@@ -10,6 +10,7 @@ use crate::purse::NoHold;
 use crate::stack::{Code, Refused};
 use crate::store::StoreError;
 use crate::task::Standstill;
+use crate::units::EscalationId;
 
 /// The limit that `[attribution] tasks_per_hour` makes.
 pub const TASKS_PER_HOUR: &str = "tasks per hour";
@@ -66,14 +67,16 @@ pub fn stop_refusal(attribution: &Attribution, stop: Stop) -> Refused {
         Stop::Suspended => Standstill::Suspended,
         Stop::Closed => Standstill::Closed,
     };
-    self::standstill(attribution, standstill)
+    self::standstill(attribution, &standstill)
 }
 
 /// The answer to a call whose task may not spend.
 #[must_use]
-pub fn standstill(attribution: &Attribution, standstill: Standstill) -> Refused {
+pub fn standstill(attribution: &Attribution, standstill: &Standstill) -> Refused {
     let task = &attribution.task.value;
     let (code, message) = match standstill {
+        Standstill::Asked(id) => return waiting(attribution, id, "and nobody has answered yet"),
+        Standstill::Declined(id) => return declined(attribution, id, None),
         Standstill::Suspended => (
             Code::TaskSuspended,
             format!("Task `{task}` is suspended until somebody resumes it."),
@@ -92,6 +95,29 @@ pub fn standstill(attribution: &Attribution, standstill: Standstill) -> Refused 
         Standstill::Closed => (Code::TaskClosed, format!("Task `{task}` is closed.")),
     };
     Refused::new(code, &message)
+}
+
+/// The answer to a call whose task waits for a person, and that waits no longer itself.
+#[must_use]
+pub fn waiting(attribution: &Attribution, id: &EscalationId, why: &str) -> Refused {
+    let task = &attribution.task.value;
+    let message = format!("Task `{task}` is suspended: a person was asked ({id}), {why}.");
+    Refusal::new(Code::TaskSuspended, &message)
+        .with_escalation(id.as_str())
+        .into()
+}
+
+/// The answer to a call whose task a person did not let go on.
+#[must_use]
+pub fn declined(attribution: &Attribution, id: &EscalationId, why: Option<&str>) -> Refused {
+    let task = &attribution.task.value;
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let message = format!(
+        "Task `{task}` is suspended: a person was asked ({id}) and did not let it go on{why}."
+    );
+    Refusal::new(Code::TaskSuspended, &message)
+        .with_escalation(id.as_str())
+        .into()
 }
 
 fn store_unavailable() -> Refused {

@@ -1,6 +1,8 @@
 //! The balances and open doubts that the journal implies, to be compared with those stored.
 
-use super::super::entry::{AccountBody, CallBody, CrashBody, DoubtBody, TaskBody, TopUpBody};
+use super::super::entry::{
+    AccountBody, CallBody, CrashBody, DoubtBody, TaskBody, TopUpBody, WhoseBody,
+};
 use super::super::sqlite::{task_digest, unpack};
 use super::super::{Ending, Kind, StoreError};
 use super::{Reader, Row};
@@ -22,6 +24,8 @@ struct Implied {
 pub(super) struct Fold {
     accounts: HashMap<i64, Implied>,
     doubts: HashSet<i64>,
+    /// Questions that wait.
+    questions: HashSet<String>,
 }
 
 impl Fold {
@@ -50,11 +54,26 @@ impl Fold {
                 let task: TaskBody<'_> = serde_json::from_str(row.entry)?;
                 return Ok(Some(task_digest(task.owner.as_str(), task.task.as_str())));
             }
+            Kind::EscalationOpened | Kind::EscalationEnded => {
+                let whose: WhoseBody<'_> = serde_json::from_str(row.entry)?;
+                let id = whose.id.as_str();
+                if kind == Kind::EscalationOpened {
+                    self.questions.insert(id.to_owned());
+                } else {
+                    self.questions.remove(id);
+                }
+                return Ok(Some(task_digest(whose.owner.as_str(), whose.task.as_str())));
+            }
             Kind::Account | Kind::Seed => self.seed(&serde_json::from_str(row.entry)?)?,
             Kind::TopUp => {
                 let top_up: TopUpBody<'_> = serde_json::from_str(row.entry)?;
                 let topped_up = &mut self.account(top_up.account).topped_up;
                 *topped_up = topped_up.saturating_add(&top_up.amounts.0);
+            }
+            Kind::TopUpEnded => {
+                let ended: TopUpBody<'_> = serde_json::from_str(row.entry)?;
+                let topped_up = &mut self.account(ended.account).topped_up;
+                *topped_up = topped_up.saturating_sub(&ended.amounts.0);
             }
             Kind::Crash => {
                 let crash: CrashBody = serde_json::from_str(row.entry)?;
@@ -66,6 +85,25 @@ impl Fold {
             _ => serde_json::from_str::<serde::de::IgnoredAny>(row.entry).map(drop)?,
         }
         Ok(None)
+    }
+
+    fn compare_questions(
+        &mut self,
+        reader: &Reader,
+        findings: &mut Vec<String>,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT id FROM escalations WHERE state = 'waiting'";
+        let mut select = reader.connection().prepare(sql)?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: String = row.get(0)?;
+            if !self.questions.remove(&id) {
+                findings.push(format!("escalation {id} waits, and no journal row says so"));
+            }
+        }
+        let missing = self.questions.iter();
+        findings.extend(missing.map(|id| format!("escalation {id} should wait and does not")));
+        Ok(())
     }
 
     fn account(&mut self, id: i64) -> &mut Implied {
@@ -157,6 +195,7 @@ impl Fold {
                 .iter()
                 .map(|id| format!("doubt {id} is missing")),
         );
+        self.compare_questions(reader, &mut findings)?;
         findings.truncate(most);
         Ok(findings)
     }

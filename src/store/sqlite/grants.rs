@@ -5,6 +5,7 @@ use super::super::Balance;
 use super::super::entry::{AccountBody, KeyBody, TopUpBody};
 use super::super::{Grant, Kind, Opened, SeedFrom, StoreError, Sums, TaskOpening, Text};
 use super::group::{Db, Group, at_least, at_most};
+use super::schema::{pack, unpack};
 use super::tasks;
 use crate::ledger::AccountKey;
 use crate::units::{Amounts, UnixMs};
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// (settled, in doubt) that the journal holds for an account.
 pub(super) type Seed = (Amounts, Amounts);
+
+/// Top-ups taken back in one step, in number.
+const LAPSES: i64 = 256;
 
 /// What an `open` came to.
 #[derive(Debug)]
@@ -202,4 +206,63 @@ pub(super) fn top_up(
         balance.topped_up = balance.topped_up.saturating_add(amounts);
     });
     Ok(Ok(group.at(index).balance.clone()))
+}
+
+/// Notes that a top-up of this account is to be taken back then.
+pub(super) fn end_top_up(
+    group: &mut Group<'_>,
+    key: &AccountKey,
+    amounts: &Amounts,
+    ends: UnixMs,
+) -> Db<()> {
+    let index = group.account_or_new(key)?;
+    let sql = "INSERT INTO top_ups (account, amounts, ends) VALUES (?1, ?2, ?3)";
+    group.conn.prepare_cached(sql)?.execute(params![
+        group.at(index).id,
+        pack(amounts).as_slice(),
+        ends.0
+    ])?;
+    Ok(())
+}
+
+/// Takes back top-ups whose end has come: the cap is lower again, what was spent stays spent.
+pub(super) fn lapse(group: &mut Group<'_>) -> Db<Result<Vec<(AccountKey, Balance)>, StoreError>> {
+    let now = group.now();
+    let sql = "SELECT id, account, amounts FROM top_ups WHERE ends <= ?1 ORDER BY ends LIMIT ?2";
+    let due: Vec<(i64, i64, Amounts)> = group
+        .conn
+        .prepare_cached(sql)?
+        .query_map([now.0, LAPSES], |row| {
+            Ok((row.get(0)?, row.get(1)?, unpack(row.get_ref(2)?.as_blob()?)))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut lowered = Vec::with_capacity(due.len());
+    for (id, account, amounts) in due {
+        let index = group.account_by_id(account)?;
+        let amounts = at_most(&amounts, &group.at(index).balance.topped_up);
+        let body = TopUpBody {
+            account,
+            amounts: Sums(amounts),
+            by: Text::from("gateway"),
+        };
+        group.append(Kind::TopUpEnded, now, None, &body)?;
+        group.change(index, |balance| {
+            balance.topped_up = balance.topped_up.saturating_sub(&amounts);
+            balance.lapsed = balance.lapsed.saturating_add(&amounts);
+        });
+        let balance = group.at(index).balance.clone();
+        // Only here does it change, so that the write of every other group can leave it out.
+        let sql = "UPDATE accounts SET lapsed = ?1 WHERE id = ?2";
+        let lapsed = pack(&balance.lapsed);
+        group
+            .conn
+            .prepare_cached(sql)?
+            .execute(params![lapsed.as_slice(), account])?;
+        group
+            .conn
+            .prepare_cached("DELETE FROM top_ups WHERE id = ?1")?
+            .execute([id])?;
+        lowered.push((group.at(index).key.clone(), balance));
+    }
+    Ok(Ok(lowered))
 }

@@ -283,7 +283,7 @@ impl<'c> Group<'c> {
         if let Some(index) = self.kept.accounts.by_key.get(key) {
             return Ok(Some(*index));
         }
-        let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up
+        let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, lapsed
                    FROM accounts WHERE key = ?1";
         let text = key_text(key)?;
         let mut select = self.conn.prepare_cached(sql)?;
@@ -298,7 +298,8 @@ impl<'c> Group<'c> {
         if let Some(index) = self.kept.accounts.by_id.get(&id) {
             return Ok(*index);
         }
-        let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, key
+        let sql =
+            "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, lapsed, key
                    FROM accounts WHERE id = ?1";
         let mut select = self.conn.prepare_cached(sql)?;
         let (text, mut account) = select.query_row([id], |row| {
@@ -307,7 +308,7 @@ impl<'c> Group<'c> {
                 per: [].into(),
                 window: None,
             };
-            Ok((row.get::<_, String>(7)?, read_account(row, nobody)?))
+            Ok((row.get::<_, String>(8)?, read_account(row, nobody)?))
         })?;
         account.key = serde_json::from_str::<KeyBody>(&text)?.0;
         Ok(self.adopt(account))
@@ -357,6 +358,7 @@ impl<'c> Group<'c> {
             in_doubt,
             granted,
             topped_up: Amounts::ZERO,
+            lapsed: Amounts::ZERO,
             opened: Some(self.now),
         };
         Ok(self.adopt(Account {
@@ -432,6 +434,10 @@ fn read_account(row: &rusqlite::Row<'_>, key: AccountKey) -> rusqlite::Result<Ac
             in_doubt: amounts(4)?,
             granted: amounts(5)?,
             topped_up: amounts(6)?,
+            lapsed: row
+                .get_ref(7)?
+                .as_blob_or_null()?
+                .map_or(Amounts::ZERO, unpack),
         },
         changed: false,
     })

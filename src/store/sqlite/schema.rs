@@ -14,7 +14,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// `PRAGMA user_version` of the files written here.
-pub(crate) const SCHEMA: i64 = 1;
+pub(crate) const SCHEMA: i64 = 2;
 /// `PRAGMA application_id`: "BRSR".
 const APPLICATION_ID: i64 = 0x4252_5352;
 /// Prepared statements kept, in number.
@@ -103,6 +103,44 @@ CREATE VIEW calls AS SELECT seq, at,
     entry ->> 'reason' AS reason, entry ->> '$.charged[0]' AS nano_usd,
     entry ->> '$.charged[1]' AS tokens, entry ->> 'request' AS request
     FROM journal WHERE kind = 'call';
+";
+
+/// What came with schema 2: escalations, and what waits to be told about them.
+const TABLES_2: &str = "
+ALTER TABLE tasks ADD COLUMN escalation TEXT;
+ALTER TABLE tasks ADD COLUMN escalation_waits INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN allowed_turns INTEGER;
+ALTER TABLE tasks ADD COLUMN allowed_since INTEGER;
+ALTER TABLE accounts ADD COLUMN lapsed BLOB;
+CREATE TABLE top_ups (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    amounts BLOB NOT NULL,
+    ends INTEGER NOT NULL
+);
+CREATE INDEX top_ups_by_end ON top_ups (ends);
+CREATE TABLE escalations (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    task TEXT NOT NULL,
+    state TEXT NOT NULL,
+    opened INTEGER NOT NULL,
+    question TEXT NOT NULL,
+    decision TEXT
+);
+CREATE INDEX escalations_by_task ON escalations (owner, task);
+CREATE INDEX escalations_waiting ON escalations (opened) WHERE state = 'waiting';
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY,
+    escalation TEXT NOT NULL,
+    event TEXT NOT NULL,
+    target TEXT,
+    created INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_at INTEGER NOT NULL
+);
+CREATE INDEX deliveries_due ON deliveries (next_at);
 ";
 
 /// The `meta` row.
@@ -235,19 +273,33 @@ pub(crate) fn check_version(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The schema of a file that is only read; an older one must be brought up to date by a gateway.
+pub(crate) fn schema_of(conn: &Connection) -> Result<i64, StoreError> {
+    let found: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found < SCHEMA {
+        return Err(StoreError::OlderSchema {
+            found,
+            known: SCHEMA,
+        });
+    }
+    Ok(found)
+}
+
 fn create_or_take(tx: &Transaction<'_>) -> Result<Meta, StoreError> {
     let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version == 0 {
         tx.execute_batch(TABLES)?;
-        tx.execute_batch(&format!(
-            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"
-        ))?;
+        tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID};"))?;
         let node = new_node()?;
         let genesis = chain::genesis(&node);
         tx.execute(
             "INSERT INTO meta VALUES (1, ?1, 0, 1, 0, ?2, 0, 0, 0, ?2)",
             params![node, genesis.as_slice()],
         )?;
+    }
+    if version < 2 {
+        tx.execute_batch(TABLES_2)?;
+        tx.execute_batch(&format!("PRAGMA user_version = {SCHEMA};"))?;
     }
     let mut meta = read_meta(tx)?;
     meta.epoch += 1;

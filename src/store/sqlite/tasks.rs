@@ -3,12 +3,14 @@
 use super::super::entry::{CapsBody, SwitchBody, TaskBody};
 use super::super::{Kind, StoreError, Switch, TaskOpening, TaskRecord, TaskState, Text};
 use super::group::{Db, Group, key_digest};
+use crate::escalation::{Allowed, Asked};
 use crate::ledger::Caps;
 use crate::units::{IdentityName, Owner, TaskId, TaskKey, UnixMs};
 use rusqlite::{Connection, Row, params};
 
 /// Columns of a task, as [`read`] wants them.
-pub(crate) const COLUMNS: &str = "owner, task, state, opened, caps, paused_ms, paused_since";
+pub(crate) const COLUMNS: &str = "owner, task, state, opened, caps, paused_ms, paused_since, \
+     escalation, escalation_waits, allowed_turns, allowed_since";
 
 /// A task from its [`COLUMNS`].
 pub(crate) fn read(row: &Row<'_>) -> Result<TaskRecord, StoreError> {
@@ -26,6 +28,20 @@ pub(crate) fn read(row: &Row<'_>) -> Result<TaskRecord, StoreError> {
         caps: serde_json::from_str::<CapsBody>(&caps)?.0,
         paused_ms: u64::try_from(paused_ms).unwrap_or(0),
         paused_since: row.get::<_, Option<i64>>(6)?.map(UnixMs),
+        escalation: match row.get::<_, Option<String>>(7)? {
+            Some(id) => Some(Asked {
+                id: id.into(),
+                waits: row.get(8)?,
+            }),
+            None => None,
+        },
+        allowed: match (row.get::<_, Option<i64>>(9)?, row.get(10)?) {
+            (Some(turns), Some(since)) => Some(Allowed {
+                turns: u64::try_from(turns).unwrap_or(0),
+                since: UnixMs(since),
+            }),
+            _ => None,
+        },
     })
 }
 
@@ -49,16 +65,23 @@ pub(super) fn open(group: &mut Group<'_>, opening: &TaskOpening) -> Db<(TaskReco
         caps: opening.caps,
         paused_ms: 0,
         paused_since: None,
+        escalation: None,
+        allowed: None,
     };
     write(group, Kind::TaskOpened, &record, &opening.by)?;
     Ok((record, true))
 }
 
-fn write(group: &mut Group<'_>, kind: Kind, record: &TaskRecord, by: &str) -> Db<()> {
-    let sql = "INSERT INTO tasks (owner, task, state, opened, caps, paused_ms, paused_since)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+/// Writes the task's row and journals it.
+pub(super) fn write(group: &mut Group<'_>, kind: Kind, record: &TaskRecord, by: &str) -> Db<()> {
+    let sql = "INSERT INTO tasks (owner, task, state, opened, caps, paused_ms, paused_since,
+               escalation, escalation_waits, allowed_turns, allowed_since)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                ON CONFLICT (owner, task) DO UPDATE SET state = excluded.state,
-               caps = excluded.caps, paused_ms = excluded.paused_ms, paused_since = excluded.paused_since";
+               caps = excluded.caps, paused_ms = excluded.paused_ms, paused_since = excluded.paused_since,
+               escalation = excluded.escalation, escalation_waits = excluded.escalation_waits,
+               allowed_turns = excluded.allowed_turns, allowed_since = excluded.allowed_since";
+    let (asked, allowed) = (record.escalation.as_ref(), record.allowed.as_ref());
     group.conn.prepare_cached(sql)?.execute(params![
         record.key.owner.as_str(),
         record.key.task.as_str(),
@@ -66,7 +89,11 @@ fn write(group: &mut Group<'_>, kind: Kind, record: &TaskRecord, by: &str) -> Db
         record.opened.0,
         serde_json::to_string(&CapsBody(record.caps))?,
         i64::try_from(record.paused_ms).unwrap_or(i64::MAX),
-        record.paused_since.map(|since| since.0)
+        record.paused_since.map(|since| since.0),
+        asked.map(|asked| asked.id.as_str()),
+        asked.is_some_and(|asked| asked.waits),
+        allowed.map(|allowed| i64::try_from(allowed.turns).unwrap_or(i64::MAX)),
+        allowed.map(|allowed| allowed.since.0)
     ])?;
     let at = group.now();
     let task = Some(key_digest(&record.key));
@@ -75,7 +102,8 @@ fn write(group: &mut Group<'_>, kind: Kind, record: &TaskRecord, by: &str) -> Db
         .map(drop)
 }
 
-fn unknown(key: &TaskKey) -> StoreError {
+/// No call has named it.
+pub(super) fn unknown(key: &TaskKey) -> StoreError {
     StoreError::NotFound {
         what: "task",
         which: key.task.to_string(),
@@ -92,17 +120,16 @@ pub(super) fn set_state(
     let Some(mut record) = find(group, key)? else {
         return Ok(Err(unknown(key)));
     };
-    if record.state == state {
+    // A task that waits for a person is suspended already, and its question is answered all the same.
+    if record.state == state && record.escalation.is_none() {
         return Ok(Ok(record));
     }
     if record.state == TaskState::Closed {
         return Ok(Err(StoreError::TaskClosed(key.task.to_string())));
     }
     let now = group.now();
-    if let Some(since) = record.paused_since.take() {
-        let paused = u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0);
-        record.paused_ms = record.paused_ms.saturating_add(paused);
-    }
+    super::escalations::end_by_hand(group, &mut record, state, by)?;
+    record.leave_suspension(now);
     if state == TaskState::Suspended {
         record.paused_since = Some(now);
     }

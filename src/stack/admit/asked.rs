@@ -1,0 +1,123 @@
+//! A call whose task waits for a person: it is held open until somebody decides, then it goes on,
+//! or it is refused with the question's id.
+//!
+//! A plain call simply waits. A stream would be given up by its client, so after a moment its head is
+//! sent and comments keep it alive ([`super::super::held`]). A client that leaves takes only its own
+//! call along; the question stays.
+
+use super::{Admission, NotYet, refusal};
+use crate::dialect::Dialect;
+use crate::escalation::{Answered, Question, State};
+use crate::stack::body::AnswerBody;
+use crate::stack::held;
+use crate::stack::meter::Admitted;
+use crate::stack::upstream::Outgoing;
+use crate::stack::{Code, Refused};
+use crate::store::EscalationFilter;
+use http::{Request, Response};
+use tokio::time::{Instant, timeout};
+use tower::Service;
+
+/// Waits for the answer, and does what it says.
+///
+/// # Errors
+/// The refusal.
+pub async fn wait<S>(
+    admission: Admission,
+    request: Request<Outgoing>,
+    question: Question,
+    inner: S,
+) -> Result<Response<AnswerBody>, Refused>
+where
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Send + 'static,
+    S::Future: Send,
+{
+    let streams = admission.call.stream && admission.call.dialect != Dialect::OpenaiEmbeddings;
+    let (dialect, gateway) = (admission.call.dialect, admission.gateway.clone());
+    let id = question.id.clone();
+    let mut going = Box::pin(go_on(admission, request, question, inner));
+    if !streams {
+        return going.await;
+    }
+    // An answer that comes soon needs no head before its own.
+    match timeout(held::BEAT, &mut going).await {
+        Ok(answer) => answer,
+        Err(_) => Ok(held::open(gateway, dialect, &id, going)),
+    }
+}
+
+async fn go_on<S>(
+    mut admission: Admission,
+    request: Request<Outgoing>,
+    mut question: Question,
+    mut inner: S,
+) -> Result<Response<AnswerBody>, Refused>
+where
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused>,
+{
+    let config = admission.live.config();
+    let (settings, max_bytes) = (&config.escalation, config.bounds.max_waiting_bytes);
+    let until = Instant::now() + settings.wait;
+    let desk = &admission.gateway.escalations;
+    let place = desk.place(admission.call.body.len(), settings.max_waiting, max_bytes);
+    let Some(place) = place else {
+        let why = "and too many calls wait already";
+        return Err(admission.denied(refusal::waiting(&admission.attribution, &question.id, why)));
+    };
+    loop {
+        match question.answered(until).await {
+            Answered::Decided => {}
+            Answered::TimedOut => {
+                let wait = crate::ops::show::span(
+                    u64::try_from(admission.live.config().escalation.wait.as_millis())
+                        .unwrap_or(u64::MAX),
+                );
+                let why = format!("and nobody has answered within {wait}");
+                let (whose, id) = (&admission.attribution, &question.id);
+                return Err(admission.denied(refusal::waiting(whose, id, &why)));
+            }
+            Answered::Draining => {
+                let message = "The gateway is about to stop; its successor knows the question.";
+                let refused = Refused::new(Code::Draining, message);
+                return Err(admission.denied(refused));
+            }
+        }
+        admission.renew();
+        match admission.place(&request).await {
+            Ok(placed) => {
+                drop(place);
+                let admitted = admission.depart(request, placed);
+                // Nothing of the admission outlives it: a stream may last, and the body is large.
+                drop(admission);
+                return inner.call(admitted).await;
+            }
+            Err(NotYet::Asked(next)) => question = next,
+            Err(NotYet::LookAgain) => {
+                return Err(Refused::internal("a place looks again itself"));
+            }
+            Err(NotYet::Refused(refused)) => {
+                if refused.refusal.code() != Code::TaskSuspended {
+                    return Err(refused);
+                }
+                let said = said_no(&admission, &question).await;
+                return Err(said.unwrap_or(refused));
+            }
+        }
+    }
+}
+
+/// The refusal in the words of whoever said no.
+async fn said_no(admission: &Admission, question: &Question) -> Option<Refused> {
+    let filter = EscalationFilter {
+        id: Some(question.id.clone()),
+        ..EscalationFilter::default()
+    };
+    let found = admission.gateway.purse.store().escalations(filter).await;
+    let escalation = found.ok()?.pop()?;
+    let decision = escalation
+        .decision
+        .filter(|_| escalation.state == State::Denied)?;
+    let why = decision.why?;
+    let whose = &admission.attribution;
+    Some(refusal::declined(whose, &question.id, Some(&why)))
+}
