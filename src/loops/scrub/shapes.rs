@@ -1,0 +1,358 @@
+//! The shapes of what is volatile, each matched by hand at the start of a word.
+
+use super::blank;
+
+const TIME: &[u8] = b"<time>";
+const ID: &[u8] = b"<id>";
+const SPAN: &[u8] = b"<span>";
+const ADDRESS: &[u8] = b"<addr>";
+const SCRATCH: &[u8] = b"<tmp>";
+const COUNT: &[u8] = b"<n>";
+
+/// Names whose number only counts tries, or names a process: it says nothing of the world.
+const COUNTERS: [&[u8]; 18] = [
+    b"attempt",
+    b"attempts",
+    b"retry",
+    b"retries",
+    b"try",
+    b"tries",
+    b"iteration",
+    b"seq",
+    b"sequence",
+    b"counter",
+    b"nonce",
+    b"pid",
+    b"tid",
+    b"port",
+    b"took",
+    b"uptime",
+    b"timestamp",
+    b"elapsed",
+];
+/// In front of these, even a short mixed word is an id.
+const ID_PREFIXES: [&[u8]; 12] = [
+    b"req", b"request", b"call", b"toolu", b"msg", b"run", b"resp", b"fc", b"trace", b"span",
+    b"session", b"evt",
+];
+/// Units whose spans of time are measured, not planned: "took 12 ms", never "2 hours".
+const UNITS: [&[u8]; 9] = [
+    b"ns", b"us", b"ms", b"s", b"sec", b"secs", b"second", b"seconds", b"millis",
+];
+/// Letters and digits mixed in one word this long are an id, in bytes.
+const LONG_WORD: usize = 20;
+/// Hexadecimal digits this many are an id.
+const LONG_HEX: usize = 8;
+
+/// What the word before says about a number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Context {
+    /// The number is a counter or a measured span.
+    counted: bool,
+}
+
+impl Context {
+    pub(super) fn after(word: &[u8]) -> Self {
+        let last = word.rsplit(|byte| *byte == b'_').next().unwrap_or(word);
+        let is = |known: &&[u8]| known.eq_ignore_ascii_case(last);
+        let in_ms = word.len() > 2 && last.eq_ignore_ascii_case(b"ms");
+        Self {
+            counted: in_ms
+                || COUNTERS.iter().any(is)
+                || COUNTERS
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(word)),
+        }
+    }
+}
+
+/// Something volatile, found at the start of a word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Volatile {
+    /// Its width in bytes.
+    pub width: usize,
+    /// How many bytes in front are kept: they say what kind of id it is.
+    pub kept: usize,
+    /// What stands for the rest.
+    pub mark: &'static [u8],
+}
+
+impl From<(usize, &'static [u8])> for Volatile {
+    fn from((width, mark): (usize, &'static [u8])) -> Self {
+        Self {
+            width,
+            kept: 0,
+            mark,
+        }
+    }
+}
+
+/// What volatile thing starts at `at`, where the word up to `end` stands.
+pub(super) fn volatile(bytes: &[u8], at: usize, end: usize, context: &Context) -> Option<Volatile> {
+    let word = &bytes[at..end];
+    if word == b"/" {
+        return scratch(bytes, at).map(Volatile::from);
+    }
+    let has_digit = word.iter().any(u8::is_ascii_digit);
+    if !has_digit && word.len() < LONG_HEX {
+        return None;
+    }
+    if let Some(width) = uuid(bytes, at).or_else(|| base64(bytes, at)) {
+        return Some(Volatile::from((width, ID)));
+    }
+    if !has_digit {
+        return None;
+    }
+    if word[0].is_ascii_digit() {
+        if let Some(width) = timestamp(bytes, at).or_else(|| clock(bytes, at)) {
+            return Some(Volatile::from((width, TIME)));
+        }
+        if let Some(width) = ipv4(bytes, at) {
+            return Some(Volatile::from((width, ADDRESS)));
+        }
+        if let Some((width, mark)) = number(bytes, at, end, context) {
+            return Some(Volatile::from((width, mark)));
+        }
+        if word.len() > 5
+            && word[..2].eq_ignore_ascii_case(b"0x")
+            && word[2..].iter().all(u8::is_ascii_hexdigit)
+        {
+            return Some(Volatile::from((word.len(), ADDRESS)));
+        }
+    }
+    id(word)
+}
+
+fn digits(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// True if no word goes on here.
+fn ends(bytes: &[u8], at: usize) -> bool {
+    !matches!(bytes.get(at), Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() {
+        match blank(bytes, at) {
+            Some(width) => at += width,
+            None => break,
+        }
+    }
+    at
+}
+
+/// `hh:mm:ss` with a fraction and a zone, both optional; without seconds it may be a timetable.
+fn clock(bytes: &[u8], at: usize) -> Option<usize> {
+    let colon = |at: usize| bytes.get(at) == Some(&b':');
+    let is_clock = matches!(digits(bytes, at), 1 | 2);
+    let hours = digits(bytes, at);
+    let (minutes, seconds) = (at + hours + 1, at + hours + 4);
+    if !is_clock || !colon(minutes - 1) || digits(bytes, minutes) != 2 {
+        return None;
+    }
+    if !colon(seconds - 1) || digits(bytes, seconds) != 2 {
+        return None;
+    }
+    let mut end = seconds + 2;
+    if matches!(bytes.get(end), Some(b'.' | b',')) && digits(bytes, end + 1) > 0 {
+        end += 1 + digits(bytes, end + 1);
+    }
+    end = zone(bytes, end);
+    ends(bytes, end).then_some(end - at)
+}
+
+fn zone(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at) {
+        Some(b'Z' | b'z') => at + 1,
+        Some(b'+' | b'-') if digits(bytes, at + 1) == 4 => at + 5,
+        Some(b'+' | b'-') if digits(bytes, at + 1) == 2 => {
+            match bytes.get(at + 3) == Some(&b':') && digits(bytes, at + 4) == 2 {
+                true => at + 6,
+                false => at + 3,
+            }
+        }
+        _ => at,
+    }
+}
+
+/// A date with a time of day. A date alone is content.
+fn timestamp(bytes: &[u8], at: usize) -> Option<usize> {
+    let separator = |at: usize| matches!(bytes.get(at), Some(b'-' | b'/' | b'.'));
+    if digits(bytes, at) != 4 || !separator(at + 4) || digits(bytes, at + 5) != 2 {
+        return None;
+    }
+    if !separator(at + 7) || digits(bytes, at + 8) != 2 {
+        return None;
+    }
+    let day_end = at + 10;
+    let time = match bytes.get(day_end)? {
+        b'T' | b't' | b'_' => day_end + 1,
+        _ => skip_blanks(bytes, day_end),
+    };
+    if time == day_end {
+        return None;
+    }
+    if let Some(width) = clock(bytes, time) {
+        return Some(time + width - at);
+    }
+    // `2024-05-06T16:45Z`
+    let hours_and_minutes = digits(bytes, time) == 2
+        && bytes.get(time + 2) == Some(&b':')
+        && digits(bytes, time + 3) == 2;
+    let end = zone(bytes, time + 5);
+    (hours_and_minutes && ends(bytes, end)).then_some(end - at)
+}
+
+fn ipv4(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    for part in 0..4 {
+        if part > 0 {
+            if bytes.get(end) != Some(&b'.') {
+                return None;
+            }
+            end += 1;
+        }
+        let width = digits(bytes, end);
+        if !(1..=3).contains(&width) {
+            return None;
+        }
+        end += width;
+    }
+    if bytes.get(end) == Some(&b':') && (1..=5).contains(&digits(bytes, end + 1)) {
+        end += 1 + digits(bytes, end + 1);
+    }
+    ends(bytes, end).then_some(end - at)
+}
+
+/// A measured span, seconds since 1970, or the number of a counter.
+fn number(
+    bytes: &[u8],
+    at: usize,
+    word_end: usize,
+    context: &Context,
+) -> Option<(usize, &'static [u8])> {
+    let whole = digits(bytes, at);
+    let mut end = at + whole;
+    let has_fraction = bytes.get(end) == Some(&b'.') && digits(bytes, end + 1) > 0;
+    if has_fraction {
+        end += 1 + digits(bytes, end + 1);
+    }
+    let unit = skip_blanks(bytes, end);
+    let rest = bytes.get(unit..).unwrap_or_default();
+    let letters = rest
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+        .count();
+    let is_unit = UNITS.contains(&&rest[..letters]);
+    if is_unit {
+        return Some((unit + letters - at, SPAN));
+    }
+    if end >= word_end && ends(bytes, end) {
+        let leads_epoch = matches!(bytes[at], b'1');
+        if leads_epoch && matches!(whole, 10 | 13 | 16 | 19) {
+            return Some((end - at, TIME));
+        }
+        if context.counted {
+            return Some((end - at, COUNT));
+        }
+    }
+    None
+}
+
+fn uuid(bytes: &[u8], at: usize) -> Option<usize> {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+    let mut end = at;
+    for (i, width) in GROUPS.into_iter().enumerate() {
+        if i > 0 {
+            if bytes.get(end) != Some(&b'-') {
+                return None;
+            }
+            end += 1;
+        }
+        let group = bytes.get(end..end + width)?;
+        if !group.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        end += width;
+    }
+    ends(bytes, end).then_some(end - at)
+}
+
+/// A long run of base64 with slashes or pluses in it. A path looks alike but for its letters, which
+/// seldom change case.
+fn base64(bytes: &[u8], at: usize) -> Option<usize> {
+    const LEAST: usize = 32;
+    let in_run = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let run = bytes[at..].iter().take_while(|byte| in_run(byte)).count();
+    if run < LEAST {
+        return None;
+    }
+    let text = &bytes[at..at + run];
+    let turns = text
+        .windows(2)
+        .filter(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase())
+        .count();
+    let has_digit = text.iter().any(u8::is_ascii_digit);
+    let padding = bytes[at + run..]
+        .iter()
+        .take_while(|byte| **byte == b'=')
+        .count();
+    (has_digit && turns * 12 >= run && ends(bytes, at + run + padding)).then_some(run + padding)
+}
+
+/// A word that is an id, or ends in one: the prefix stays, for it says what kind of thing it is.
+fn id(word: &[u8]) -> Option<Volatile> {
+    let last_at = word
+        .iter()
+        .rposition(|byte| *byte == b'_')
+        .map_or(0, |i| i + 1);
+    let (prefix, last) = word.split_at(last_at);
+    let has = |test: fn(&u8) -> bool| last.iter().any(test);
+    let has_digit = has(u8::is_ascii_digit);
+    let has_letter = has(u8::is_ascii_alphabetic);
+    let hex =
+        last.len() >= LONG_HEX && has_digit && has_letter && last.iter().all(u8::is_ascii_hexdigit);
+    let mixed = last.len() >= LONG_WORD
+        && has_digit
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase);
+    let name = prefix.strip_suffix(b"_").unwrap_or(prefix);
+    let named = last.len() >= 6
+        && has_digit
+        && has_letter
+        && ID_PREFIXES
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name));
+    (hex || mixed || named).then_some(Volatile {
+        width: word.len(),
+        kept: last_at,
+        mark: ID,
+    })
+}
+
+/// A path under a folder for temporary files: the segment that was made up for this run.
+fn scratch(bytes: &[u8], at: usize) -> Option<(usize, &'static [u8])> {
+    const FOLDERS: [&[u8]; 2] = [b"/tmp/", b"/var/folders/"];
+    let rest = &bytes[at..];
+    let folder = FOLDERS.iter().find(|folder| rest.starts_with(folder))?;
+    let in_segment =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let name = &rest[folder.len()..];
+    let mut width = name.iter().take_while(in_segment).count();
+    let made_up = |name: &[u8]| {
+        name.starts_with(b"tmp") || name.starts_with(b".") || name.iter().any(u8::is_ascii_digit)
+    };
+    if width == 0 || !(made_up(&name[..width]) || folder.len() > 5) {
+        return None;
+    }
+    if folder.len() > 5 {
+        // `/var/folders/xx/…/T/`: all of it is made up.
+        width = name
+            .iter()
+            .take_while(|byte| in_segment(byte) || **byte == b'/')
+            .count();
+    }
+    Some((folder.len() + width, SCRATCH))
+}
