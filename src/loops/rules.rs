@@ -96,9 +96,11 @@ pub struct Again {
     pub action: Action,
     /// This many times in a row.
     pub in_row: usize,
-    /// Or this many times among the last [`Self::window`] steps of the agent, if nothing new was seen
-    /// since the last time; one more if something was, for then the agent is exploring.
+    /// Or this many times among the last [`Self::window`] steps of the agent.
     pub in_window: usize,
+    /// So many more if something new was learnt or done since the last time: the agent explores, or
+    /// edits and tests.
+    pub slack: usize,
     /// How many steps the window has; at most [`Self::MOST_WINDOW`].
     pub window: usize,
 }
@@ -202,6 +204,7 @@ impl Default for Rules {
             action: Action::Deny,
             in_row: 3,
             in_window: 3,
+            slack: 2,
             window: 10,
         };
         Self {

@@ -66,7 +66,9 @@ impl Reading {
         let answered = !self.outcomes.is_empty();
         let outcome = together(&mut self.outcomes);
         let same = |step: &Step| step.answered && step.outcome == outcome;
+        let known = |step: &Step| step.action == action && step.outcome == outcome;
         Some(Step {
+            known: before.iter().any(known),
             call,
             action,
             outcome,

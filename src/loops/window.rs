@@ -58,9 +58,18 @@ pub(super) struct Step {
     pub acted: bool,
     /// The outcome was among the agent's last ones already.
     pub stale: bool,
+    /// So was the whole state.
+    pub known: bool,
 }
 
 impl Step {
+    /// The agent learnt something, or did something new that was acknowledged: an edit between two
+    /// runs of the tests.
+    const fn is_progress(&self) -> bool {
+        let done = matches!(self.tone, Tone::Brief) && !self.known;
+        self.answered && (done || !self.stale)
+    }
+
     /// The state: what the agent did and what came of it.
     pub(super) const fn state(&self) -> Digest {
         Digest(pair(self.action.0, self.outcome.0))
@@ -119,8 +128,11 @@ fn in_window(last: &Step, before: &[Step], rule: &Again) -> Option<Found> {
     if period > 1 && twice && last.acted {
         return None;
     }
-    let learnt = between.iter().any(|step| step.answered && !step.stale);
-    let needed = rule.in_window + usize::from(learnt);
+    let slack = match between.iter().any(Step::is_progress) {
+        true => rule.slack,
+        false => 0,
+    };
+    let needed = rule.in_window + slack;
     if places.len() + 1 < needed {
         return None;
     }
