@@ -1,7 +1,7 @@
 //! `bursar replay`: recorded data through the very code that serves calls.
 
 use super::{replay_costs, replay_loops, replay_streams};
-use crate::loops::Rules;
+use crate::config::LoopPolicies;
 use crate::price::Catalogue;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ pub struct ReplayArgs {
     /// JSON lines with recorded runs: at which call would which rule on loops have fired first?
     #[arg(long, value_name = "FILE")]
     loops: Option<PathBuf>,
+    /// With `--loops`: a `loops.toml` with other rules than the defaults.
+    #[arg(long, value_name = "FILE", requires = "loops")]
+    rules: Option<PathBuf>,
     /// JSON lines, which is what is printed anyway.
     #[arg(long)]
     json: bool,
@@ -34,7 +37,7 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
         return replay_costs::run(&args, &Catalogue::builtin());
     }
     if let Some(file) = &args.loops {
-        return loops(file);
+        return loops(file, args.rules.as_deref());
     }
     let Some(dir) = &args.streams else {
         return ExitCode::from(super::EX_USAGE);
@@ -49,7 +52,14 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
     }
 }
 
-fn loops(file: &Path) -> ExitCode {
+fn loops(file: &Path, rules: Option<&Path>) -> ExitCode {
+    let rules = match rules.map(LoopPolicies::from_path).transpose() {
+        Ok(policies) => policies.unwrap_or_default(),
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(super::check::EXIT_CONFIG);
+        }
+    };
     let runs = match std::fs::File::open(file) {
         Ok(runs) => BufReader::new(runs),
         Err(error) => {
@@ -57,7 +67,7 @@ fn loops(file: &Path) -> ExitCode {
             return ExitCode::from(66);
         }
     };
-    match replay_loops::run(runs, &Rules::default(), std::io::stdout().lock()) {
+    match replay_loops::run(runs, rules.base(), std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bursar: {}: {error}", file.display());

@@ -4,6 +4,7 @@ mod covers;
 mod faults;
 mod files;
 mod identities;
+mod loops;
 mod windows;
 
 use super::*;

@@ -34,7 +34,7 @@ pub fn scrub(text: &str, out: &mut Vec<u8>) {
             at += width;
         } else if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'/' {
             let end = word_end(bytes, at);
-            if let Some(found) = volatile(bytes, at, end, &context) {
+            if let Some(found) = volatile(bytes, at, end, context) {
                 out.extend_from_slice(&bytes[at..at + found.kept]);
                 out.extend_from_slice(found.mark);
                 context = Context::default();

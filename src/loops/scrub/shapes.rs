@@ -88,7 +88,7 @@ impl From<(usize, &'static [u8])> for Volatile {
 }
 
 /// What volatile thing starts at `at`, where the word up to `end` stands.
-pub(super) fn volatile(bytes: &[u8], at: usize, end: usize, context: &Context) -> Option<Volatile> {
+pub(super) fn volatile(bytes: &[u8], at: usize, end: usize, context: Context) -> Option<Volatile> {
     let word = &bytes[at..end];
     if word == b"/" {
         return scratch(bytes, at).map(Volatile::from);
@@ -155,11 +155,17 @@ fn clock(bytes: &[u8], at: usize) -> Option<usize> {
     if !colon(seconds - 1) || digits(bytes, seconds) != 2 {
         return None;
     }
-    let mut end = seconds + 2;
-    if matches!(bytes.get(end), Some(b'.' | b',')) && digits(bytes, end + 1) > 0 {
-        end += 1 + digits(bytes, end + 1);
-    }
-    end = zone(bytes, end);
+    let whole = seconds + 2;
+    let fraction = match bytes.get(whole) {
+        Some(b'.' | b',') => digits(bytes, whole + 1),
+        _ => 0,
+    };
+    // What looks like a fraction may be another word behind a dot.
+    let fine = zone(bytes, whole + 1 + fraction);
+    let end = match fraction > 0 && ends(bytes, fine) {
+        true => fine,
+        false => zone(bytes, whole),
+    };
     ends(bytes, end).then_some(end - at)
 }
 
@@ -220,8 +226,10 @@ fn ipv4(bytes: &[u8], at: usize) -> Option<usize> {
         }
         end += width;
     }
-    if bytes.get(end) == Some(&b':') && (1..=5).contains(&digits(bytes, end + 1)) {
-        end += 1 + digits(bytes, end + 1);
+    let port = digits(bytes, end + 1);
+    let has_port = bytes.get(end) == Some(&b':') && (1..=5).contains(&port);
+    if has_port && ends(bytes, end + 1 + port) {
+        end += 1 + port;
     }
     ends(bytes, end).then_some(end - at)
 }
@@ -231,34 +239,47 @@ fn number(
     bytes: &[u8],
     at: usize,
     word_end: usize,
-    context: &Context,
+    context: Context,
 ) -> Option<(usize, &'static [u8])> {
     let whole = digits(bytes, at);
-    let mut end = at + whole;
-    let has_fraction = bytes.get(end) == Some(&b'.') && digits(bytes, end + 1) > 0;
-    if has_fraction {
-        end += 1 + digits(bytes, end + 1);
+    let fraction = match bytes.get(at + whole) {
+        Some(b'.') => digits(bytes, at + whole + 1),
+        _ => 0,
+    };
+    let fine = at + whole + 1 + fraction;
+    if fraction > 0
+        && let Some(width) = unit(bytes, fine)
+    {
+        return Some((fine + width - at, SPAN));
     }
-    let unit = skip_blanks(bytes, end);
-    let rest = bytes.get(unit..).unwrap_or_default();
-    let letters = rest
-        .iter()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
-        .count();
-    let is_unit = UNITS.contains(&&rest[..letters]);
-    if is_unit {
-        return Some((unit + letters - at, SPAN));
+    if let Some(width) = unit(bytes, at + whole) {
+        return Some((whole + width, SPAN));
     }
-    if end >= word_end && ends(bytes, end) {
-        let leads_epoch = matches!(bytes[at], b'1');
-        if leads_epoch && matches!(whole, 10 | 13 | 16 | 19) {
-            return Some((end - at, TIME));
-        }
-        if context.counted {
-            return Some((end - at, COUNT));
-        }
+    if at + whole < word_end {
+        return None;
     }
-    None
+    // What looks like a fraction may be another word behind a dot.
+    let end = match fraction > 0 && ends(bytes, fine) {
+        true => fine,
+        false => at + whole,
+    };
+    let is_epoch = bytes[at] == b'1' && matches!(whole, 10 | 13 | 16 | 19);
+    match () {
+        () if is_epoch => Some((end - at, TIME)),
+        () if context.counted => Some((end - at, COUNT)),
+        () => None,
+    }
+}
+
+/// The width of a unit of measured time that follows a number.
+fn unit(bytes: &[u8], after: usize) -> Option<usize> {
+    let at = skip_blanks(bytes, after);
+    let rest = bytes.get(at..).unwrap_or_default();
+    let in_word = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+    let letters = rest.iter().take_while(in_word).count();
+    UNITS
+        .contains(&&rest[..letters])
+        .then_some(at + letters - after)
 }
 
 fn uuid(bytes: &[u8], at: usize) -> Option<usize> {
