@@ -228,6 +228,8 @@ impl Watch {
         let is_root = self.root == Some(self.agents[place].id);
         let mut read = Reading::default();
         let mut person = false;
+        // What comes before the agent's first answer is no outcome of anything.
+        let answers = turn.iter().any(|message| message.role == Role::Assistant);
         for message in turn {
             match message.role {
                 Role::Assistant => read.answer(message, &mut self.heard),
@@ -236,8 +238,10 @@ impl Watch {
                     self.heard.hear(head(message.text));
                 }
                 Role::Tool | Role::User => {
-                    let text = read.outcome(message.text);
-                    self.asks.observe(text);
+                    if answers {
+                        let text = read.outcome(message.text);
+                        self.asks.observe(text);
+                    }
                     self.heard.hear(head(message.text));
                 }
                 Role::Other => {}

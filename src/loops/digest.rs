@@ -5,7 +5,9 @@
 //! whoever can write both can repeat one of them.
 
 use super::scrub::{MOST_SCRUBBED_BYTES, scrub};
+use memchr::memmem::Finder;
 use serde_json::Value;
+use std::sync::LazyLock;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Arguments longer than this are compared as they stand, in bytes.
@@ -178,6 +180,9 @@ const ERROR_WORDS: [&str; 14] = [
     "must ",
 ];
 
+static ERROR_FINDERS: LazyLock<[Finder<'static>; 14]> =
+    LazyLock::new(|| ERROR_WORDS.map(Finder::new));
+
 fn tone(scrubbed: &[u8]) -> Tone {
     if matches!(
         scrubbed,
@@ -186,32 +191,44 @@ fn tone(scrubbed: &[u8]) -> Tone {
         return Tone::Empty;
     }
     let head = scrubbed[..scrubbed.len().min(TONE_BYTES)].to_ascii_lowercase();
-    let has = |word: &&str| memchr::memmem::find(&head, word.as_bytes()).is_some();
-    match ERROR_WORDS.iter().any(has) {
+    let has = |word: &Finder<'static>| word.find(&head).is_some();
+    match ERROR_FINDERS.iter().any(has) {
         true => Tone::Error,
         false if scrubbed.len() < BRIEF_BYTES => Tone::Brief,
         false => Tone::Plain,
     }
 }
 
-/// The words of a text, lower-cased and digested, in order.
+/// The words of a text as digests, in order, the case of ASCII letters left out.
 pub(super) fn words(text: &str) -> impl Iterator<Item = u64> + '_ {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(word)
+    // A fast digest in one pass: the words of a large observation are many, and a collision only makes
+    // two of them look alike.
+    const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+    let in_word = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80;
+    let mut bytes = text.bytes().chain([b' ']);
+    std::iter::from_fn(move || {
+        let mut digest = SEED;
+        for byte in bytes.by_ref() {
+            if in_word(byte) {
+                let folded = u64::from(byte.to_ascii_lowercase());
+                digest = (digest ^ folded).wrapping_mul(0x0000_0100_0000_01b3);
+            } else if digest != SEED {
+                return Some(mix(digest));
+            }
+        }
+        None
+    })
 }
 
 /// The digest of one word, its case left out.
 pub(super) fn word(word: &str) -> u64 {
-    const SHORT: usize = 32;
-    let bytes = word.as_bytes();
-    if word.is_ascii() && bytes.len() <= SHORT {
-        let mut lower = [0; SHORT];
-        lower[..bytes.len()].copy_from_slice(bytes);
-        lower.make_ascii_lowercase();
-        return xxh3_64(&lower[..bytes.len()]);
-    }
     xxh3_64(word.to_lowercase().as_bytes())
+}
+
+/// Spreads a digest over all its bits.
+const fn mix(digest: u64) -> u64 {
+    let mixed = (digest ^ digest >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 29
 }
 
 /// A 64-bit SimHash over the text's pairs of words: near-identical texts differ in few bits.

@@ -56,23 +56,26 @@ impl Heard {
 
 /// Digests of the sentences and lines of a text, letters and digits only.
 fn sentences(text: &str) -> impl Iterator<Item = u32> + '_ {
-    let is_end = |c: char| matches!(c, '.' | '!' | '?' | '\n' | ':' | ';');
-    let mut letters = String::new();
-    text.split(is_end).filter_map(move |sentence| {
+    let mut bytes = text.bytes().chain([b'\n']);
+    let mut letters = Vec::new();
+    std::iter::from_fn(move || {
         letters.clear();
-        letters.extend(
-            sentence
-                .chars()
-                .filter(|c| c.is_alphanumeric())
-                .flat_map(char::to_lowercase),
-        );
-        let digest = xxh3_64(letters.as_bytes()) >> 32;
-        (!letters.is_empty()).then(|| u32::try_from(digest).unwrap_or(0))
+        for byte in bytes.by_ref() {
+            if byte.is_ascii_alphanumeric() || byte >= 0x80 {
+                letters.push(byte.to_ascii_lowercase());
+            } else if matches!(byte, b'.' | b'!' | b'?' | b'\n' | b':' | b';')
+                && !letters.is_empty()
+            {
+                let digest = xxh3_64(&letters) >> 32;
+                return Some(u32::try_from(digest).unwrap_or(0));
+            }
+        }
+        None
     })
 }
 
 /// As much of a text as is remembered to know a person's words by, in bytes.
-const MOST_HEARD_BYTES: usize = 8 << 10;
+const MOST_HEARD_BYTES: usize = 4 << 10;
 
 /// The beginning of a text, as far as it is remembered.
 pub(super) fn head(text: &str) -> &str {

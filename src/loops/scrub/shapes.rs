@@ -44,26 +44,11 @@ const LONG_WORD: usize = 20;
 /// Hexadecimal digits this many are an id.
 const LONG_HEX: usize = 8;
 
-/// What the word before says about a number.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Context {
-    /// The number is a counter or a measured span.
-    counted: bool,
-}
-
-impl Context {
-    pub(super) fn after(word: &[u8]) -> Self {
-        let last = word.rsplit(|byte| *byte == b'_').next().unwrap_or(word);
-        let is = |known: &&[u8]| known.eq_ignore_ascii_case(last);
-        let in_ms = word.len() > 2 && last.eq_ignore_ascii_case(b"ms");
-        Self {
-            counted: in_ms
-                || COUNTERS.iter().any(is)
-                || COUNTERS
-                    .iter()
-                    .any(|known| known.eq_ignore_ascii_case(word)),
-        }
-    }
+/// Whether a number of that name is a counter, or a span measured in milliseconds.
+fn is_counter(name: &[u8]) -> bool {
+    let last = name.rsplit(|byte| *byte == b'_').next().unwrap_or(name);
+    let is = |known: &&[u8]| known.eq_ignore_ascii_case(last) || known.eq_ignore_ascii_case(name);
+    last.eq_ignore_ascii_case(b"ms") || COUNTERS.iter().any(is)
 }
 
 /// Something volatile, found at the start of a word.
@@ -87,17 +72,24 @@ impl From<(usize, &'static [u8])> for Volatile {
     }
 }
 
-/// What volatile thing starts at `at`, where the word up to `end` stands.
-pub(super) fn volatile(bytes: &[u8], at: usize, end: usize, context: Context) -> Option<Volatile> {
+/// What volatile thing starts at `at`, where the word up to `end` stands. `name`: the word before.
+pub(super) fn volatile(
+    bytes: &[u8],
+    at: usize,
+    end: usize,
+    has_digit: bool,
+    name: Option<&[u8]>,
+) -> Option<Volatile> {
     let word = &bytes[at..end];
-    if word == b"/" {
-        return scratch(bytes, at).map(Volatile::from);
+    let next = bytes.get(end);
+    if word.len() == LONG_HEX
+        && next == Some(&b'-')
+        && let Some(width) = uuid(bytes, at)
+    {
+        return Some(Volatile::from((width, ID)));
     }
-    let has_digit = word.iter().any(u8::is_ascii_digit);
-    if !has_digit && word.len() < LONG_HEX {
-        return None;
-    }
-    if let Some(width) = uuid(bytes, at).or_else(|| base64(bytes, at)) {
+    let may_be_base64 = word.len() >= LONG_BASE64 || matches!(next, Some(b'+' | b'/'));
+    if may_be_base64 && let Some(width) = base64(bytes, at) {
         return Some(Volatile::from((width, ID)));
     }
     if !has_digit {
@@ -110,7 +102,7 @@ pub(super) fn volatile(bytes: &[u8], at: usize, end: usize, context: Context) ->
         if let Some(width) = ipv4(bytes, at) {
             return Some(Volatile::from((width, ADDRESS)));
         }
-        if let Some((width, mark)) = number(bytes, at, end, context) {
+        if let Some((width, mark)) = number(bytes, at, end, name) {
             return Some(Volatile::from((width, mark)));
         }
         if word.len() > 5
@@ -169,17 +161,21 @@ fn clock(bytes: &[u8], at: usize) -> Option<usize> {
     ends(bytes, end).then_some(end - at)
 }
 
+/// Where a time of day ends whose zone, if it has one, starts here.
 fn zone(bytes: &[u8], at: usize) -> usize {
-    match bytes.get(at) {
+    let end = match bytes.get(at) {
         Some(b'Z' | b'z') => at + 1,
-        Some(b'+' | b'-') if digits(bytes, at + 1) == 4 => at + 5,
-        Some(b'+' | b'-') if digits(bytes, at + 1) == 2 => {
-            match bytes.get(at + 3) == Some(&b':') && digits(bytes, at + 4) == 2 {
-                true => at + 6,
-                false => at + 3,
-            }
-        }
+        Some(b'+' | b'-') => match digits(bytes, at + 1) {
+            4 => at + 5,
+            2 if bytes.get(at + 3) == Some(&b':') && digits(bytes, at + 4) == 2 => at + 6,
+            2 => at + 3,
+            _ => at,
+        },
         _ => at,
+    };
+    match ends(bytes, end) {
+        true => end,
+        false => at,
     }
 }
 
@@ -239,7 +235,7 @@ fn number(
     bytes: &[u8],
     at: usize,
     word_end: usize,
-    context: Context,
+    name: Option<&[u8]>,
 ) -> Option<(usize, &'static [u8])> {
     let whole = digits(bytes, at);
     let fraction = match bytes.get(at + whole) {
@@ -266,7 +262,7 @@ fn number(
     let is_epoch = bytes[at] == b'1' && matches!(whole, 10 | 13 | 16 | 19);
     match () {
         () if is_epoch => Some((end - at, TIME)),
-        () if context.counted => Some((end - at, COUNT)),
+        () if name.is_some_and(is_counter) => Some((end - at, COUNT)),
         () => None,
     }
 }
@@ -301,26 +297,31 @@ fn uuid(bytes: &[u8], at: usize) -> Option<usize> {
     ends(bytes, end).then_some(end - at)
 }
 
-/// A long run of base64 with slashes or pluses in it. A path looks alike but for its letters, which
-/// seldom change case.
+/// Base64 of at least this many bytes is an id or a payload.
+const LONG_BASE64: usize = 32;
+/// So much of a run is looked at to tell base64 from a path, in bytes.
+const MOST_LOOKED_AT: usize = 512;
+
+/// A long run of base64, perhaps with slashes or pluses in it. A path looks alike but for its letters,
+/// which seldom change case.
 fn base64(bytes: &[u8], at: usize) -> Option<usize> {
-    const LEAST: usize = 32;
-    let in_run = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    let run = bytes[at..].iter().take_while(|byte| in_run(byte)).count();
-    if run < LEAST {
+    let in_run = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let rest = &bytes[at..];
+    let looked_at = rest.iter().take(MOST_LOOKED_AT).take_while(in_run).count();
+    if looked_at < LONG_BASE64 {
         return None;
     }
-    let text = &bytes[at..at + run];
+    let text = &rest[..looked_at];
     let turns = text
         .windows(2)
         .filter(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase())
         .count();
-    let has_digit = text.iter().any(u8::is_ascii_digit);
-    let padding = bytes[at + run..]
-        .iter()
-        .take_while(|byte| **byte == b'=')
-        .count();
-    (has_digit && turns * 12 >= run && ends(bytes, at + run + padding)).then_some(run + padding)
+    if !text.iter().any(u8::is_ascii_digit) || turns * 12 < looked_at {
+        return None;
+    }
+    let run = rest.iter().take_while(in_run).count();
+    let padding = rest[run..].iter().take_while(|byte| **byte == b'=').count();
+    ends(bytes, at + run + padding).then_some(run + padding)
 }
 
 /// A word that is an id, or ends in one: the prefix stays, for it says what kind of thing it is.
@@ -354,7 +355,7 @@ fn id(word: &[u8]) -> Option<Volatile> {
 }
 
 /// A path under a folder for temporary files: the segment that was made up for this run.
-fn scratch(bytes: &[u8], at: usize) -> Option<(usize, &'static [u8])> {
+pub(super) fn scratch(bytes: &[u8], at: usize) -> Option<(usize, &'static [u8])> {
     const FOLDERS: [&[u8]; 2] = [b"/tmp/", b"/var/folders/"];
     let rest = &bytes[at..];
     let folder = FOLDERS.iter().find(|folder| rest.starts_with(folder))?;
