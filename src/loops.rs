@@ -98,8 +98,12 @@ pub struct Watch {
     chains: Recent<u64, MOST_CHAINS>,
 }
 
+/// An agent in one of its conversations.
 #[derive(Clone, Debug)]
 struct Agent {
+    /// The agent, whatever the conversation.
+    agent: u64,
+    /// The agent in this conversation.
     id: u64,
     steps: Steps,
     grown: Grown,
@@ -146,13 +150,8 @@ impl Watch {
             return None;
         }
         let mut founds = Founds::default();
-        let place = self.agent_place(agent);
-        let mut rest = seen.messages;
-        while !rest.is_empty() {
-            // An answer and all that follows up to the next answer is one step.
-            let more = rest[1..].iter().position(|m| m.role == Role::Assistant);
-            let (turn, later) = rest.split_at(more.map_or(rest.len(), |i| i + 1));
-            rest = later;
+        let place = self.agent_place(agent, seen.line);
+        for turn in turns(seen.messages) {
             self.turn(rules, seen.call, place, turn, &mut founds);
         }
         if let Some(handoff) = &seen.handoff {
@@ -196,10 +195,12 @@ impl Watch {
     }
 
     /// The agent's place: the last.
-    fn agent_place(&mut self, id: u64) -> usize {
+    fn agent_place(&mut self, agent: u64, line: u64) -> usize {
+        let id = digest::pair(agent, line);
         let agent = match self.agents.iter().position(|agent| agent.id == id) {
             Some(place) => self.agents.remove(place),
             None => Agent {
+                agent,
                 id,
                 steps: Steps::default(),
                 grown: Grown::default(),
@@ -225,21 +226,25 @@ impl Watch {
         turn: &[Message<'_>],
         founds: &mut Founds,
     ) {
-        let is_root = self.root == Some(self.agents[place].id);
+        let is_root = self.root == Some(self.agents[place].agent);
         let mut read = Reading::default();
         let mut person = false;
         // What comes before the agent's first answer is no outcome of anything.
-        let answers = turn.iter().any(|message| message.role == Role::Assistant);
+        let mut answered = false;
         for message in turn {
             match message.role {
-                Role::Assistant => read.answer(message, &mut self.heard),
+                Role::Assistant if !answered => {
+                    answered = true;
+                    read.answer(message, &mut self.heard);
+                }
                 Role::User if is_root && self.is_from_a_person(message) => {
                     person = true;
                     self.heard.hear(head(message.text));
                 }
-                Role::Tool | Role::User => {
-                    if answers {
-                        let text = read.outcome(message.text);
+                // An answer that is not the first of its turn is another agent's.
+                Role::Assistant | Role::Tool | Role::User => {
+                    if answered {
+                        let text = read.outcome(message);
                         self.asks.observe(text);
                     }
                     self.heard.hear(head(message.text));
@@ -259,7 +264,7 @@ impl Watch {
     fn is_from_a_person(&self, message: &Message<'_>) -> bool {
         let is_agent = |name: &str| {
             let id = xxh3_64(name.as_bytes());
-            self.agents.iter().any(|agent| agent.id == id)
+            self.agents.iter().any(|agent| agent.agent == id)
         };
         !message.name.is_some_and(is_agent) && !self.heard.knows(head(message.text))
     }
@@ -354,6 +359,25 @@ impl Watch {
             first: before != Some(rule),
         })
     }
+}
+
+/// Cuts messages into turns: an answer of the agent and all that follows up to its next.
+fn turns<'a, 'b>(messages: &'b [Message<'a>]) -> impl Iterator<Item = &'b [Message<'a>]> {
+    let is_answer = |message: &&Message<'_>| message.role == Role::Assistant;
+    let own = messages
+        .iter()
+        .find(is_answer)
+        .and_then(|answer| answer.name);
+    let mut rest = messages;
+    std::iter::from_fn(move || {
+        let after_first = rest.get(1..)?;
+        let next = after_first
+            .iter()
+            .position(|m| is_answer(&m) && m.name == own);
+        let (turn, later) = rest.split_at(next.map_or(rest.len(), |i| i + 1));
+        rest = later;
+        Some(turn)
+    })
 }
 
 // === impl Founds ===

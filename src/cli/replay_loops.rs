@@ -134,6 +134,7 @@ impl RecordedCall {
                 text: message.content.as_deref().unwrap_or_default(),
                 tools,
                 name: message.name.as_deref(),
+                media: 0,
             });
         let messages: Vec<Message<'_>> = messages.collect();
         let handoff = self.to.as_deref().map(|to| Handoff {
@@ -145,6 +146,7 @@ impl RecordedCall {
             &Observed {
                 call: at,
                 agent: &self.agent,
+                line: 0,
                 messages: &messages,
                 handoff,
                 circumstance,

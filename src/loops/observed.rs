@@ -11,6 +11,9 @@ pub struct Observed<'a> {
     pub call: u64,
     /// Whose call it is.
     pub agent: &'a str,
+    /// Which of the agent's conversations it belongs to, by any number that stays the same while the
+    /// conversation goes on. Five researchers at once may all begin with the same search.
+    pub line: u64,
     /// The new messages, in order: the agent's own answer, what came of it, what was said since.
     pub messages: &'a [Message<'a>],
     /// The work that this agent handed to another, if it did.
@@ -32,8 +35,11 @@ pub struct Message<'a> {
     pub text: &'a str,
     /// The tools it asks for.
     pub tools: &'a [ToolCall<'a>],
-    /// The message's `name`.
+    /// The message's `name`. In a history that agents share, an answer under another name than the
+    /// agent's own is something that the agent was told.
     pub name: Option<&'a str>,
+    /// A digest of what is no text (a screenshot, a file); 0 if there is none.
+    pub media: u64,
 }
 
 /// Who wrote a message.

@@ -78,6 +78,7 @@ fn said(role: Role, text: &str) -> Message<'_> {
         text,
         tools: &[],
         name: None,
+        media: 0,
     }
 }
 
@@ -85,6 +86,7 @@ fn of<'a>(agent: &'a str, messages: &'a [Message<'a>]) -> Observed<'a> {
     Observed {
         call: 0,
         agent,
+        line: 0,
         messages,
         handoff: None,
         circumstance: Circumstance::Fresh,
@@ -332,6 +334,91 @@ fn polling_paging_maps_and_edit_test_cycles_pass() {
         _ => stubborn.act("a", "test", "{}", "Error: 3 failed"),
     });
     assert_eq!(fired, None, "every edit was another one");
+}
+
+#[test]
+fn a_supervisor_that_hands_over_again_and_again_passes() {
+    let mut play = Play::new();
+    let mut run = |answers: [&str; 4]| {
+        first(4, |i| {
+            let tools = [ToolCall {
+                name: "transfer_to_writer",
+                arguments: "{}",
+            }];
+            let own = Message {
+                tools: &tools,
+                name: Some("lead"),
+                ..said(Role::Assistant, "")
+            };
+            let other = Message {
+                name: Some("writer"),
+                ..said(Role::Assistant, answers[i])
+            };
+            let turn = [
+                own,
+                said(Role::Tool, "transferred"),
+                other,
+                said(Role::Tool, "back"),
+            ];
+            let firing = play.see(of("lead", &turn));
+            firing.map(|firing| firing.rule)
+        })
+    };
+    assert_eq!(
+        run(["One chapter.", "Two chapters.", "Three.", "The index."]),
+        None
+    );
+    let stuck = "I cannot do that.";
+    assert!(
+        run([stuck; 4]).is_some(),
+        "the writer says the same each time"
+    );
+}
+
+#[test]
+fn screenshots_that_differ_pass() {
+    let mut play = Play::new();
+    let fired = first(12, |i| {
+        let tools = [ToolCall {
+            name: "scroll",
+            arguments: "{}",
+        }];
+        let answer = Message {
+            tools: &tools,
+            ..said(Role::Assistant, "")
+        };
+        let media = u64::try_from(i + 1).unwrap();
+        let shot = Message {
+            media,
+            ..said(Role::Tool, "")
+        };
+        let firing = play.see(of("a", &[answer, shot]));
+        firing.map(|firing| firing.rule)
+    });
+    assert_eq!(fired, None);
+}
+
+#[test]
+fn conversations_of_one_agent_are_watched_apart() {
+    let mut play = Play::new();
+    let fired = first(9, |i| {
+        let tools = [ToolCall {
+            name: "list",
+            arguments: "{}",
+        }];
+        let answer = Message {
+            tools: &tools,
+            ..said(Role::Assistant, "")
+        };
+        let turn = [answer, said(Role::Tool, "a, b, c")];
+        let line = u64::try_from(i).unwrap();
+        let firing = play.see(Observed {
+            line,
+            ..of("researcher", &turn)
+        });
+        firing.map(|firing| firing.rule)
+    });
+    assert_eq!(fired, None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One turn of an agent, read into a [`Step`]: its answer, and what came of it.
 
-use super::digest::{Digest, Tone, action, outcome, together};
+use super::digest::{Digest, Tone, action, outcome, pair, together};
 use super::heard::{Heard, head};
 use super::observed::Message;
 use super::scrub::scrub;
@@ -34,8 +34,12 @@ impl Reading {
     }
 
     /// Takes in an observation and gives it back scrubbed.
-    pub(super) fn outcome(&mut self, text: &str) -> &str {
-        let (digest, tone) = outcome(text, &mut self.scratch);
+    pub(super) fn outcome(&mut self, message: &Message<'_>) -> &str {
+        let (mut digest, mut tone) = outcome(message.text, &mut self.scratch);
+        if message.media != 0 {
+            digest = Digest(pair(digest.0, message.media));
+            tone = Tone::Plain;
+        }
         self.outcomes.push(digest);
         // Of several results, the one that says most counts.
         let says = |tone| match tone {

@@ -63,11 +63,11 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The agent learnt something, or did something new that was acknowledged: an edit between two
-    /// runs of the tests.
+    /// The agent learnt something, said something new, or did something new that was acknowledged: an
+    /// edit between two runs of the tests.
     const fn is_progress(&self) -> bool {
-        let done = matches!(self.tone, Tone::Brief) && !self.known;
-        self.answered && (done || !self.stale)
+        let speaks_for_itself = !self.answered || matches!(self.tone, Tone::Brief);
+        (self.answered && !self.stale) || (speaks_for_itself && !self.known)
     }
 
     /// The state: what the agent did and what came of it.
