@@ -18,6 +18,7 @@
 //! **Invariant:** only what is new in a call is looked at: the cost follows the delta, not the body.
 
 mod asks;
+mod chant;
 mod digest;
 mod growth;
 mod heard;
@@ -27,6 +28,7 @@ mod scrub;
 mod turn;
 mod window;
 
+pub use chant::{Chant, Chanting};
 pub use digest::{Digest, Tone, action, canonical_arguments, gist, outcome, together};
 pub use observed::{Circumstance, Context, Handoff, Message, Observed, Role, ToolCall};
 pub use rules::{Action, Again, Cycle, Growth, Monologue, NoProgress, Rounds, Rule, Rules};
