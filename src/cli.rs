@@ -11,6 +11,7 @@ pub mod key;
 pub mod prices;
 pub mod replay;
 pub mod replay_costs;
+pub mod replay_loops;
 pub mod replay_streams;
 pub mod report;
 pub mod serve;

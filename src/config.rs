@@ -16,6 +16,7 @@ mod keep;
 mod keyring;
 mod limit;
 mod listen;
+mod loops;
 mod policies;
 mod provider;
 mod read;
@@ -36,6 +37,7 @@ pub use keep::{Durability, JournalSettings, Log, LogFormat, LogLevel, StoreSetti
 pub use keyring::{KeyringError, NewKey, append, new_key, revoke};
 pub use limit::{Limit, Per, ToolPrices};
 pub use listen::{Address, Listen, Tls};
+pub use loops::LoopPolicies;
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
 pub use secret::{Kept, Secret, SecretError};
@@ -59,6 +61,8 @@ pub struct Loaded {
     pub policies: Policies,
     /// `policies/identities.toml`
     pub identities: Identities,
+    /// `policies/loops.toml`; the defaults if there is none.
+    pub loops: LoopPolicies,
     /// `policies/prices.toml`, if there is one: its path and text. The price list reads it.
     pub prices: Option<(PathBuf, String)>,
     /// What is allowed and doubtful.
@@ -99,9 +103,10 @@ impl Loaded {
         };
         let policies = read_limits(&in_folder("limits.toml")).map_err(&mut keep);
         let identities = read_identities(&in_folder("identities.toml"), env).map_err(&mut keep);
+        let loops = read_loops(&in_folder("loops.toml")).map_err(&mut keep);
         let prices = read_prices(&in_folder("prices.toml")).map_err(&mut keep);
-        let (Ok(mut config), Ok(policies), Ok(identities), Ok(prices)) =
-            (config, policies, identities, prices)
+        let (Ok(mut config), Ok(policies), Ok(identities), Ok(loops), Ok(prices)) =
+            (config, policies, identities, loops, prices)
         else {
             return Err(Faults(faults));
         };
@@ -117,6 +122,7 @@ impl Loaded {
             config,
             policies,
             identities,
+            loops,
             prices,
             warnings,
         };
@@ -148,6 +154,13 @@ fn read_identities(
     match identities.is_configured() {
         true => Ok(identities),
         false => Ok(Identities::without(key.as_deref())),
+    }
+}
+
+fn read_loops(path: &Path) -> Result<LoopPolicies, Faults> {
+    match read_file(path)? {
+        Some(text) => LoopPolicies::parse(&text, path),
+        None => Ok(LoopPolicies::default()),
     }
 }
 
@@ -195,7 +208,13 @@ fn tidy(path: &Path) -> PathBuf {
 
 fn watched(path: &Path, folder: &Path, config: &Config) -> Vec<PathBuf> {
     let mut watched = vec![path.to_owned()];
-    watched.extend(["limits.toml", "identities.toml", "prices.toml"].map(|name| folder.join(name)));
+    let policies = [
+        "limits.toml",
+        "identities.toml",
+        "loops.toml",
+        "prices.toml",
+    ];
+    watched.extend(policies.map(|name| folder.join(name)));
     let keys = config.providers.iter().filter_map(|p| p.api_key.as_ref());
     watched.extend(keys.filter_map(|secret| match &secret.kept {
         Kept::File(path) => Some(path.clone()),

@@ -14,6 +14,7 @@ pub mod flights;
 pub mod gateway;
 pub mod json;
 pub mod ledger;
+pub mod loops;
 pub mod ops;
 pub mod price;
 pub mod purse;

@@ -332,7 +332,7 @@ fn read_window(section: &Section<'_>) -> Option<Window> {
     Window::new(every?, &timezone).ok()
 }
 
-fn read_match(parent: &Section<'_>) -> Match {
+pub(super) fn read_match(parent: &Section<'_>) -> Match {
     let mut sides = Vec::new();
     if let Some(section) = parent.section("match") {
         for side in Side::ALL {

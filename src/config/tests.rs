@@ -5,6 +5,7 @@ mod escalation;
 mod faults;
 mod files;
 mod identities;
+mod loops;
 mod windows;
 
 use super::*;

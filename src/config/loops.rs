@@ -1,0 +1,202 @@
+//! `policies/loops.toml`: the rules on loops, each with its thresholds, its action and thereby its
+//! off switch; and other rules for the calls that an `[[override]]` matches.
+//!
+//! Every table and key may be left out: what is not said is the default.
+
+use super::facts::{Facts, Match};
+use super::fault::Faults;
+use super::limit::read_match;
+use super::read::{Section, document};
+use super::value;
+use crate::loops::{Action, Again, Cycle, Growth, Monologue, NoProgress, Rounds, Rules};
+use std::path::Path;
+use toml::de::DeValue;
+
+/// Most of any threshold that has no bound of its own.
+const MOST: u32 = 1_000;
+
+/// The rules in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoopPolicies {
+    base: Rules,
+    overrides: Vec<Override>,
+}
+
+/// Rules for some calls.
+#[derive(Clone, Debug, PartialEq)]
+struct Override {
+    matches: Match,
+    rules: Rules,
+}
+
+impl LoopPolicies {
+    /// Reads the text of a `loops.toml` that stands at `path`.
+    ///
+    /// # Errors
+    /// Every fault, with its line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
+        document(path, text, |file| {
+            let base = read_rules(file, &Rules::default());
+            let overrides = file.sections("override");
+            let overrides = overrides
+                .iter()
+                .map(|section| read_override(section, &base));
+            Some(Self {
+                overrides: overrides.collect(),
+                base,
+            })
+        })
+    }
+
+    /// Reads a `loops.toml`.
+    ///
+    /// # Errors
+    /// Every fault; a file that is not there is one.
+    pub fn from_path(path: &Path) -> Result<Self, Faults> {
+        Self::parse(
+            &super::need_file(path, "name the file with the rules")?,
+            path,
+        )
+    }
+
+    /// The rules for calls that no override matches.
+    #[must_use]
+    pub const fn base(&self) -> &Rules {
+        &self.base
+    }
+
+    /// The rules for a call: the first override that matches, else the base.
+    #[must_use]
+    pub fn of(&self, facts: &Facts) -> &Rules {
+        let found = self
+            .overrides
+            .iter()
+            .find(|other| other.matches.matches(facts));
+        found.map_or(&self.base, |found| &found.rules)
+    }
+}
+
+fn read_override(section: &Section<'_>, base: &Rules) -> Override {
+    let matches = read_match(section);
+    if matches.sides.is_empty() {
+        section.fault("an override needs a `match`; what is for every call stands above it");
+    }
+    let rules = read_rules(section, base);
+    section.close();
+    Override { matches, rules }
+}
+
+/// The rules in `parent`; what they do not say is as in `default`.
+fn read_rules(parent: &Section<'_>, default: &Rules) -> Rules {
+    Rules {
+        repeat: table(parent, "repeat", default.repeat, read_again),
+        error_retry: table(parent, "error_retry", default.error_retry, read_again),
+        cycle: table(parent, "cycle", default.cycle, |section, default| Cycle {
+            action: section.or("action", default.action, action),
+            longest_period: section.or(
+                "longest_period",
+                default.longest_period,
+                value::size_in(2, 6),
+            ),
+            times: section.or("times", default.times, value::size_in(2, 3)),
+        }),
+        monologue: table(
+            parent,
+            "monologue",
+            default.monologue,
+            |section, default| Monologue {
+                action: section.or("action", default.action, action),
+                in_row: section.or("in_row", default.in_row, value::size_in(2, 8)),
+                near_bits: section.or("near_bits", default.near_bits, small(0, 31)),
+            },
+        ),
+        rounds: table(parent, "rounds", default.rounds, |section, default| {
+            Rounds {
+                action: section.or("action", default.action, action),
+                most: section.or("most", default.most, value::size_in(1, MOST)),
+                same: section.or("same", default.same, value::size_in(2, 6)),
+                alike_percent: section.or("alike_percent", default.alike_percent, small(1, 100)),
+                new_percent: section.or("new_percent", default.new_percent, small(0, 100)),
+            }
+        }),
+        no_progress: table(
+            parent,
+            "no_progress",
+            default.no_progress,
+            |section, default| NoProgress {
+                action: section.or("action", default.action, action),
+                in_vain: section.or("in_vain", default.in_vain, value::size_in(2, 18)),
+                nothing_new: section.or("nothing_new", default.nothing_new, value::size_in(2, 18)),
+            },
+        ),
+        growth: table(parent, "growth", default.growth, |section, default| {
+            Growth {
+                action: section.or("action", default.action, action),
+                most_percent: section.or(
+                    "most_percent",
+                    default.most_percent,
+                    value::count_in(101, 100_000),
+                ),
+                inherited_percent: section.or(
+                    "inherited_percent",
+                    default.inherited_percent,
+                    value::count_in(1, 100),
+                ),
+                least_bytes: section.or("least_bytes", default.least_bytes, |value| {
+                    value::bytes(value).map(|size| u64::try_from(size).unwrap_or(u64::MAX))
+                }),
+            }
+        }),
+    }
+}
+
+fn table<T>(
+    parent: &Section<'_>,
+    key: &'static str,
+    default: T,
+    read: impl FnOnce(&Section<'_>, T) -> T,
+) -> T {
+    let Some(section) = parent.section(key) else {
+        return default;
+    };
+    let rule = read(&section, default);
+    section.close();
+    rule
+}
+
+fn read_again(section: &Section<'_>, default: Again) -> Again {
+    const WINDOW: u32 = 18;
+    let rule = Again {
+        action: section.or("action", default.action, action),
+        in_row: section.or("in_row", default.in_row, value::size_in(2, WINDOW)),
+        in_window: section.or("in_window", default.in_window, value::size_in(2, WINDOW)),
+        slack: section.or("slack", default.slack, value::size_in(0, WINDOW)),
+        window: section.or("window", default.window, value::size_in(2, WINDOW)),
+    };
+    if rule.in_window > rule.window {
+        let (times, window) = (rule.in_window, rule.window);
+        section.fault_of(
+            "in_window",
+            format!("`in_window`: {times} times do not fit a window of {window}"),
+        );
+    }
+    rule
+}
+
+fn action(value: &DeValue<'_>) -> Result<Action, String> {
+    let actions = [
+        Action::Off,
+        Action::Warn,
+        Action::Nudge,
+        Action::Escalate,
+        Action::Deny,
+    ];
+    value::word(&actions.map(|action| (action.name(), action)))(value)
+}
+
+fn small(least: u32, most: u32) -> impl Fn(&DeValue<'_>) -> Result<u32, String> {
+    move |value| {
+        let number = value::count_in(u64::from(least), u64::from(most))(value)?;
+        u32::try_from(number).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,89 @@
+//! `policies/loops.toml`.
+
+use super::super::{Facts, LoopPolicies};
+use super::lines;
+use crate::loops::{Action, Rules};
+use std::path::Path;
+
+fn parse(text: &str) -> LoopPolicies {
+    LoopPolicies::parse(text, Path::new("loops.toml")).unwrap()
+}
+
+fn faults(text: &str) -> Vec<String> {
+    lines(LoopPolicies::parse(text, Path::new("loops.toml")).err())
+}
+
+fn facts(role: &str) -> Facts {
+    Facts {
+        owner: "o".into(),
+        identity: "i".into(),
+        task: "t".into(),
+        on_behalf_of: None,
+        agent: None,
+        role: Some(role.into()),
+        model: "m".into(),
+        provider: "p".into(),
+        dialect: "openai-chat",
+        tool: None,
+        agent_trusted: true,
+        role_trusted: true,
+        unattributed: false,
+    }
+}
+
+#[test]
+fn what_is_not_said_is_the_default() {
+    assert_eq!(*parse("").base(), Rules::default());
+    let policies =
+        parse("[repeat]\nin_row = 4\n[growth]\naction = \"off\"\nleast_bytes = \"1MiB\"\n");
+    let mut rules = Rules::default();
+    rules.repeat.in_row = 4;
+    rules.growth.action = Action::Off;
+    rules.growth.least_bytes = 1 << 20;
+    assert_eq!(*policies.base(), rules);
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    let text = include_str!("../../../policies/loops.toml");
+    assert_eq!(parse(text), LoopPolicies::default());
+}
+
+#[test]
+fn an_override_starts_from_the_base() {
+    let policies = parse(
+        "[cycle]\ntimes = 2\n[[override]]\nmatch = { role = \"poller\" }\n[override.repeat]\naction = \"warn\"\n",
+    );
+    let poller = policies.of(&facts("poller"));
+    assert_eq!(
+        (poller.repeat.action, poller.cycle.times),
+        (Action::Warn, 2)
+    );
+    assert_eq!(policies.of(&facts("writer")).repeat.action, Action::Deny);
+}
+
+#[test]
+fn every_fault_is_told_with_its_line() {
+    let found = faults(
+        "[repeat]\nin_row = 1\nin_window = 12\naction = \"refuse\"\n[cicle]\n[[override]]\n[override.rounds]\nmots = 3\n",
+    );
+    assert_eq!(found.len(), 6, "{found:#?}");
+    assert!(
+        found[0].starts_with("2: `in_row`: 1 is not between 2 and 18"),
+        "{}",
+        found[0]
+    );
+    assert!(
+        found[1].starts_with("3: `in_window`: 12 times do not fit"),
+        "{}",
+        found[1]
+    );
+    assert!(
+        found[2].contains("`refuse` is not known here"),
+        "{}",
+        found[2]
+    );
+    assert!(found[3].contains("did you mean `cycle`?"), "{}", found[3]);
+    assert!(found[4].contains("needs a `match`"), "{}", found[4]);
+    assert!(found[5].contains("did you mean `most`?"), "{}", found[5]);
+}

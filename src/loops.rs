@@ -1,0 +1,425 @@
+//! Loop detection: is a task going round in circles? A pure state machine, without HTTP and without a
+//! clock: it is told what each agent did and saw, from traffic alone, and says which rule fires and
+//! on what evidence.
+//!
+//! What is compared is a **state**: what an agent did (its tool calls with canonical arguments, or,
+//! without any, what it said) and what came of it (the observations without what changes by itself).
+//! Assistant text beside a tool call is left out, for paraphrase costs nothing.
+//!
+//! What looks like a loop and is none passes: a retry and a twin are told by [`Circumstance`]; an
+//! agent replayed from a checkpoint by its chain; polling, paging, maps over a list and edit-test
+//! cycles by their arguments or observations, which differ.
+//!
+//! A person's own message resets every window of the task.
+//!
+//! **Invariant:** a task's memory never passes [`MOST_TASK_BYTES`], and a task that rests with one
+//! agent stays within [`USUAL_TASK_BYTES`].
+//!
+//! **Invariant:** only what is new in a call is looked at: the cost follows the delta, not the body.
+
+mod asks;
+mod chant;
+mod digest;
+mod growth;
+mod heard;
+mod observed;
+mod rules;
+mod scrub;
+mod turn;
+mod window;
+
+pub use chant::{Chant, Chanting};
+pub use digest::{Digest, Tone, action, canonical_arguments, gist, outcome, together};
+pub use observed::{Circumstance, Context, Handoff, Message, Observed, Role, ToolCall};
+pub use rules::{Action, Again, Cycle, Growth, Monologue, NoProgress, Rounds, Rule, Rules};
+pub use scrub::{MOST_SCRUBBED_BYTES, scrub};
+
+use asks::Asks;
+use growth::Grown;
+use heard::{Heard, head};
+use turn::Reading;
+use window::{Found, InCycle, MOST_STEPS, Recent, Step, Steps};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// As many agents of a task are watched at once; the one longest silent makes room.
+pub const MOST_AGENTS: usize = 32;
+/// The most memory that one task takes here, in bytes.
+pub const MOST_TASK_BYTES: usize = 96 << 10;
+/// The most memory that a task takes here while it has one agent and no hand-offs, in bytes.
+pub const USUAL_TASK_BYTES: usize = 2 << 10;
+/// As many chains are remembered, to know a replay by.
+const MOST_CHAINS: usize = 32;
+
+/// A rule that fires, with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firing {
+    /// The rule.
+    pub rule: Rule,
+    /// What is to be done.
+    pub action: Action,
+    /// Whose call it fired on.
+    pub agent: String,
+    /// The calls that make up the pattern, the latest last; at most [`Self::MOST_CALLS`].
+    pub calls: Vec<u64>,
+    /// The digests of the states or texts that came again.
+    pub digests: Vec<Digest>,
+    /// For `growth`: what was measured, in bytes.
+    pub growth: Option<Growing>,
+    /// It did not fire on the agent's call before: the first of an episode. A nudge is given then only.
+    pub first: bool,
+}
+
+impl Firing {
+    /// As many calls are named.
+    pub const MOST_CALLS: usize = MOST_STEPS;
+}
+
+/// What `growth` measured, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growing {
+    /// The context now.
+    pub context_bytes: u64,
+    /// By how much it grew, or what it inherited.
+    pub grown_bytes: u64,
+    /// What was added meanwhile.
+    pub added_bytes: u64,
+}
+
+/// What is known of one task.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// The agent of the task's first call: a person speaks to it.
+    root: Option<u64>,
+    /// The agents, the one that spoke last at the end.
+    agents: Vec<Agent>,
+    /// The steps of all agents together; kept only while there are several.
+    steps: Recent<Shared, MOST_STEPS>,
+    monologue: Monologues,
+    asks: Asks,
+    heard: Heard,
+    chains: Recent<u64, MOST_CHAINS>,
+}
+
+/// An agent in one of its conversations.
+#[derive(Clone, Debug)]
+struct Agent {
+    /// The agent, whatever the conversation.
+    agent: u64,
+    /// The agent in this conversation.
+    id: u64,
+    steps: Steps,
+    grown: Grown,
+    /// The rule that fired on the call before.
+    fired: Option<Rule>,
+}
+
+/// A step as seen from the task.
+#[derive(Clone, Copy, Debug)]
+struct Shared {
+    call: u64,
+    state: Digest,
+}
+
+impl InCycle for Shared {
+    fn state(&self) -> Digest {
+        self.state
+    }
+
+    fn call(&self) -> u64 {
+        self.call
+    }
+}
+
+/// As many texts of one monologue are remembered.
+const MOST_TEXTS: usize = 8;
+
+/// What the agent that spoke last said, with nothing in between.
+#[derive(Clone, Debug, Default)]
+struct Monologues {
+    agent: u64,
+    texts: Recent<(u64, u64), MOST_TEXTS>,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Takes in one call, and tells the rule that fires, if any: of several, the one that comes first
+    /// in [`Rule::ALL`].
+    pub fn observe(&mut self, rules: &Rules, seen: &Observed<'_>) -> Option<Firing> {
+        let agent = xxh3_64(seen.agent.as_bytes());
+        self.root.get_or_insert(agent);
+        if seen.circumstance != Circumstance::Fresh || self.is_replay(seen.chain) {
+            return None;
+        }
+        let mut founds = Founds::default();
+        let place = self.agent_place(agent, seen.line);
+        for turn in turns(seen.messages) {
+            self.turn(rules, seen.call, place, turn, &mut founds);
+        }
+        if let Some(handoff) = &seen.handoff {
+            let to = xxh3_64(handoff.to.as_bytes());
+            let rule = &rules.rounds;
+            founds.add(Rule::Rounds, rule.action, || {
+                self.asks.hand(seen.call, agent, to, handoff.text, rule)
+            });
+        }
+        let growing = self.grow(rules, place, seen);
+        self.firing(rules, place, seen, founds, growing)
+    }
+
+    /// A person stepped in by other means (a decision, a top-up): every window starts anew.
+    pub fn reset(&mut self) {
+        for agent in &mut self.agents {
+            agent.steps.clear();
+            agent.fired = None;
+        }
+        self.steps.clear();
+        self.monologue = Monologues::default();
+        self.asks.clear();
+    }
+
+    /// The memory this takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let agents = self.agents.capacity() * size_of::<Agent>();
+        let steps: usize = self.agents.iter().map(|agent| agent.steps.bytes()).sum();
+        let texts = self.monologue.texts.bytes() + self.heard.bytes() + self.chains.bytes();
+        size_of::<Self>() + agents + steps + self.steps.bytes() + texts + self.asks.bytes()
+    }
+
+    /// A workflow engine that runs an agent again from its last checkpoint sends conversations that
+    /// were met once. What is met a third time is no replay.
+    fn is_replay(&mut self, chain: Option<u64>) -> bool {
+        let Some(chain) = chain else { return false };
+        let met = self.chains.iter().filter(|known| **known == chain).count();
+        self.chains.push(chain);
+        met == 1
+    }
+
+    /// The agent's place: the last.
+    fn agent_place(&mut self, agent: u64, line: u64) -> usize {
+        let id = digest::pair(agent, line);
+        let agent = match self.agents.iter().position(|agent| agent.id == id) {
+            Some(place) => self.agents.remove(place),
+            None => Agent {
+                agent,
+                id,
+                steps: Steps::default(),
+                grown: Grown::default(),
+                fired: None,
+            },
+        };
+        if self.agents.len() >= MOST_AGENTS {
+            self.agents.remove(0);
+        }
+        if self.agents.len() == self.agents.capacity() {
+            self.agents.reserve_exact(1);
+        }
+        self.agents.push(agent);
+        self.agents.len() - 1
+    }
+
+    /// One answer and what came of it.
+    fn turn(
+        &mut self,
+        rules: &Rules,
+        call: u64,
+        place: usize,
+        turn: &[Message<'_>],
+        founds: &mut Founds,
+    ) {
+        let is_root = self.root == Some(self.agents[place].agent);
+        let mut read = Reading::default();
+        let mut person = false;
+        // What comes before the agent's first answer is no outcome of anything.
+        let mut answered = false;
+        for message in turn {
+            match message.role {
+                Role::Assistant if !answered => {
+                    answered = true;
+                    read.answer(message, &mut self.heard);
+                }
+                Role::User if is_root && self.is_from_a_person(message) => {
+                    person = true;
+                    self.heard.hear(head(message.text));
+                }
+                // An answer that is not the first of its turn is another agent's.
+                Role::Assistant | Role::Tool | Role::User => {
+                    if answered {
+                        let text = read.outcome(message);
+                        self.asks.observe(text);
+                    }
+                    self.heard.hear(head(message.text));
+                }
+                Role::Other => {}
+            }
+        }
+        if let Some(step) = read.step(call, &self.agents[place].steps) {
+            self.step(rules, place, step, &read, founds);
+        }
+        if person {
+            self.reset();
+            *founds = Founds::default();
+        }
+    }
+
+    fn is_from_a_person(&self, message: &Message<'_>) -> bool {
+        let is_agent = |name: &str| {
+            let id = xxh3_64(name.as_bytes());
+            self.agents.iter().any(|agent| agent.agent == id)
+        };
+        !message.name.is_some_and(is_agent) && !self.heard.knows(head(message.text))
+    }
+
+    fn step(
+        &mut self,
+        rules: &Rules,
+        place: usize,
+        step: Step,
+        read: &Reading,
+        founds: &mut Founds,
+    ) {
+        let several = self.agents.len() > 1;
+        let agent = &mut self.agents[place];
+        agent.steps.push(step);
+        if several {
+            let state = Digest(digest::pair(agent.id, step.state().0));
+            let call = step.call;
+            self.steps.push(Shared { call, state });
+        }
+        founds.add(Rule::Cycle, rules.cycle.action, || {
+            window::cycle(&agent.steps, &rules.cycle)
+                .or_else(|| window::cycle(&self.steps, &rules.cycle))
+        });
+        let again = |rule, errors| window::again(&agent.steps, rule, errors);
+        founds.add(Rule::ErrorRetry, rules.error_retry.action, || {
+            again(&rules.error_retry, true)
+        });
+        founds.add(Rule::Repeat, rules.repeat.action, || {
+            again(&rules.repeat, false)
+        });
+        founds.add(Rule::NoProgress, rules.no_progress.action, || {
+            window::no_progress(&agent.steps, &rules.no_progress)
+        });
+        let id = agent.id;
+        if step.acted || step.answered {
+            self.monologue = Monologues::default();
+        } else {
+            let said = gist(read.said());
+            founds.add(Rule::Monologue, rules.monologue.action, || {
+                self.monologue.say(id, step.call, said, &rules.monologue)
+            });
+        }
+    }
+
+    fn grow(&mut self, rules: &Rules, place: usize, seen: &Observed<'_>) -> Option<Growing> {
+        let context = seen.context?;
+        let added = seen.messages.iter().map(|message| {
+            let tools = message
+                .tools
+                .iter()
+                .map(|tool| tool.name.len() + tool.arguments.len());
+            message.text.len() + tools.sum::<usize>()
+        });
+        let added = u64::try_from(added.sum::<usize>()).unwrap_or(u64::MAX);
+        let grown = &mut self.agents[place].grown;
+        let growing = grown.grow(&context, added, &rules.growth);
+        growing.filter(|_| rules.growth.action.is_on())
+    }
+
+    fn firing(
+        &mut self,
+        rules: &Rules,
+        place: usize,
+        seen: &Observed<'_>,
+        founds: Founds,
+        growing: Option<Growing>,
+    ) -> Option<Firing> {
+        let grown = growing.map(|_| {
+            let calls = vec![seen.call];
+            let found = Found {
+                calls,
+                digests: Vec::new(),
+            };
+            (Rule::Growth, found)
+        });
+        let Some((rule, found)) = founds.0.or(grown) else {
+            self.agents[place].fired = None;
+            return None;
+        };
+        let before = self.agents[place].fired.replace(rule);
+        let Found { mut calls, digests } = found;
+        let surplus = calls.len().saturating_sub(Firing::MOST_CALLS);
+        calls.drain(..surplus);
+        Some(Firing {
+            rule,
+            action: rules.action(rule),
+            agent: seen.agent.to_owned(),
+            calls,
+            digests,
+            growth: growing.filter(|_| rule == Rule::Growth),
+            first: before != Some(rule),
+        })
+    }
+}
+
+/// Cuts messages into turns: an answer of the agent and all that follows up to its next.
+fn turns<'a, 'b>(messages: &'b [Message<'a>]) -> impl Iterator<Item = &'b [Message<'a>]> {
+    let is_answer = |message: &&Message<'_>| message.role == Role::Assistant;
+    let own = messages
+        .iter()
+        .find(is_answer)
+        .and_then(|answer| answer.name);
+    let mut rest = messages;
+    std::iter::from_fn(move || {
+        let after_first = rest.get(1..)?;
+        let next = after_first
+            .iter()
+            .position(|m| is_answer(&m) && m.name == own);
+        let (turn, later) = rest.split_at(next.map_or(rest.len(), |i| i + 1));
+        rest = later;
+        Some(turn)
+    })
+}
+
+// === impl Founds ===
+
+/// The first rule, in the order of [`Rule::ALL`], that was found to hold.
+#[derive(Debug, Default)]
+struct Founds(Option<(Rule, Found)>);
+
+impl Founds {
+    fn add(&mut self, rule: Rule, action: Action, find: impl FnOnce() -> Option<Found>) {
+        // Looked for even where another rule holds already: some remember what they see.
+        let Some(found) = find() else { return };
+        let place = |rule: Rule| Rule::ALL.iter().position(|other| *other == rule);
+        let is_first = self
+            .0
+            .as_ref()
+            .is_none_or(|(held, _)| place(rule) < place(*held));
+        if action.is_on() && is_first {
+            self.0 = Some((rule, found));
+        }
+    }
+}
+
+// === impl Monologues ===
+
+impl Monologues {
+    fn say(&mut self, agent: u64, call: u64, said: u64, rule: &Monologue) -> Option<Found> {
+        let is_near = |(_, other): &(u64, u64)| (other ^ said).count_ones() <= rule.near_bits;
+        if self.agent != agent || !self.texts.last().is_some_and(is_near) {
+            self.agent = agent;
+            self.texts.clear();
+        }
+        self.texts.push((call, said));
+        let times = self.texts.len();
+        (times >= rule.in_row.min(MOST_TEXTS)).then(|| Found {
+            calls: self.texts.iter().map(|(call, _)| *call).collect(),
+            digests: self.texts.iter().map(|(_, said)| Digest(*said)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
