@@ -92,31 +92,44 @@ pub fn run(mut runs: impl BufRead, rules: &Rules, mut out: impl Write) -> io::Re
 
 fn first_firing(run: &Run, rules: &Rules) -> Option<(u64, Firing)> {
     let mut watch = Watch::default();
-    let mut before: Option<&RecordedCall> = None;
+    let mut traffic = Traffic::default();
     (0_u64..).zip(&run.agent_calls).find_map(|(at, call)| {
-        let circumstance = call.circumstance(before);
-        before = Some(call);
+        let circumstance = traffic.circumstance(call);
         let firing = call.observe(at, circumstance, &mut watch, rules)?;
         Some((at, firing))
     })
 }
 
-impl RecordedCall {
+/// What the calls before say about the next.
+#[derive(Debug, Default)]
+struct Traffic<'a> {
+    failed: bool,
+    groups: Vec<&'a str>,
+}
+
+impl<'a> Traffic<'a> {
     /// A call whose answer failed did nothing; of calls started at once with one body, one counts.
-    fn circumstance(&self, before: Option<&Self>) -> Circumstance {
-        let failed = |call: &Self| call.http_status.is_some_and(|status| status >= 400);
-        let group = before.and_then(|before| before.parallel_group.as_ref());
-        if failed(self) {
-            Circumstance::Failed
-        } else if self.parallel_group.is_some() && group == self.parallel_group.as_ref() {
-            Circumstance::Twin
-        } else if self.x_stainless_retry_count.unwrap_or(0) > 0 && !before.is_some_and(failed) {
-            Circumstance::Retry
-        } else {
-            Circumstance::Fresh
+    fn circumstance(&mut self, call: &'a RecordedCall) -> Circumstance {
+        let failed = call.http_status.is_some_and(|status| status >= 400);
+        let after_failed = std::mem::replace(&mut self.failed, failed);
+        if failed {
+            return Circumstance::Failed;
+        }
+        if let Some(group) = call.parallel_group.as_deref() {
+            if self.groups.contains(&group) {
+                return Circumstance::Twin;
+            }
+            self.groups.push(group);
+        }
+        let is_retry = call.x_stainless_retry_count.unwrap_or(0) > 0;
+        match is_retry && !after_failed {
+            true => Circumstance::Retry,
+            false => Circumstance::Fresh,
         }
     }
+}
 
+impl RecordedCall {
     fn observe(
         &self,
         at: u64,

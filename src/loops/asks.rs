@@ -11,7 +11,9 @@ use super::window::{Found, Recent};
 const MOST_WORDS: usize = 96;
 /// As many pairs of agents are remembered for a task; the one longest silent makes room.
 const MOST_PAIRS: usize = 16;
-/// As many words may stand in quotes to count as one quoted item, in bytes.
+/// So much of a hand-off is read, in bytes.
+const MOST_ASK_BYTES: usize = 8 << 10;
+/// What stands in quotes is an item up to this length, in bytes.
 const MOST_QUOTED: usize = 60;
 
 /// One hand-off.
@@ -162,6 +164,7 @@ fn is_same_work(old: &[u32], new: &[u32], alike_percent: u32) -> bool {
 
 /// A hand-off's words, sorted, each once, named items marked.
 fn ask_words(text: &str) -> Box<[u32]> {
+    let text = &text[..text.floor_char_boundary(MOST_ASK_BYTES)];
     let mut found: Vec<u32> = Vec::new();
     let mut quoted_until = 0;
     let mut at_start = true;
@@ -217,12 +220,13 @@ fn quote_end(text: &str, at: usize, mark: char) -> Option<usize> {
         other => other,
     };
     let inside = &text[at + mark.len_utf8()..];
+    let inside = &inside[..inside.floor_char_boundary(MOST_QUOTED + closing.len_utf8())];
     let closes = |(i, _): &(usize, &str)| {
         let after = inside[i + closing.len_utf8()..].chars().next();
         after.is_none_or(|c| !c.is_alphanumeric())
     };
     let (width, _) = inside.match_indices(closing).find(closes)?;
-    (opens && width <= MOST_QUOTED).then_some(at + mark.len_utf8() + width)
+    opens.then_some(at + mark.len_utf8() + width)
 }
 
 /// How many observations came, and how new they were in sum.

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::{
     Action, Circumstance, Context, Digest, Firing, Handoff, MOST_AGENTS, MOST_TASK_BYTES, Message,
     Observed, Role, Rule, Rules, ToolCall, USUAL_TASK_BYTES, Watch,
@@ -525,6 +527,50 @@ fn every_rule_can_be_switched_off() {
     play.rules.error_retry.action = Action::Off;
     let fired = first(7, |_| play.act("a", "pay", "{}", "Error: declined"));
     assert_eq!(fired, Some((2, Rule::Repeat)));
+}
+
+// --- anything at all
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "\\PC{0,60}",
+        prop::sample::select(vec![
+            "",
+            "ok",
+            "'a' \"b\" ‘c’",
+            "Error: no",
+            "It’s 12 ms, é"
+        ])
+        .prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_said_makes_it_panic(
+        calls in prop::collection::vec((0..3_usize, prop::collection::vec((0..4_usize, any_text()), 0..5), any_text()), 0..40),
+    ) {
+        let mut play = Play::new();
+        let agents = ["a", "b", ""];
+        for (agent, said_texts, ask) in &calls {
+            let roles = [Role::Assistant, Role::Tool, Role::User, Role::Other];
+            let tools = [ToolCall { name: ask, arguments: ask }];
+            let messages: Vec<_> = said_texts
+                .iter()
+                .map(|(role, text)| Message {
+                    tools: if text.len() % 2 == 0 { &tools } else { &[] },
+                    name: (text.len() % 3 == 0).then_some(ask),
+                    ..said(roles[*role], text)
+                })
+                .collect();
+            let handoff = (ask.len() % 2 == 0).then_some(Handoff { to: "b", text: ask });
+            let firing = play.see(Observed { handoff, ..of(agents[*agent], &messages) });
+            if let Some(firing) = firing {
+                prop_assert!(!firing.calls.is_empty() && firing.calls.len() <= Firing::MOST_CALLS);
+                prop_assert!(firing.calls.is_sorted());
+            }
+        }
+    }
 }
 
 // --- memory

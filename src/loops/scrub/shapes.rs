@@ -343,7 +343,6 @@ fn id(word: &[u8]) -> Option<Volatile> {
     let name = prefix.strip_suffix(b"_").unwrap_or(prefix);
     let named = last.len() >= 6
         && has_digit
-        && has_letter
         && ID_PREFIXES
             .iter()
             .any(|known| known.eq_ignore_ascii_case(name));

@@ -34,6 +34,7 @@ fn what_changes_by_itself_is_gone() {
     );
     same("commit 99571dd7e5", "commit 0f1e2d3c4b5a");
     same("call_8hG3kLmZq1 said", "call_Zz19AbCd0x said");
+    same("req_471234567890 ok", "req_4712345678ab ok");
     same("took 12.5ms", "took 8 ms");
     same(
         "\"elapsed_ms\": 1712, \"rows\": 3",
