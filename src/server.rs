@@ -6,6 +6,7 @@ mod patience;
 pub mod reload;
 pub mod run;
 pub mod tls;
+mod version;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -20,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use version::{Protocols, Version};
 
 /// An answer's body where its kind does not matter.
 pub type BoxBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -165,7 +167,7 @@ where
 {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(bounds.connections));
-    let http = Arc::new(protocol(&bounds));
+    let http = Arc::new(Protocols::new(&protocol(&bounds)));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -184,15 +186,16 @@ where
             http: Arc::clone(&http),
             service: service.clone(),
             watcher: graceful.watcher(),
+            stop: stop.clone(),
             peer,
             header_time: bounds.header_time,
             idle_time: bounds.idle_time,
             _place: place,
         };
         match (stream, tls.clone()) {
-            (Stream::Tcp(stream), None) => tokio::spawn(connection.run(stream)),
+            (Stream::Tcp(stream), None) => tokio::spawn(connection.run_tcp(stream)),
             (Stream::Tcp(stream), Some(tls)) => tokio::spawn(connection.run_tls(stream, tls)),
-            (Stream::Unix(stream), _) => tokio::spawn(connection.run(stream)),
+            (Stream::Unix(stream), _) => tokio::spawn(connection.run(stream, Version::Unknown)),
         };
     }
     // Whoever connects from here on is told so at once, and does not wait for nothing.
@@ -209,7 +212,7 @@ where
 }
 
 enum Stream {
-    Tcp(tokio::net::TcpStream),
+    Tcp(TcpStream),
     Unix(tokio::net::UnixStream),
 }
 
@@ -253,9 +256,10 @@ fn protocol(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
 
 /// One connection with what it needs; gives its place back when it ends.
 struct Connection<S> {
-    http: Arc<auto::Builder<TokioExecutor>>,
+    http: Arc<Protocols>,
     service: S,
     watcher: Watcher,
+    stop: CancellationToken,
     peer: Peer,
     header_time: Duration,
     idle_time: Duration,
@@ -275,7 +279,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    async fn run<I>(self, io: I)
+    async fn run<I>(self, io: I, version: Version)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -295,9 +299,23 @@ where
                 answer
             }
         });
-        let connection = self.http.serve_connection(TokioIo::new(io), service);
+        let http = self.http.of(version);
+        let connection = http.serve_connection(TokioIo::new(io), service);
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    async fn run_tcp(self, stream: TcpStream) {
+        let version = tokio::select! {
+            version = tokio::time::timeout(self.idle_time, Version::of(&stream)) => version,
+            // Nobody waits for an answer yet.
+            () = self.stop.cancelled() => return,
+        };
+        match version {
+            Ok(Ok(version)) => self.run(stream, version).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a connection failed"),
+            Err(_) => tracing::debug!("nothing came on a connection"),
         }
     }
 
@@ -306,7 +324,10 @@ where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match tokio::time::timeout(self.header_time, tls.accept(io)).await {
-            Ok(Ok(stream)) => self.run(stream).await,
+            Ok(Ok(stream)) => {
+                let version = Version::agreed(stream.get_ref().1.alpn_protocol());
+                self.run(stream, version).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
