@@ -17,6 +17,8 @@ mod receiver;
 mod reviewing;
 #[path = "escalation/rig.rs"]
 mod rig;
+#[path = "escalation/storm.rs"]
+mod storm;
 #[path = "escalation/streams.rs"]
 mod streams;
 #[path = "escalation/waiting.rs"]
