@@ -23,3 +23,5 @@ mod storm;
 mod streams;
 #[path = "escalation/waiting.rs"]
 mod waiting;
+#[path = "escalation/wrapping.rs"]
+mod wrapping;

@@ -41,6 +41,9 @@ pub struct Limit {
     pub observe: bool,
     /// `on_exceed = "escalate"`: suspend the task and ask a person.
     pub escalate: bool,
+    /// `on_exceed = "wrap_up"`: this share of each cap, in parts per million, is kept for one last call
+    /// of each agent.
+    pub reserve: Option<u32>,
     /// A person looks after so many hand-offs of a task.
     pub review_every: Option<u64>,
     /// Which calls it covers.
@@ -99,11 +102,30 @@ impl Limit {
     /// The word in `on_exceed`.
     #[must_use]
     pub const fn on_exceed(&self) -> &'static str {
-        match (self.observe, self.escalate) {
-            (true, _) => "observe",
-            (false, true) => "escalate",
-            (false, false) => "deny",
+        match (self.observe, self.escalate, self.reserve) {
+            (true, ..) => "observe",
+            (_, true, _) => "escalate",
+            (.., Some(_)) => "wrap_up",
+            (false, false, None) => "deny",
         }
+    }
+
+    /// `caps` without the reserve for last calls, which is at least one turn.
+    #[must_use]
+    pub fn without_reserve(&self, caps: &Caps) -> Caps {
+        let Some(reserve) = self.reserve else {
+            return *caps;
+        };
+        let mut usual = *caps;
+        for meter in RESERVED {
+            if let Some(cap) = &mut usual.0[meter as usize] {
+                let kept = u128::from(*cap) * u128::from(reserve) / 1_000_000;
+                let kept = u64::try_from(kept).unwrap_or(*cap);
+                let least = u64::from(meter == Meter::Turns);
+                *cap = cap.saturating_sub(kept.max(least));
+            }
+        }
+        usual
     }
 
     /// The name in a limit's id.
@@ -186,6 +208,12 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
     if on_exceed == OnExceed::Escalate {
         check_escalation(section, &caps, per.as_ref());
     }
+    let reserve = section.get("reserve", value::ratio);
+    if on_exceed == OnExceed::WrapUp {
+        check_wrap_up(section, &caps, per.as_ref(), &matches, reserve);
+    } else if section.has("reserve") {
+        section.fault_of("reserve", "`reserve` goes with `on_exceed = \"wrap_up\"`");
+    }
     let review_every = section.get("review_every", value::count_in(1, 1_000_000));
     let per = per?;
     if review_every.is_some() {
@@ -202,6 +230,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         warn_at,
         observe: on_exceed == OnExceed::Observe,
         escalate: on_exceed == OnExceed::Escalate,
+        reserve: (on_exceed == OnExceed::WrapUp).then(|| reserve.unwrap_or(RESERVE)),
         review_every,
         matches,
         place: section.place(),
@@ -214,19 +243,65 @@ enum OnExceed {
     Deny,
     Observe,
     Escalate,
+    WrapUp,
 }
 
 fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "downgrade" | "wrap_up" => Err(format!(
-            "`{text}` is not supported yet; write \"deny\", \"escalate\" or \"observe\""
+        "downgrade" => Err(format!(
+            "`{text}` is not supported yet; write \"deny\", \"escalate\", \"wrap_up\" or \"observe\""
         )),
         _ => value::word(&[
             ("deny", OnExceed::Deny),
             ("escalate", OnExceed::Escalate),
+            ("wrap_up", OnExceed::WrapUp),
             ("observe", OnExceed::Observe),
         ])(value),
+    }
+}
+
+/// What of each cap is kept for last calls unless said otherwise, in parts per million.
+const RESERVE: u32 = 100_000;
+/// The most that can be kept.
+const RESERVE_MAX: u32 = 500_000;
+/// What a last call takes, and so what is kept for it.
+const RESERVED: [Meter; 6] = [
+    Meter::Usd,
+    Meter::Tokens,
+    Meter::InputTokens,
+    Meter::OutputTokens,
+    Meter::FreshTokens,
+    Meter::Turns,
+];
+
+/// A last call is made under an account that has something left for it.
+fn check_wrap_up(
+    section: &Section<'_>,
+    caps: &Caps,
+    per: Option<&Per>,
+    matches: &Match,
+    reserve: Option<u32>,
+) {
+    let fault = |key: &'static str, why: &str| section.fault_of(key, format!("`{key}`: {why}"));
+    let is_per_tool = matches!(per, Some(Per::Sides(sides)) if sides.contains(&Side::Tool));
+    if per == Some(&Per::Call) || is_per_tool || matches.on(Side::Tool).is_some() {
+        fault(
+            "on_exceed",
+            "a limit per call or tool cannot wrap up; write \"deny\"",
+        );
+    }
+    let is_capped = RESERVED
+        .iter()
+        .any(|meter| caps.0[*meter as usize].is_some());
+    if !is_capped {
+        fault(
+            "on_exceed",
+            "only a cap on `usd`, tokens or `turns` can keep something for a last call",
+        );
+    }
+    if reserve.is_some_and(|reserve| reserve > RESERVE_MAX) {
+        fault("reserve", "at most half of a cap is kept for last calls");
     }
 }
 

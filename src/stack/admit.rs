@@ -8,6 +8,7 @@ mod asked;
 mod bounds;
 mod refusal;
 mod review;
+mod wrap_up;
 
 pub use refusal::{TASKS_PER_HOUR, stop_refusal};
 
@@ -34,11 +35,13 @@ use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
 use futures_util::future::{Either, select};
 use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
+use wrap_up::Words;
 
 /// How often a call looks at its task again when somebody decides on it at that very moment.
 const LOOKS_MAX: usize = 8;
@@ -113,6 +116,8 @@ pub(super) struct Admission {
     pub(super) arrived: std::time::Instant,
     pub(super) task_usd: Option<TaskUsd>,
     pub(super) now: UnixMs,
+    /// What is said to the model with it.
+    words: Mutex<Words>,
 }
 
 /// Why a call does not leave now.
@@ -121,7 +126,7 @@ enum NotYet {
     Refused(Refused),
     /// A person is asked first.
     Asked(Question),
-    /// The task's state changed under it.
+    /// The task's state changed under it, or it is its agent's last call from here on.
     LookAgain,
 }
 
@@ -182,6 +187,7 @@ impl Admission {
             arrived: arrival.at,
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
+            words: Mutex::default(),
             gateway,
         })
     }
@@ -340,6 +346,9 @@ impl Admission {
         let deadline = UnixMs(i64::MAX);
         loop {
             let covers = self.covers(Some(task));
+            if self.live.loaded.policies.wraps_up() {
+                self.choose_words(&covers.covers);
+            }
             let bound = Bound::of(self, &covers)?;
             let mut ask = Ask {
                 covers: covers.covers,
@@ -371,6 +380,14 @@ impl Admission {
             _ => false,
         };
         let desk = &self.gateway.escalations;
+        match &error {
+            NoHold::Refused(ledger::Refusal::Limit(denial))
+                if !denial.only_held && self.begins_last(task, denial) =>
+            {
+                return NotYet::LookAgain;
+            }
+            _ => {}
+        }
         match error {
             NoHold::Refused(ledger::Refusal::Limit(denial)) if escalates => {
                 let question = self.question(denial);
@@ -447,6 +464,9 @@ impl Admission {
             .loaded
             .policies
             .covers(&facts, clock::now(), &mut found);
+        if task.is_some() && self.live.loaded.policies.wraps_up() {
+            self.keep_reserve(&mut found);
+        }
         let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
         if let Some(task) = task {
             task.own_covers(&mut covers);
@@ -504,6 +524,7 @@ impl Admission {
             known_input: bound.known_input,
             lane: bound.lane,
             arrived: self.arrived,
+            notice: self.words.lock().name(),
         };
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
@@ -579,7 +600,11 @@ impl Admission {
             let told = hold
                 .terms
                 .told
-                .or(unheard.and(bound.elastic.map(|elastic| elastic.want)));
+                .or(unheard.and(bound.elastic.map(|elastic| elastic.want)))
+                .or(bound
+                    .elastic
+                    .filter(|_| bound.is_last)
+                    .map(|elastic| elastic.want));
             edits.output_cap = told.map(|tokens| (field, tokens));
         }
         let hide_usage = call.stream
@@ -591,6 +616,8 @@ impl Admission {
         edits.include_usage = hide_usage;
         edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
         edits.strip_foreign = !call.ids.foreign.is_empty();
+        edits.no_tools = self.is_last();
+        edits.notice = self.notice();
         (edits, hide_usage)
     }
 
