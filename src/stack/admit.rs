@@ -524,7 +524,7 @@ impl Admission {
             known_input: bound.known_input,
             lane: bound.lane,
             arrived: self.arrived,
-            notice: self.words.lock().name(),
+            notice: self.notice_name(),
         };
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),

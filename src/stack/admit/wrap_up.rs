@@ -34,7 +34,7 @@ pub struct Words {
 
 impl Words {
     /// The word in `x-bursar-notice`.
-    pub const fn name(&self) -> Option<&'static str> {
+    const fn name(&self) -> Option<&'static str> {
         match (&self.last, &self.notice) {
             (Some(_), _) => Some("wrap_up"),
             (None, Some(_)) => Some("remaining"),
@@ -44,14 +44,30 @@ impl Words {
 }
 
 impl Admission {
+    /// Some limit has words for the model at all; most deployments have none.
+    fn may_speak(&self) -> bool {
+        self.live.loaded.policies.wraps_up()
+    }
+
     /// It is its agent's last call.
     pub(super) fn is_last(&self) -> bool {
-        self.words.lock().last.is_some()
+        self.may_speak() && self.words.lock().last.is_some()
     }
 
     /// What is said to the model.
     pub(super) fn notice(&self) -> Option<String> {
+        if !self.may_speak() {
+            return None;
+        }
         self.words.lock().notice.clone()
+    }
+
+    /// What kind of notice that is.
+    pub(super) fn notice_name(&self) -> Option<&'static str> {
+        if !self.may_speak() {
+            return None;
+        }
+        self.words.lock().name()
     }
 
     /// The reserve is kept from usual calls. A last call makes no tool calls, so none are counted
@@ -154,8 +170,7 @@ impl Admission {
 
     /// The bound on the input with what is said on top: a byte is a token at most.
     pub(super) fn with_notice(&self, input: InputBound) -> InputBound {
-        let words = self.words.lock();
-        let Some(text) = &words.notice else {
+        let Some(text) = self.notice() else {
             return input;
         };
         let more = text.len() as u64 + NOTICE_TOKENS;
