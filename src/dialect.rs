@@ -10,7 +10,7 @@ use std::ops::Range;
 
 pub mod request;
 
-pub use request::{DecodeError, decode, decode_for, rewrite};
+pub use request::{DecodeError, decode, decode_for, rewrite, takes_notice};
 
 /// One wire format of a metered endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -228,6 +228,11 @@ pub struct Edits {
     pub no_parallel_tools: bool,
     /// Take the foreign metadata out.
     pub strip_foreign: bool,
+    /// Say this to the model, behind the last message: what stands before it stays as it is, so that
+    /// prompt caches hold. See [`request::takes_notice`].
+    pub notice: Option<String>,
+    /// Tools are declared and must not be used.
+    pub no_tools: bool,
 }
 
 /// Token counts of one answer, normalised so that no token stands in two fields.

@@ -47,11 +47,26 @@ impl HandOffs {
     }
 }
 
+/// Last calls of one task; further agents are refused without one.
+const MAX_LAST_CALLS: usize = 256;
+
+/// An agent that had its last call.
+#[derive(Debug)]
+struct LastCall {
+    /// By which limit.
+    limit: Arc<str>,
+    /// Which agent.
+    agent: Arc<str>,
+    /// The cap of then.
+    cap: u64,
+}
+
 /// One task as calls see it.
 pub struct Task {
     record: RwLock<TaskRecord>,
     tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
+    last_calls: Mutex<Vec<LastCall>>,
     /// Counted only where somebody reviews them; `None` until the journal was asked.
     hand_offs: Mutex<Option<HandOffs>>,
     /// How often somebody decided on its state.
@@ -66,6 +81,7 @@ impl Task {
             record: RwLock::new(record),
             tools: Mutex::default(),
             used: AtomicI64::new(now.0),
+            last_calls: Mutex::default(),
             hand_offs: Mutex::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
@@ -95,6 +111,31 @@ impl Task {
     #[must_use]
     pub fn decisions(&self) -> u64 {
         self.decisions.load(Ordering::Acquire)
+    }
+
+    /// Gives an agent its last call under a limit; false if it had one and the cap was not raised since.
+    pub fn take_last_call(&self, limit: &Arc<str>, agent: &str, cap: u64) -> bool {
+        let mut had = self.last_calls.lock();
+        let is_full = had.len() >= MAX_LAST_CALLS;
+        let known = had
+            .iter_mut()
+            .find(|had| had.limit == *limit && *had.agent == *agent);
+        match known {
+            Some(known) if known.cap >= cap => false,
+            Some(known) => {
+                known.cap = cap;
+                true
+            }
+            None if !is_full => {
+                had.push(LastCall {
+                    limit: Arc::clone(limit),
+                    agent: agent.into(),
+                    cap,
+                });
+                true
+            }
+            None => false,
+        }
     }
 
     /// Its hand-offs, if they are counted.

@@ -17,7 +17,11 @@ mod receiver;
 mod reviewing;
 #[path = "escalation/rig.rs"]
 mod rig;
+#[path = "escalation/storm.rs"]
+mod storm;
 #[path = "escalation/streams.rs"]
 mod streams;
 #[path = "escalation/waiting.rs"]
 mod waiting;
+#[path = "escalation/wrapping.rs"]
+mod wrapping;

@@ -1,5 +1,7 @@
 //! One `[[limit]]` and one `[[tool]]` of `policies/limits.toml`, read and checked.
 
+mod check;
+
 use super::facts::{Match, Side};
 use super::fault::Place;
 use super::glob::{Glob, Globs};
@@ -8,9 +10,24 @@ use super::value;
 use super::window::{Every, Window};
 use crate::ledger::Caps;
 use crate::units::{LimitName, Meter, NanoUsd};
+use check::{check_escalation, check_review, check_shape, check_wrap_up};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
+
+/// What of each cap is kept for last calls unless said otherwise, in parts per million.
+const RESERVE: u32 = 100_000;
+/// The most that can be kept.
+const RESERVE_MAX: u32 = 500_000;
+/// What a last call takes, and so what is kept for it.
+const RESERVED: [Meter; 6] = [
+    Meter::Usd,
+    Meter::Tokens,
+    Meter::InputTokens,
+    Meter::OutputTokens,
+    Meter::FreshTokens,
+    Meter::Turns,
+];
 
 /// What a limit counts per.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +58,9 @@ pub struct Limit {
     pub observe: bool,
     /// `on_exceed = "escalate"`: suspend the task and ask a person.
     pub escalate: bool,
+    /// `on_exceed = "wrap_up"`: this share of each cap, in parts per million, is kept for one last call
+    /// of each agent.
+    pub reserve: Option<u32>,
     /// A person looks after so many hand-offs of a task.
     pub review_every: Option<u64>,
     /// Which calls it covers.
@@ -99,11 +119,30 @@ impl Limit {
     /// The word in `on_exceed`.
     #[must_use]
     pub const fn on_exceed(&self) -> &'static str {
-        match (self.observe, self.escalate) {
-            (true, _) => "observe",
-            (false, true) => "escalate",
-            (false, false) => "deny",
+        match (self.observe, self.escalate, self.reserve) {
+            (true, ..) => "observe",
+            (_, true, _) => "escalate",
+            (.., Some(_)) => "wrap_up",
+            (false, false, None) => "deny",
         }
+    }
+
+    /// `caps` without the reserve for last calls, which is at least one turn.
+    #[must_use]
+    pub fn without_reserve(&self, caps: &Caps) -> Caps {
+        let Some(reserve) = self.reserve else {
+            return *caps;
+        };
+        let mut usual = *caps;
+        for meter in RESERVED {
+            if let Some(cap) = &mut usual.0[meter as usize] {
+                let kept = u128::from(*cap) * u128::from(reserve) / 1_000_000;
+                let kept = u64::try_from(kept).unwrap_or(*cap);
+                let least = u64::from(meter == Meter::Turns);
+                *cap = cap.saturating_sub(kept.max(least));
+            }
+        }
+        usual
     }
 
     /// The name in a limit's id.
@@ -186,6 +225,12 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
     if on_exceed == OnExceed::Escalate {
         check_escalation(section, &caps, per.as_ref());
     }
+    let reserve = section.get("reserve", value::ratio);
+    if on_exceed == OnExceed::WrapUp {
+        check_wrap_up(section, &caps, per.as_ref(), &matches, reserve);
+    } else if section.has("reserve") {
+        section.fault_of("reserve", "`reserve` goes with `on_exceed = \"wrap_up\"`");
+    }
     let review_every = section.get("review_every", value::count_in(1, 1_000_000));
     let per = per?;
     if review_every.is_some() {
@@ -202,6 +247,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         warn_at,
         observe: on_exceed == OnExceed::Observe,
         escalate: on_exceed == OnExceed::Escalate,
+        reserve: (on_exceed == OnExceed::WrapUp).then(|| reserve.unwrap_or(RESERVE)),
         review_every,
         matches,
         place: section.place(),
@@ -214,53 +260,21 @@ enum OnExceed {
     Deny,
     Observe,
     Escalate,
+    WrapUp,
 }
 
 fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "downgrade" | "wrap_up" => Err(format!(
-            "`{text}` is not supported yet; write \"deny\", \"escalate\" or \"observe\""
+        "downgrade" => Err(format!(
+            "`{text}` is not supported yet; write \"deny\", \"escalate\", \"wrap_up\" or \"observe\""
         )),
         _ => value::word(&[
             ("deny", OnExceed::Deny),
             ("escalate", OnExceed::Escalate),
+            ("wrap_up", OnExceed::WrapUp),
             ("observe", OnExceed::Observe),
         ])(value),
-    }
-}
-
-/// Hand-offs are those of a task, whoever makes the call.
-fn check_review(section: &Section<'_>, per: &Per, matches: &Match) {
-    let is_wide = |side: &Side| matches!(side, Side::Task | Side::Owner);
-    let per_task = match per {
-        Per::Sides(sides) => sides.contains(&Side::Task) && sides.iter().all(is_wide),
-        Per::Call => false,
-    };
-    if !per_task {
-        let message = "`review_every`: hand-offs are counted per task; write `per = [\"task\"]`";
-        section.fault_of("review_every", message);
-    }
-    let known = [Side::Owner, Side::Identity, Side::OnBehalfOf, Side::Task];
-    let other = matches.sides.iter().find(|(side, _)| !known.contains(side));
-    if let Some((side, _)) = other {
-        let message = format!(
-            "`review_every`: `match` names the {}, and a task's hand-offs are between its agents",
-            side.name()
-        );
-        section.fault_of("review_every", message);
-    }
-}
-
-/// A person is asked about a task, and can raise only what has an account.
-fn check_escalation(section: &Section<'_>, caps: &Caps, per: Option<&Per>) {
-    if per == Some(&Per::Call) {
-        let message = "`on_exceed`: a limit per call cannot escalate, for nobody can raise its cap; write \"deny\"";
-        section.fault_of("on_exceed", message);
-    }
-    if caps.0[Meter::Tasks as usize].is_some() {
-        let message = "`on_exceed`: a cap on `tasks` cannot escalate, for there is no task yet to suspend; write \"deny\"";
-        section.fault_of("on_exceed", message);
     }
 }
 
@@ -363,58 +377,6 @@ fn read_caps(section: &Section<'_>) -> Caps {
         };
     }
     caps
-}
-
-/// What no single key can tell: which caps mean something for what the limit counts per.
-fn check_shape(
-    section: &Section<'_>,
-    per: &Per,
-    window: Option<&Window>,
-    caps: &Caps,
-    matches: &Match,
-) {
-    let is_per = |side| matches!(per, Per::Sides(sides) if sides.contains(&side));
-    let of_tools = is_per(Side::Tool) || matches.on(Side::Tool).is_some();
-    let has = |meter: Meter| section.has(meter.name());
-    if !Meter::ALL.into_iter().any(has) && !section.has("review_every") {
-        section.fault("this limit caps nothing; give it `usd`, `turns`, `tokens` or the like");
-    }
-    let is_call = *per == Per::Call;
-    if window.is_none() && !section.has("window") && !is_call && !is_per(Side::Task) {
-        section.fault(
-            "this limit needs a window such as `window = { every = \"day\", timezone = \"UTC\" }`: \
-             only limits per task or per call do without",
-        );
-    }
-    if is_call && window.is_some() {
-        section.fault_of("window", "a limit per call has no window");
-    }
-    for meter in Meter::ALL
-        .into_iter()
-        .filter(|m| caps.0[*m as usize].is_some())
-    {
-        let name = meter.name();
-        let counted = [
-            Meter::Turns,
-            Meter::Attempts,
-            Meter::ToolCalls,
-            Meter::Tasks,
-        ];
-        let why = match meter {
-            _ if is_call && of_tools => "tools are not known before the call; count per task",
-            _ if is_call && counted.contains(&meter) => "a single call cannot be counted so",
-            Meter::Duration if of_tools => "a tool has no duration here",
-            Meter::Duration if !is_call && !is_per(Side::Task) => {
-                "this is for limits per task or per call"
-            }
-            Meter::Duration if window.is_some() => "this is for limits without a window",
-            Meter::Tasks if is_per(Side::Task) => "a task opens no further tasks",
-            Meter::Usd | Meter::ToolCalls | Meter::Duration => continue,
-            _ if of_tools => "a limit on tools caps `usd` or `tool_calls`",
-            _ => continue,
-        };
-        section.fault_of(name, format!("`{name}`: {why}"));
-    }
 }
 
 /// The name and a digest of the shape, stable across versions: written out here in words, never by

@@ -76,6 +76,8 @@ pub struct Policies {
     tools: Arc<ToolPrices>,
     /// Some limit has `review_every`.
     reviews: bool,
+    /// Some limit has `on_exceed = "wrap_up"`.
+    wraps_up: bool,
 }
 
 impl Policies {
@@ -93,6 +95,7 @@ impl Policies {
     fn new(limits: Vec<Limit>, tools: ToolPrices) -> Self {
         let mut clocks: Vec<Clock> = Vec::new();
         let reviews = limits.iter().any(|limit| limit.review_every.is_some());
+        let wraps_up = limits.iter().any(|limit| limit.reserve.is_some());
         let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
         let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
             let clock = limit.window.as_ref().map(|window| {
@@ -122,6 +125,7 @@ impl Policies {
             clocks,
             tools: Arc::new(tools),
             reviews,
+            wraps_up,
         }
     }
 
@@ -268,6 +272,12 @@ impl Policies {
     #[must_use]
     pub const fn reviews(&self) -> bool {
         self.reviews
+    }
+
+    /// Some limit keeps something for a last call.
+    #[must_use]
+    pub const fn wraps_up(&self) -> bool {
+        self.wraps_up
     }
 
     /// After how many hand-offs of this call's task a person looks, and by which limit: the least of all

@@ -23,7 +23,7 @@ mod rewrite;
 mod tools;
 mod values;
 
-pub use rewrite::rewrite;
+pub use rewrite::{rewrite, takes_notice};
 
 /// Names of unlisted fields that are kept, in fields.
 pub const UNLISTED_MAX: usize = 64;

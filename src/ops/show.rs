@@ -280,6 +280,7 @@ pub fn limit(limit: &Limit) -> Value {
         "caps": caps(&limit.caps),
         "warn_at_percent": limit.warn_at.map(|millionths| millionths / 10_000),
         "on_exceed": limit.on_exceed(),
+        "reserve_percent": limit.reserve.map(|millionths| millionths / 10_000),
         "review_every": limit.review_every,
         "line": limit.place.line,
     })

@@ -8,6 +8,7 @@ mod asked;
 mod bounds;
 mod refusal;
 mod review;
+mod wrap_up;
 
 pub use refusal::{TASKS_PER_HOUR, stop_refusal};
 
@@ -22,10 +23,10 @@ use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::CallCeilings;
 use crate::dialect::{Call, Dialect, Edits};
-use crate::escalation::{self, ALLOWED_TURNS, Evidence, Opened, Question, Reason};
+use crate::escalation::Question;
 use crate::flights::Boarded;
 use crate::gateway::{Gateway, Live};
-use crate::ledger::{self, Ask, Asker, Cover};
+use crate::ledger::{Ask, Asker, Cover};
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
 use crate::store::{NoteKind, TaskOpening};
@@ -34,11 +35,13 @@ use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
 use futures_util::future::{Either, select};
 use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
+use wrap_up::Words;
 
 /// How often a call looks at its task again when somebody decides on it at that very moment.
 const LOOKS_MAX: usize = 8;
@@ -113,6 +116,8 @@ pub(super) struct Admission {
     pub(super) arrived: std::time::Instant,
     pub(super) task_usd: Option<TaskUsd>,
     pub(super) now: UnixMs,
+    /// What is said to the model with it.
+    words: Mutex<Words>,
 }
 
 /// Why a call does not leave now.
@@ -121,7 +126,7 @@ enum NotYet {
     Refused(Refused),
     /// A person is asked first.
     Asked(Question),
-    /// The task's state changed under it.
+    /// The task's state changed under it, or it is its agent's last call from here on.
     LookAgain,
 }
 
@@ -182,6 +187,7 @@ impl Admission {
             arrived: arrival.at,
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
+            words: Mutex::default(),
             gateway,
         })
     }
@@ -340,6 +346,9 @@ impl Admission {
         let deadline = UnixMs(i64::MAX);
         loop {
             let covers = self.covers(Some(task));
+            if self.live.loaded.policies.wraps_up() {
+                self.choose_words(&covers.covers);
+            }
             let bound = Bound::of(self, &covers)?;
             let mut ask = Ask {
                 covers: covers.covers,
@@ -359,58 +368,6 @@ impl Admission {
                 Err(NoHold::Rolled) => {}
                 Err(error) => return Err(self.not_held(task, decisions, error).await),
             }
-        }
-    }
-
-    /// A limit is in the way: the call is refused, or a person is asked.
-    async fn not_held(&self, task: &Arc<Task>, decisions: u64, error: NoHold) -> NotYet {
-        let escalates = match &error {
-            NoHold::Refused(ledger::Refusal::Limit(denial)) => {
-                !denial.only_held && self.escalates(&denial.key.limit)
-            }
-            _ => false,
-        };
-        let desk = &self.gateway.escalations;
-        match error {
-            NoHold::Refused(ledger::Refusal::Limit(denial)) if escalates => {
-                let question = self.question(denial);
-                match desk.open(task, decisions, question).await {
-                    Ok(Opened::Asked(question)) => NotYet::Asked(question),
-                    Ok(Opened::LookAgain) => NotYet::LookAgain,
-                    Err(error) => error.into(),
-                }
-            }
-            error => self.no_hold(error).into(),
-        }
-    }
-
-    /// The limit asks a person rather than refuse.
-    fn escalates(&self, limit: &str) -> bool {
-        let found = self.live.loaded.policies.by_id(limit);
-        limit == ALLOWED_TURNS || found.is_some_and(|limit| limit.escalate)
-    }
-
-    /// What a person is asked when a limit is in the way.
-    fn question(&self, denial: ledger::Denial) -> (Reason, Vec<Evidence>, escalation::Asker) {
-        let reached = escalation::Reached::from(&denial);
-        let refused = refusal::no_hold(self, NoHold::Refused(ledger::Refusal::Limit(denial)));
-        let reason = Reason {
-            rule: "limit".into(),
-            message: refused.refusal.message().into(),
-            limit: Some(reached),
-        };
-        (reason, Vec::new(), self.asking())
-    }
-
-    /// The call as a person sees it who is asked because of it.
-    fn asking(&self) -> escalation::Asker {
-        let whose = &self.attribution;
-        escalation::Asker {
-            request: Some(self.request.shared()),
-            identity: Some(whose.identity.shared()),
-            agent: whose.agent.as_ref().map(|agent| agent.value.shared()),
-            role: whose.role.as_ref().map(|role| role.value.shared()),
-            model: Some(Arc::clone(&self.routed.model)),
         }
     }
 
@@ -447,6 +404,9 @@ impl Admission {
             .loaded
             .policies
             .covers(&facts, clock::now(), &mut found);
+        if task.is_some() && self.live.loaded.policies.wraps_up() {
+            self.keep_reserve(&mut found);
+        }
         let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
         if let Some(task) = task {
             task.own_covers(&mut covers);
@@ -504,6 +464,7 @@ impl Admission {
             known_input: bound.known_input,
             lane: bound.lane,
             arrived: self.arrived,
+            notice: self.notice_name(),
         };
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
@@ -579,7 +540,11 @@ impl Admission {
             let told = hold
                 .terms
                 .told
-                .or(unheard.and(bound.elastic.map(|elastic| elastic.want)));
+                .or(unheard.and(bound.elastic.map(|elastic| elastic.want)))
+                .or(bound
+                    .elastic
+                    .filter(|_| bound.is_last)
+                    .map(|elastic| elastic.want));
             edits.output_cap = told.map(|tokens| (field, tokens));
         }
         let hide_usage = call.stream
@@ -591,6 +556,8 @@ impl Admission {
         edits.include_usage = hide_usage;
         edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
         edits.strip_foreign = !call.ids.foreign.is_empty();
+        edits.no_tools = self.is_last();
+        edits.notice = self.notice();
         (edits, hide_usage)
     }
 

@@ -21,6 +21,7 @@ names! {
     REMAINING_USD = "x-bursar-remaining-usd";
     REMAINING_TURNS = "x-bursar-remaining-turns";
     OUTPUT_CAP = "x-bursar-output-cap";
+    NOTICE = "x-bursar-notice";
     COST_USD = "x-bursar-cost-usd";
     TRACEPARENT = "traceparent";
     TRACESTATE = "tracestate";

@@ -84,6 +84,8 @@ pub struct Facts {
     pub lane: Lane,
     /// When the head of the call was read.
     pub arrived: std::time::Instant,
+    /// What kind of notice the model was given.
+    pub notice: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -478,7 +480,9 @@ impl Record {
         let Some(answer) = answer else { return };
         let prompt = &self.call.prompt;
         let input = charged[Meter::InputTokens];
-        if !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
+        // With a notice the provider counted more than the caller's conversation.
+        let as_sent = self.facts.notice.is_none();
+        if as_sent && !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
             self.gateway.known.learn(&self.call, self.facts.lane, input);
         }
         // Only this dialect's calls go on from an answer by its id.
@@ -592,6 +596,9 @@ impl Record {
         let told = self.hold.as_ref().and_then(|hold| hold.terms.told);
         if let Some(told) = told.and_then(headers::number) {
             head.insert(&headers::OUTPUT_CAP, told);
+        }
+        if let Some(notice) = self.facts.notice {
+            head.insert(&headers::NOTICE, HeaderValue::from_static(notice));
         }
         if let Ok(model) = HeaderValue::from_str(&self.facts.model) {
             head.insert(&headers::MODEL, model);

@@ -3,24 +3,25 @@
 //! Journal rows are scanned in order and their entries parsed where they lie; `at` never steps back
 //! along the chain, so the first row of a period is found by halving.
 
+mod asked;
 mod fold;
 mod report;
 mod seed;
 mod verify;
 
+pub use asked::EscalationFilter;
 pub use report::{By, ReportQuery, ReportRow};
 pub use verify::{FirstBad, Verdict, VerifyOptions};
 
 use super::chain::{self, Hash};
-use super::entry::{CallBody, KeyBody, WhoseBody};
+use super::entry::{CallBody, KeyBody};
 use super::sqlite::{
-    BLOCK_ROWS, DELIVERY_COLUMNS, ESCALATION_COLUMNS, Meta, TASK_COLUMNS, check_version,
-    read_delivery, read_escalation, read_meta, read_task, schema_of, task_digest, unpack,
+    BLOCK_ROWS, Meta, TASK_COLUMNS, check_version, read_meta, read_task, schema_of, task_digest,
+    unpack,
 };
-use super::{Balance, Doubt, EscalationRow, Kind, Outbox, StoreError, TaskRecord, TaskState};
-use crate::escalation::{Escalation, State};
+use super::{Balance, Doubt, Kind, StoreError, TaskRecord, TaskState};
 use crate::ledger::AccountKey;
-use crate::units::{Amounts, EscalationId, Owner, TaskId, TaskKey, UnixMs};
+use crate::units::{Amounts, Owner, TaskId, TaskKey, UnixMs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::path::Path;
 use std::sync::Arc;
@@ -132,21 +133,6 @@ pub struct DoubtFilter {
     pub task: Option<TaskKey>,
     /// With a greater id than this, for the next page.
     pub after: Option<i64>,
-    /// At most so many; 1,000 unless given.
-    pub rows: Option<usize>,
-}
-
-/// Which questions.
-#[derive(Clone, Debug, Default)]
-pub struct EscalationFilter {
-    /// This one.
-    pub id: Option<EscalationId>,
-    /// Of this task.
-    pub task: Option<TaskKey>,
-    /// In this state.
-    pub state: Option<State>,
-    /// Opened before this.
-    pub before: Option<UnixMs>,
     /// At most so many; 1,000 unless given.
     pub rows: Option<usize>,
 }
@@ -408,99 +394,6 @@ impl Reader {
             amounts: unpack(row.get_ref(10)?.as_blob().map_err(rusqlite::Error::from)?),
             accounts,
         })
-    }
-
-    /// The questions, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn escalations(&self, filter: &EscalationFilter) -> Result<Vec<Escalation>, StoreError> {
-        let by = match (&filter.id, &filter.task, filter.state) {
-            (Some(_), _, _) => "id = ?1",
-            (None, Some(_), _) => "owner = ?2 AND task = ?3",
-            // The word itself, so that the index of those that wait serves.
-            (None, None, Some(State::Waiting)) => "state = 'waiting'",
-            (None, None, _) => "TRUE",
-        };
-        let sql = format!(
-            "SELECT {ESCALATION_COLUMNS} FROM escalations WHERE {by} AND (?1 IS NULL OR id = ?1)
-             AND (?2 IS NULL OR (owner = ?2 AND task = ?3)) AND (?4 IS NULL OR state = ?4)
-             AND (?5 IS NULL OR opened < ?5) ORDER BY seq DESC LIMIT ?6"
-        );
-        let mut select = self.conn.prepare_cached(&sql)?;
-        let task = filter.task.as_ref();
-        let mut rows = select.query(params![
-            filter.id.as_ref().map(AsRef::<str>::as_ref),
-            task.map(|key| key.owner.as_str()),
-            task.map(|key| key.task.as_str()),
-            filter.state.map(State::name),
-            filter.before.map(|before| before.0),
-            bounded(filter.rows)
-        ])?;
-        let mut escalations = Vec::new();
-        while let Some(row) = rows.next()? {
-            escalations.push(read_escalation(row)?);
-        }
-        Ok(escalations)
-    }
-
-    /// What people are to be told, at most so many messages of it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn outbox(&self, now: UnixMs, most: usize) -> Result<Outbox, StoreError> {
-        let sql = format!(
-            "SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE next_at <= ?1 ORDER BY next_at, id LIMIT ?2"
-        );
-        let mut select = self.conn.prepare_cached(&sql)?;
-        let mut rows = select.query(params![now.0, bounded(Some(most))])?;
-        let mut due = Vec::new();
-        while let Some(row) = rows.next()? {
-            due.push(read_delivery(row)?);
-        }
-        let number = |sql: &str, now: Option<i64>| -> Result<Option<i64>, StoreError> {
-            let mut select = self.conn.prepare_cached(sql)?;
-            let number = match now {
-                Some(now) => select.query_row([now], |row| row.get(0)),
-                None => select.query_row([], |row| row.get(0)),
-            };
-            Ok(number.optional()?)
-        };
-        let next = "SELECT next_at FROM deliveries WHERE next_at > ?1 ORDER BY next_at LIMIT 1";
-        let waiting = "SELECT count(*) FROM escalations WHERE state = 'waiting'";
-        Ok(Outbox {
-            due,
-            next: number(next, Some(now.0))?.map(UnixMs),
-            waiting: number(waiting, None)?.map_or(0, i64::unsigned_abs),
-            lapses: number("SELECT ends FROM top_ups ORDER BY ends LIMIT 1", None)?.map(UnixMs),
-        })
-    }
-
-    /// The rows about one task's questions, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn escalation_rows(&self, task: &TaskKey) -> Result<Vec<EscalationRow>, StoreError> {
-        let mut found = Vec::new();
-        self.rows_of_task(task, |row| {
-            let kind = match Kind::from_name(row.kind) {
-                Some(kind @ (Kind::EscalationOpened | Kind::EscalationEnded)) => kind,
-                _ => return Ok(()),
-            };
-            let whose: WhoseBody<'_> = serde_json::from_str(row.entry)?;
-            if whose.owner.as_str() == task.owner.as_str()
-                && whose.task.as_str() == task.task.as_str()
-            {
-                found.push(EscalationRow {
-                    seq: row.seq,
-                    at: row.at,
-                    kind,
-                    entry: row.entry.to_owned(),
-                });
-            }
-            Ok(())
-        })?;
-        Ok(found)
     }
 
     /// Calls `each` with every row of one task, oldest first.

@@ -42,7 +42,11 @@ async fn a_person_looks_after_every_third_hand_off() {
     assert!(third.await.unwrap().status.is_success());
     // The count began anew.
     pass(&scene, &["lead", "writer", "writer"]).await;
-    scene.gateway.quiet().await;
+    // What is written behind a call must be there before the kill: the count is taken from it.
+    until("nine calls in the journal", PATIENCE, || async {
+        (books::calls(&scene.gateway.store()).len() == 9).then_some(())
+    })
+    .await;
     scene.gateway.kill();
     scene.gateway.start_again().await;
     // Two since; the next is the third, and the count has survived.

@@ -1,6 +1,7 @@
 //! `[escalation]` and the limits that ask.
 
 use super::*;
+use crate::units::Meter;
 
 fn parse(text: &str) -> Result<Config, Faults> {
     let text = format!(
@@ -159,5 +160,31 @@ fn reviews_are_per_task_whoever_calls() {
             faults.0[0].message.starts_with("`review_every`"),
             "{faults}"
         );
+    }
+}
+
+#[test]
+fn a_reserve_is_kept_for_last_calls() {
+    let text = "[[limit]]\nname = \"a\"\nper = [\"task\"]\nusd = \"2.00\"\nturns = 5\ntool_calls = 3\non_exceed = \"wrap_up\"\n";
+    let policies = Policies::parse(text, Path::new("limits.toml")).unwrap();
+    let limit = policies.limits().next().unwrap();
+    assert!(policies.wraps_up());
+    assert_eq!(
+        (limit.on_exceed(), limit.reserve),
+        ("wrap_up", Some(100_000))
+    );
+    let usual = limit.without_reserve(&limit.caps);
+    assert_eq!(usual.0[Meter::Usd as usize], Some(1_800_000_000));
+    assert_eq!(usual.0[Meter::Turns as usize], Some(4), "a whole turn");
+    assert_eq!(usual.0[Meter::ToolCalls as usize], Some(3));
+    for wrong in [
+        "per = \"call\"\nusd = 1\non_exceed = \"wrap_up\"",
+        "per = [\"task\"]\ntool_calls = 1\non_exceed = \"wrap_up\"",
+        "per = [\"task\"]\nusd = 1\non_exceed = \"wrap_up\"\nreserve = 0.9",
+        "per = [\"task\"]\nusd = 1\nreserve = 0.1",
+        "per = [\"task\", \"tool\"]\nusd = 1\non_exceed = \"wrap_up\"",
+    ] {
+        let text = format!("[[limit]]\nname = \"a\"\n{wrong}\n");
+        Policies::parse(&text, Path::new("limits.toml")).expect_err(wrong);
     }
 }

@@ -31,8 +31,13 @@ pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     if edits.include_usage && call.stream && !call.usage_asked {
         include_usage(call, &mut changes);
     }
-    if edits.no_parallel_tools && call.places.has_tools {
+    if edits.no_tools && call.places.has_tools {
+        no_tools(call, &mut changes);
+    } else if edits.no_parallel_tools && call.places.has_tools {
         no_parallel_tools(call, &mut changes);
+    }
+    if let Some(text) = &edits.notice {
+        notice(call, text, &mut changes);
     }
     if edits.strip_foreign {
         let cut = |at: &Range<usize>| replace(at, "");
@@ -131,6 +136,56 @@ fn include_usage(call: &Call, changes: &mut Vec<Change<'_>>) {
         (None, Some(options)) if is_object(call, options) => insert_into(call, options, ASK),
         (None, Some(null)) => replace(null, format!("{{{ASK}}}")),
         (None, None) => insert(call, &format!("\"stream_options\":{{{ASK}}}")),
+    });
+}
+
+/// True if something can be said to the model behind the call's last message. Not where that is the
+/// beginning of the answer itself (a prefilled one), nor in dialects without messages.
+#[must_use]
+pub fn takes_notice(call: &Call) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Role<'a> {
+        #[serde(borrow, default)]
+        role: Option<Cow<'a, str>>,
+    }
+    let Some(last) = call.chain.links.last() else {
+        return false;
+    };
+    let last = &call.body[last.at.clone()];
+    match call.dialect {
+        Dialect::OpenaiResponses if last.starts_with(b"\"") => true,
+        Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::AnthropicMessages => {
+            let role = serde_json::from_slice::<Role<'_>>(last).ok();
+            role.is_some_and(|said| said.role.as_deref() != Some("assistant"))
+        }
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => false,
+    }
+}
+
+fn notice(call: &Call, text: &str, changes: &mut Vec<Change<'_>>) {
+    let Some(last) = call.chain.links.last().filter(|_| takes_notice(call)) else {
+        return;
+    };
+    let said = format!(",{{\"role\":\"user\",\"content\":{}}}", quoted(text));
+    let (start, end) = (last.at.start, last.at.end);
+    if call.body[last.at.clone()].starts_with(b"\"") {
+        // The only message is a text of its own: it becomes the first of a list.
+        changes.push(replace(&(start..start), "[{\"role\":\"user\",\"content\":"));
+        changes.push(replace(&(end..end), format!("}}{said}]")));
+    } else {
+        changes.push(replace(&(end..end), said));
+    }
+}
+
+fn no_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
+    let none = match call.dialect {
+        Dialect::OpenaiChat | Dialect::OpenaiResponses => "\"none\"",
+        Dialect::AnthropicMessages => "{\"type\":\"none\"}",
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => return,
+    };
+    changes.push(match &call.places.tool_choice {
+        Some(value) => replace(value, none),
+        None => insert(call, &format!("\"tool_choice\":{none}")),
     });
 }
 

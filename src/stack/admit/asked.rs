@@ -7,14 +7,18 @@
 
 use super::{Admission, NotYet, refusal};
 use crate::dialect::Dialect;
-use crate::escalation::{Answered, Question, State};
+use crate::escalation::{self, ALLOWED_TURNS, Answered, Evidence, Opened, Question, Reason, State};
+use crate::ledger;
+use crate::purse::NoHold;
 use crate::stack::body::AnswerBody;
 use crate::stack::held;
 use crate::stack::meter::Admitted;
 use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused};
 use crate::store::EscalationFilter;
+use crate::task::Task;
 use http::{Request, Response};
+use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
@@ -43,6 +47,68 @@ where
     match timeout(held::BEAT, &mut going).await {
         Ok(answer) => answer,
         Err(_) => Ok(held::open(gateway, dialect, &id, going)),
+    }
+}
+
+impl Admission {
+    /// A limit is in the way: the call is refused, or a person is asked.
+    pub(super) async fn not_held(&self, task: &Arc<Task>, decisions: u64, error: NoHold) -> NotYet {
+        let escalates = match &error {
+            NoHold::Refused(ledger::Refusal::Limit(denial)) => {
+                !denial.only_held && self.escalates(&denial.key.limit)
+            }
+            _ => false,
+        };
+        let desk = &self.gateway.escalations;
+        match &error {
+            NoHold::Refused(ledger::Refusal::Limit(denial))
+                if !denial.only_held && self.begins_last(task, denial) =>
+            {
+                return NotYet::LookAgain;
+            }
+            _ => {}
+        }
+        match error {
+            NoHold::Refused(ledger::Refusal::Limit(denial)) if escalates => {
+                let question = self.question(denial);
+                match desk.open(task, decisions, question).await {
+                    Ok(Opened::Asked(question)) => NotYet::Asked(question),
+                    Ok(Opened::LookAgain) => NotYet::LookAgain,
+                    Err(error) => error.into(),
+                }
+            }
+            error => self.no_hold(error).into(),
+        }
+    }
+
+    /// The limit asks a person rather than refuse.
+    fn escalates(&self, limit: &str) -> bool {
+        let found = self.live.loaded.policies.by_id(limit);
+        limit == ALLOWED_TURNS || found.is_some_and(|limit| limit.escalate)
+    }
+
+    /// What a person is asked when a limit is in the way.
+    fn question(&self, denial: ledger::Denial) -> (Reason, Vec<Evidence>, escalation::Asker) {
+        let reached = escalation::Reached::from(&denial);
+        let refused = refusal::no_hold(self, NoHold::Refused(ledger::Refusal::Limit(denial)));
+        let reason = Reason {
+            rule: "limit".into(),
+            message: refused.refusal.message().into(),
+            limit: Some(reached),
+        };
+        (reason, Vec::new(), self.asking())
+    }
+
+    /// The call as a person sees it who is asked because of it.
+    pub(super) fn asking(&self) -> escalation::Asker {
+        let whose = &self.attribution;
+        escalation::Asker {
+            request: Some(self.request.shared()),
+            identity: Some(whose.identity.shared()),
+            agent: whose.agent.as_ref().map(|agent| agent.value.shared()),
+            role: whose.role.as_ref().map(|role| role.value.shared()),
+            model: Some(Arc::clone(&self.routed.model)),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The most that a call can cost on each meter: its price card, the bound on its input, the quote.
 
+use super::wrap_up::LAST_TOKENS;
 use super::{Admission, Covers};
 use crate::config::UnlistedFields;
 use crate::conversation::Lane;
@@ -19,6 +20,8 @@ pub struct Bound {
     pub fixed: Amounts,
     /// The output side.
     pub elastic: Option<Elastic>,
+    /// It is its agent's last call, and the provider is told how small.
+    pub is_last: bool,
     /// Input tokens counted by the provider before.
     pub known_input: u64,
     /// Where this call's count will be kept.
@@ -85,6 +88,7 @@ impl Bound {
             known_input: seen.prefix.as_ref().map_or(0, |prefix| prefix.tokens),
             lane: seen.lane,
             card,
+            is_last: false,
             fixed: Amounts::ZERO,
             elastic: None,
         };
@@ -99,6 +103,7 @@ impl Bound {
         in_usd: bool,
     ) -> Result<(), Refused> {
         let call = &admission.call;
+        let input = admission.with_notice(input);
         let bounds = &admission.live.config().bounds;
         let role = admission
             .attribution
@@ -133,6 +138,12 @@ impl Bound {
             if self.cap_field.is_none() {
                 elastic.least = elastic.want;
                 elastic.unasked = None;
+            } else if admission.is_last() && !call.unclampable {
+                let thinking = call.thinking_budget.unwrap_or(0);
+                elastic.want = elastic.want.min(LAST_TOKENS.saturating_add(thinking));
+                elastic.least = elastic.least.min(elastic.want);
+                elastic.unasked = None;
+                self.is_last = true;
             }
         }
         Ok(())
@@ -157,6 +168,7 @@ impl Bound {
             known_input: self.known_input,
             lane: self.lane,
             cap_field: self.cap_field,
+            is_last: false,
         };
         tighter.quote(admission, input, false).ok()?;
         Some(tighter)

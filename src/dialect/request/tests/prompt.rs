@@ -234,7 +234,7 @@ proptest! {
         if let Ok(call) = decode(DIALECTS[which], body.clone()) {
             prop_assert_eq!(rewrite(&call, &Edits::default()), body);
             let edits = Edits { model: Some("other".to_owned()), output_cap: Some(("max_tokens", 7)),
-                include_usage: true, no_parallel_tools: true, strip_foreign: true };
+                include_usage: true, no_parallel_tools: true, strip_foreign: true, notice: Some("\"x\"".to_owned()), no_tools: which % 2 == 0 };
             let out = rewrite(&call, &edits);
             prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&out).is_ok());
         }

@@ -370,6 +370,7 @@ proptest! {
             include_usage: true,
             no_parallel_tools: true,
             strip_foreign: true,
+            ..Edits::default()
         };
         let out = rewrite(&call, &edits);
         let tree: Json = serde_json::from_str(&body).unwrap();
@@ -386,5 +387,54 @@ proptest! {
         let again = decode(Dialect::OpenaiChat, out.to_owned().into()).unwrap();
         prop_assert_eq!(again.tells(named), Some(7));
         prop_assert_eq!(again.usage_asked || !again.stream, true);
+    }
+}
+
+fn noticed(dialect: Dialect, body: &str) -> String {
+    let edits = Edits {
+        notice: Some("the \"purse\" is empty".to_owned()),
+        no_tools: true,
+        ..Edits::default()
+    };
+    edited(dialect, body, &edits)
+}
+
+#[test]
+fn a_notice_stands_behind_the_last_message_and_tools_are_off() {
+    const SAID: &str = r#"{"role":"user","content":"the \"purse\" is empty"}"#;
+    let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+    let chat = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}},{{"role":"tool","tool_call_id":"c","content":"42"}} ],{tools}}}"#
+    );
+    let expected = format!(
+        r#"{{"tool_choice":"none","model":"m","messages":[{{"role":"user","content":"hi"}},{{"role":"tool","tool_call_id":"c","content":"42"}},{SAID} ],{tools}}}"#
+    );
+    assert_eq!(noticed(Dialect::OpenaiChat, &chat), expected);
+    let messages = r#"{"model":"m","max_tokens":9,"tool_choice":{"type":"auto"},"tools":[{"name":"f","input_schema":{}}],"messages":[{"role":"user","content":"hi"}]}"#;
+    let expected = messages
+        .replace(r#"{"type":"auto"}"#, r#"{"type":"none"}"#)
+        .replace(r#""hi"}]"#, &format!(r#""hi"}},{SAID}]"#));
+    assert_eq!(noticed(Dialect::AnthropicMessages, messages), expected);
+    let items =
+        r#"{"model":"m","input":[{"type":"function_call_output","call_id":"c","output":"42"}]}"#;
+    let expected = items.replace(r#""42"}]"#, &format!(r#""42"}},{SAID}]"#));
+    assert_eq!(noticed(Dialect::OpenaiResponses, items), expected);
+    let text = r#"{"model":"m","input": "hi" }"#;
+    let expected =
+        format!(r#"{{"model":"m","input": [{{"role":"user","content":"hi"}},{SAID}] }}"#);
+    assert_eq!(noticed(Dialect::OpenaiResponses, text), expected);
+}
+
+#[test]
+fn a_prefilled_answer_and_a_bare_prompt_take_no_notice() {
+    for (dialect, body) in [
+        (
+            Dialect::AnthropicMessages,
+            r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"{"}]}"#,
+        ),
+        (Dialect::OpenaiCompletions, r#"{"model":"m","prompt":"hi"}"#),
+        (Dialect::OpenaiChat, r#"{"model":"m","messages":[]}"#),
+    ] {
+        assert_eq!(noticed(dialect, body), body);
     }
 }
