@@ -156,6 +156,10 @@ impl Record {
     pub fn forget_body(&mut self) {
         if let Some(call) = Arc::get_mut(&mut self.call) {
             call.body = bytes::Bytes::new();
+            // Of the conversation only its end, which a count is learnt for.
+            let links = &mut call.chain.links;
+            links.drain(..links.len().saturating_sub(1));
+            links.shrink_to_fit();
         }
     }
 
