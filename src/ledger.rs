@@ -148,9 +148,33 @@ pub struct Asker {
     pub bytes: usize,
     /// Milliseconds that the task was suspended, for `duration`.
     pub paused_ms: u64,
+    /// Where the call stands in the tree of the task's agents, for `depth` and `fan_out`: the depth of
+    /// the agent, and the children of its parent if it is a new one, itself included.
+    pub stand: Stand,
     /// When the first of the covering calendar windows ends: a call that still waits then is woken
     /// with [`Verdict::Rolled`], for other accounts cover it from there on.
     pub windows_until: Option<UnixMs>,
+}
+
+/// Where a call stands in the tree of its task's agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stand {
+    /// How deep below its root the calling agent stands; a root stands at 0.
+    pub depth: u64,
+    /// Children of its parent, this one included; 0 if it adds none.
+    pub fan_out: u64,
+}
+
+impl Stand {
+    /// What a meter of the tree reads; `None` for every other meter.
+    #[must_use]
+    pub const fn on(self, meter: Meter) -> Option<u64> {
+        match meter {
+            Meter::Depth => Some(self.depth),
+            Meter::FanOut => Some(self.fan_out),
+            _ => None,
+        }
+    }
 }
 
 /// The bounds of waiting.

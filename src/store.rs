@@ -26,7 +26,9 @@ pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
 
 use crate::escalation::{self, Allowed, Asked, Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
-use crate::units::{Amounts, EscalationId, IdentityName, NanoUsd, TaskKey, TraceIds, UnixMs};
+use crate::units::{
+    AgentId, Amounts, EscalationId, IdentityName, NanoUsd, TaskKey, TraceIds, UnixMs,
+};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -536,6 +538,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The calls of one task, oldest first, at most `limit` of the newest.
     fn trace(&self, task: TaskKey, limit: usize) -> Pending<'_, Vec<CallRow>>;
+
+    /// Who called whom in a task: pairs of an agent and its parent, in the order in which they first
+    /// came, at most so many.
+    fn agents(&self, task: TaskKey, most: usize) -> Pending<'_, Vec<(Option<AgentId>, AgentId)>>;
 
     /// Waits until everything posted before is committed.
     fn flush(&self) -> Pending<'_, ()>;

@@ -1,11 +1,13 @@
 //! The life of a task: opened by its first call, active, suspended, closed. The store keeps it; here
 //! stand the tasks that calls have named lately, so that a call need not ask.
 
+pub mod tree;
+
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::escalation::{Asked, allowed_account};
 use crate::flights::{Flights, Stop, Whose};
-use crate::ledger::{AccountKey, Caps, Cover};
+use crate::ledger::{AccountKey, Caps, Cover, Stand};
 use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
 use crate::units::{AgentId, EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tree::{MAX_PAIRS, Tree};
 
 /// Tasks kept in memory; beyond it those at rest longest are let go. The store knows them all.
 const MAX_IN_MEMORY: usize = 100_000;
@@ -69,6 +72,8 @@ pub struct Task {
     last_calls: Mutex<Vec<LastCall>>,
     /// Counted only where somebody reviews them; `None` until the journal was asked.
     hand_offs: Mutex<Option<HandOffs>>,
+    /// Its agents, where somebody caps their tree; `None` until the journal was asked.
+    tree: Mutex<Option<Tree>>,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -83,6 +88,7 @@ impl Task {
             used: AtomicI64::new(now.0),
             last_calls: Mutex::default(),
             hand_offs: Mutex::default(),
+            tree: Mutex::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -155,6 +161,16 @@ impl Task {
             .lock()
             .get_or_insert_default()
             .hand_off(agent)
+    }
+
+    /// Looks at the tree of its agents, or changes it, if it is kept.
+    pub fn in_tree<R>(&self, change: impl FnOnce(&mut Tree) -> R) -> Option<R> {
+        self.tree.lock().as_mut().map(change)
+    }
+
+    /// Begins to keep the tree of its agents with what the journal knows, unless it is kept already.
+    pub fn begin_tree(&self, tree: Tree) {
+        self.tree.lock().get_or_insert(tree);
     }
 
     /// Fires at the next change of its state.
@@ -383,6 +399,19 @@ impl Tasks {
         if let Some(task) = known {
             task.decided(record);
         }
+    }
+
+    /// How deep the tree of a task's agents is, and the most children that one has.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn reached(&self, key: &TaskKey) -> Result<Stand, StoreError> {
+        let known = self.known.read().get(key).cloned();
+        if let Some(reached) = known.and_then(|task| task.in_tree(|tree| tree.reached())) {
+            return Ok(reached);
+        }
+        let pairs = self.store.agents(key.clone(), MAX_PAIRS).await?;
+        Ok(Tree::of(&pairs).reached())
     }
 
     /// Lowers a task's own caps durably; higher ones are ignored.

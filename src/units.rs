@@ -106,11 +106,15 @@ pub enum Meter {
     Tasks,
     /// Milliseconds spent active since the first hold. A deadline, never held.
     Duration,
+    /// How deep below its root an agent stands. A bound on the tree of agents, never held.
+    Depth,
+    /// Distinct children of one agent. A bound on the tree of agents, never held.
+    FanOut,
 }
 
 impl Meter {
     /// How many meters there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 12;
     /// Every meter, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Usd,
@@ -123,6 +127,8 @@ impl Meter {
         Self::ToolCalls,
         Self::Tasks,
         Self::Duration,
+        Self::Depth,
+        Self::FanOut,
     ];
 
     /// The name in configuration, refusals and reports.
@@ -139,6 +145,8 @@ impl Meter {
             Self::ToolCalls => "tool_calls",
             Self::Tasks => "tasks",
             Self::Duration => "duration",
+            Self::Depth => "depth",
+            Self::FanOut => "fan_out",
         }
     }
 

@@ -14,6 +14,7 @@ use crate::ops::{accounts, show};
 use crate::store::{
     AccountFilter, DoubtFilter, EscalationFilter, TaskFilter, TaskRecord, TaskState,
 };
+use crate::task::tree::{MAX_PAIRS, Tree};
 use crate::units::UnixMs;
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -71,6 +72,12 @@ pub(super) struct Meters {
     /// Time spent active, such as 30m
     #[arg(long)]
     duration: Option<String>,
+    /// How deep below its root an agent may stand
+    #[arg(long)]
+    depth: Option<u64>,
+    /// Distinct children of one agent
+    #[arg(long)]
+    fan_out: Option<u64>,
 }
 
 impl Meters {
@@ -85,6 +92,8 @@ impl Meters {
             attempts,
             tool_calls,
             duration,
+            depth,
+            fan_out,
         } = self;
         put(body, "usd", usd.as_ref());
         put(body, "tokens", *tokens);
@@ -95,6 +104,8 @@ impl Meters {
         put(body, "attempts", *attempts);
         put(body, "tool_calls", *tool_calls);
         put(body, "duration", duration.as_ref());
+        put(body, "depth", *depth);
+        put(body, "fan_out", *fan_out);
     }
 }
 
@@ -356,6 +367,8 @@ fn standings(
         ..AccountFilter::default()
     })?;
     let now: UnixMs = crate::clock::now();
+    let pairs = book.reader.agents(&record.key, MAX_PAIRS)?;
+    let reached = Tree::of(&pairs).reached();
     let rows = rows
         .into_iter()
         .filter(|row| accounts::is_of(record, &row.key.per));
@@ -363,6 +376,7 @@ fn standings(
         let own = Some(&record.caps);
         let mut standing = Standing::new(row.key, row.balance, policies, own);
         standing.count_time(now, record.suspended_ms(now));
+        standing.tree = Some(reached);
         standing.to_json()
     });
     Ok(standings.collect())

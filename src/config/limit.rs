@@ -9,6 +9,7 @@ use super::read::{Section, advice};
 use super::value;
 use super::window::{Every, Window};
 use crate::ledger::Caps;
+use crate::task::tree::{MAX_DEPTH, MAX_PAIRS};
 use crate::units::{LimitName, Meter, NanoUsd};
 use check::{check_escalation, check_review, check_shape, check_wrap_up};
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ const RESERVED: [Meter; 6] = [
     Meter::FreshTokens,
     Meter::Turns,
 ];
+/// The largest cap on `fan_out`: a quarter of what a tree can hold.
+const MAX_FAN_OUT: u64 = MAX_PAIRS as u64 / 4;
 
 /// What a limit counts per.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +107,7 @@ impl Limit {
             Meter::Turns => "turns_exceeded",
             Meter::ToolCalls => "tool_calls_exceeded",
             Meter::Duration => "deadline_exceeded",
-            Meter::Attempts | Meter::Tasks => "limit_exceeded",
+            Meter::Attempts | Meter::Tasks | Meter::Depth | Meter::FanOut => "limit_exceeded",
             _ => match self.sides() {
                 [Side::Task] => "task_budget_exceeded",
                 [Side::Agent] | [Side::Task, Side::Agent] | [Side::Agent, Side::Task] => {
@@ -373,6 +376,8 @@ fn read_caps(section: &Section<'_>) -> Caps {
                 let span = value::positive_span(value)?;
                 u64::try_from(span.as_millis()).map_err(|error| error.to_string())
             }),
+            Meter::Depth => section.get("depth", value::count_in(0, MAX_DEPTH)),
+            Meter::FanOut => section.get("fan_out", value::count_in(0, MAX_FAN_OUT)),
             _ => section.get(meter.name(), value::count),
         };
     }

@@ -78,6 +78,8 @@ pub struct Policies {
     reviews: bool,
     /// Some limit has `on_exceed = "wrap_up"`.
     wraps_up: bool,
+    /// Some limit caps `depth` or `fan_out`.
+    caps_tree: bool,
 }
 
 impl Policies {
@@ -96,6 +98,9 @@ impl Policies {
         let mut clocks: Vec<Clock> = Vec::new();
         let reviews = limits.iter().any(|limit| limit.review_every.is_some());
         let wraps_up = limits.iter().any(|limit| limit.reserve.is_some());
+        let of_tree = [Meter::Depth, Meter::FanOut];
+        let caps_tree = |limit: &Limit| of_tree.iter().any(|meter| limit.cap(*meter).is_some());
+        let caps_tree = limits.iter().any(caps_tree);
         let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
         let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
             let clock = limit.window.as_ref().map(|window| {
@@ -126,6 +131,7 @@ impl Policies {
             tools: Arc::new(tools),
             reviews,
             wraps_up,
+            caps_tree,
         }
     }
 
@@ -278,6 +284,12 @@ impl Policies {
     #[must_use]
     pub const fn wraps_up(&self) -> bool {
         self.wraps_up
+    }
+
+    /// Some limit caps the tree of a task's agents.
+    #[must_use]
+    pub const fn caps_tree(&self) -> bool {
+        self.caps_tree
     }
 
     /// After how many hand-offs of this call's task a person looks, and by which limit: the least of all

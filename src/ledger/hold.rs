@@ -235,6 +235,9 @@ impl Ledger {
             let wish = if account.observe {
                 let over = |meter: &Meter| match *meter {
                     Meter::Duration => account.open_ms(now, asker.paused_ms) >= account.cap(*meter),
+                    Meter::Depth | Meter::FanOut => {
+                        asker.stand.on(*meter) > Some(account.cap(*meter))
+                    }
                     meter if COUNTED.has(meter) => account.spent(meter) >= account.cap(meter),
                     meter => quoted[meter] > 0 && account.used(meter) > account.cap(meter),
                 };

@@ -80,6 +80,7 @@ fn elastic(want: u64, least: u64, covers: &[(&AccountKey, u64)]) -> Ask {
 
 fn asker(agent: &str, parent: Option<&str>) -> Asker {
     Asker {
+        stand: Stand::default(),
         task: TaskKey {
             owner: "o".into(),
             task: "t".into(),

@@ -85,6 +85,7 @@ impl Ledger {
             }
             let fits = account.capped.each().all(|meter| match meter {
                 Meter::Duration => account.open_ms(now, asker.paused_ms) < account.cap(meter),
+                Meter::Depth | Meter::FanOut => asker.stand.on(meter) <= Some(account.cap(meter)),
                 meter if COUNTED.has(meter) => account.spent(meter) < account.cap(meter),
                 meter => quoted[meter] == 0 || quoted[meter] <= account.unheld(meter),
             });
@@ -139,6 +140,14 @@ impl Ledger {
     fn used_up(&self, now: UnixMs, asker: &Asker, need: &Need) -> Option<Denial> {
         for account in self.enforced(need).filter(|account| account.loaded) {
             for meter in account.capped {
+                if let Some(stands) = asker.stand.on(meter) {
+                    if stands > account.cap(meter) {
+                        let mut denial = denial_of(account, meter, &Amounts::ZERO, &Amounts::ZERO);
+                        (denial.settled, denial.needed) = (stands - 1, 1);
+                        return Some(denial);
+                    }
+                    continue;
+                }
                 let passed = match meter {
                     Meter::Duration => account.open_ms(now, asker.paused_ms),
                     meter if COUNTED.has(meter) => account.spent(meter),

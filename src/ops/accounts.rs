@@ -54,6 +54,12 @@ pub async fn standings(
         .map(|row| Standing::new(row.key, row.balance, &live.loaded.policies, own))
         .collect();
     overlay(ops, &mut standings, task);
+    if let Some(task) = task.filter(|_| standings.iter().any(Standing::caps_tree)) {
+        let reached = ops.gateway.tasks.reached(&task.key).await?;
+        standings
+            .iter_mut()
+            .for_each(|standing| standing.tree = Some(reached));
+    }
     Ok(standings)
 }
 

@@ -181,7 +181,7 @@ impl Fields {
 }
 
 /// The meters that a task's own cap or a top-up may name: all but `tasks`, for a task opens none.
-pub const METERS: [Meter; 9] = [
+pub const METERS: [Meter; 11] = [
     Meter::Usd,
     Meter::Tokens,
     Meter::InputTokens,
@@ -191,6 +191,8 @@ pub const METERS: [Meter; 9] = [
     Meter::Attempts,
     Meter::ToolCalls,
     Meter::Duration,
+    Meter::Depth,
+    Meter::FanOut,
 ];
 
 /// Reads an amount of dollars.

@@ -2,7 +2,7 @@
 
 use super::show::{instant, quantity};
 use crate::config::{Limit, Policies};
-use crate::ledger::{AccountKey, Caps, Ledger};
+use crate::ledger::{AccountKey, Caps, Ledger, Stand};
 use crate::store::Balance;
 use crate::task::TASKS_OWN;
 use crate::units::{Amounts, Meter, UnixMs};
@@ -25,6 +25,8 @@ pub struct Standing {
     pub waiting: usize,
     /// Milliseconds spent active since the first hold, where a cap on `duration` counts them.
     pub active_ms: Option<u64>,
+    /// How deep the tree of its task's agents is, and the most children that one has, if that was asked.
+    pub tree: Option<Stand>,
 }
 
 impl Standing {
@@ -45,6 +47,7 @@ impl Standing {
             held: None,
             waiting: 0,
             active_ms: None,
+            tree: None,
         }
     }
 
@@ -75,6 +78,14 @@ impl Standing {
         self.active_ms = Some(open.saturating_sub(paused_ms));
     }
 
+    /// True if it caps the tree of its task's agents.
+    #[must_use]
+    pub fn caps_tree(&self) -> bool {
+        let meters = [Meter::Depth, Meter::FanOut];
+        let caps = self.caps.unwrap_or_default();
+        meters.iter().any(|meter| caps.0[*meter as usize].is_some())
+    }
+
     /// `limit`, `account` (what it counts per), `window`, and by meter `cap`, `topped_up`,
     /// `settled`, `held`, `in_doubt`, `remaining`. Meters without a cap and without use are left out.
     #[must_use]
@@ -103,6 +114,7 @@ impl Standing {
         let cap = cap.map(|cap| cap.saturating_add(topped_up));
         let settled = match meter {
             Meter::Duration => self.active_ms?,
+            Meter::Depth | Meter::FanOut => self.tree.filter(|_| cap.is_some())?.on(meter)?,
             _ => self.balance.settled[meter],
         };
         let (in_doubt, held) = (

@@ -6,6 +6,7 @@
 
 mod asked;
 mod bounds;
+mod lineage;
 mod refusal;
 mod review;
 mod wrap_up;
@@ -26,7 +27,7 @@ use crate::dialect::{Call, Dialect, Edits};
 use crate::escalation::Question;
 use crate::flights::Boarded;
 use crate::gateway::{Gateway, Live};
-use crate::ledger::{Ask, Asker, Cover};
+use crate::ledger::{Ask, Asker, Cover, Stand};
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
 use crate::store::{NoteKind, TaskOpening};
@@ -35,6 +36,7 @@ use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
 use futures_util::future::{Either, select};
 use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use lineage::Entered;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -87,7 +89,7 @@ where
         Box::pin(async move {
             let admission = Admission::of(gateway, &request)?;
             let admitted = match admission.place(&request).await {
-                Ok(placed) => admission.depart(request, placed),
+                Ok(placed) => admission.depart(request, placed).await?,
                 Err(NotYet::Refused(refused)) => return Err(refused),
                 Err(NotYet::LookAgain) => {
                     return Err(Refused::internal("a place looks again itself"));
@@ -142,6 +144,7 @@ struct Placed {
     boarded: Boarded,
     bound: Bound,
     hold: Hold,
+    entered: Option<Entered>,
 }
 
 /// The accounts that cover a call.
@@ -233,8 +236,10 @@ impl Admission {
         if self.live.loaded.policies.reviews() {
             Box::pin(review::check(self, &task, decisions)).await?;
         }
+        let entered = lineage::enter(self, &task).await?;
+        let stand = entered.as_ref().map(|entered| entered.stand);
         let (bound, hold) = {
-            let holding = pin!(self.hold(&task, decisions));
+            let holding = pin!(self.hold(&task, decisions, stand.unwrap_or_default()));
             let stop = pin!(boarded.flight.stop());
             match select(holding, stop).await {
                 Either::Left((held, _)) => held?,
@@ -248,6 +253,7 @@ impl Admission {
             boarded,
             bound,
             hold,
+            entered,
         })
     }
 
@@ -337,7 +343,12 @@ impl Admission {
     }
 
     /// Quotes and holds; again with other accounts if a window ends meanwhile.
-    async fn hold(&self, task: &Arc<Task>, decisions: u64) -> Result<(Bound, Hold), NotYet> {
+    async fn hold(
+        &self,
+        task: &Arc<Task>,
+        decisions: u64,
+        stand: Stand,
+    ) -> Result<(Bound, Hold), NotYet> {
         if self.live.loaded.policies.limits_tools()
             && let Err(error) = Box::pin(super::tools::check(self, task)).await
         {
@@ -355,7 +366,10 @@ impl Admission {
                 fixed: bound.fixed,
                 elastic: bound.elastic,
             };
-            let asker = self.asker(task.paused_ms(self.now), Some(self.call.body.len()));
+            let asker = Asker {
+                stand,
+                ..self.asker(task.paused_ms(self.now), Some(self.call.body.len()))
+            };
             let mut tightened = None;
             let hold = self.gateway.purse.hold(&asker, &mut ask, deadline, |ask| {
                 if let Some(tighter) = bound.tighter(self) {
@@ -382,6 +396,7 @@ impl Admission {
                 .map(|parent| parent.value.clone()),
             bytes: bytes.unwrap_or(0),
             paused_ms,
+            stand: Stand::default(),
             windows_until: self.live.loaded.policies.next_roll(self.now),
         }
     }
@@ -444,12 +459,20 @@ impl Admission {
     }
 
     /// The request as it leaves, and the record that goes along.
-    fn depart(&self, request: Request<Outgoing>, placed: Placed) -> Admitted {
+    ///
+    /// # Errors
+    /// The agent is new to its task, and the store cannot write that down.
+    async fn depart(
+        &self,
+        request: Request<Outgoing>,
+        placed: Placed,
+    ) -> Result<Admitted, Refused> {
         let Placed {
             uri,
             boarded,
             bound,
             hold,
+            entered,
         } = placed;
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
@@ -466,6 +489,7 @@ impl Admission {
             arrived: self.arrived,
             notice: self.notice_name(),
         };
+        let joins = entered.is_some_and(Entered::admit);
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
             Arc::clone(&self.live),
@@ -478,6 +502,10 @@ impl Admission {
             ),
             facts,
         ));
+        // The record owns the hold by now, whoever hangs up meanwhile.
+        if joins {
+            Box::pin(lineage::join(self)).await?;
+        }
         let (mut parts, _) = request.into_parts();
         parts.uri = uri;
         let provider = &self.routed.provider;
@@ -492,7 +520,7 @@ impl Admission {
         parts.extensions.clear();
         let body = crate::dialect::rewrite(call, &edits);
         let request = Request::from_parts(parts, Outgoing::Whole(body));
-        Admitted { request, record }
+        Ok(Admitted { request, record })
     }
 
     /// What an operator should see of a call that goes through all the same: observed limits that

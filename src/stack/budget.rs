@@ -38,6 +38,9 @@ pub async fn answer(
         if let Some(task) = &task {
             let now = clock::now();
             standing.count_time(now, task.suspended_ms(now));
+            if standing.caps_tree() {
+                standing.tree = Some(gateway.tasks.reached(&task.key).await?);
+            }
         }
         limits.push(standing.to_json());
     }
@@ -98,6 +101,7 @@ async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> 
         held: Some(Amounts::ZERO),
         waiting: 0,
         active_ms: None,
+        tree: None,
     };
     if gateway.purse.look(|ledger| standing.overlay(ledger)) {
         return Ok(standing);

@@ -720,6 +720,14 @@ pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
     place.post(Entry::Call(Box::new(entry)));
 }
 
+/// The row that says that an agent came into its task, and who called it.
+pub(super) fn agent_joined(admission: &super::admit::Admission) -> CallEntry {
+    let mut entry = entry_of(admission, Ending::Settle, Amounts::ZERO);
+    entry.dialect = "task";
+    entry.reason = Some("agent_joined".into());
+    entry
+}
+
 /// Ends the hold of a task's opening: one task, on the accounts that count them.
 pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
     let charged = Amounts::ZERO.with(Meter::Tasks, 1);

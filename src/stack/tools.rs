@@ -97,6 +97,7 @@ impl Asked {
             return;
         }
         let asker = Asker {
+            stand: crate::ledger::Stand::default(),
             task: self.attribution.task_key(),
             agent: None,
             parent: None,

@@ -3,6 +3,7 @@
 //! Journal rows are scanned in order and their entries parsed where they lie; `at` never steps back
 //! along the chain, so the first row of a period is found by halving.
 
+mod agents;
 mod asked;
 mod fold;
 mod report;
@@ -19,7 +20,7 @@ use super::sqlite::{
     BLOCK_ROWS, Meta, TASK_COLUMNS, check_version, read_meta, read_task, schema_of, task_digest,
     unpack,
 };
-use super::{Balance, Doubt, Kind, StoreError, TaskRecord, TaskState};
+use super::{Balance, Doubt, Ending, Kind, StoreError, TaskRecord, TaskState};
 use crate::ledger::AccountKey;
 use crate::units::{Amounts, Owner, TaskId, TaskKey, UnixMs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};

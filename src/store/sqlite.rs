@@ -32,7 +32,7 @@ use super::{
 };
 use crate::escalation::{Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
-use crate::units::{Amounts, TaskKey, UnixMs};
+use crate::units::{AgentId, Amounts, TaskKey, UnixMs};
 use grants::OpenStep;
 use group::{Db, Group};
 use parking_lot::Mutex;
@@ -370,6 +370,10 @@ impl Store for SqliteStore {
 
     fn trace(&self, task: TaskKey, limit: usize) -> Pending<'_, Vec<CallRow>> {
         Box::pin(self.long_query(move |reader| reader.trace(&task, limit)))
+    }
+
+    fn agents(&self, task: TaskKey, most: usize) -> Pending<'_, Vec<(Option<AgentId>, AgentId)>> {
+        Box::pin(self.long_query(move |reader| reader.agents(&task, most)))
     }
 
     fn flush(&self) -> Pending<'_, ()> {

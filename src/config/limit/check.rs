@@ -114,6 +114,13 @@ pub(super) fn check_shape(
                 "this is for limits per task or per call"
             }
             Meter::Duration if window.is_some() => "this is for limits without a window",
+            Meter::Depth | Meter::FanOut if of_tools => "a tool is no agent",
+            Meter::Depth | Meter::FanOut if !is_per(Side::Task) => {
+                "agents call one another within a task; write `per = [\"task\"]`"
+            }
+            Meter::Depth | Meter::FanOut if window.is_some() => {
+                "this is for limits without a window"
+            }
             Meter::Tasks if is_per(Side::Task) => "a task opens no further tasks",
             Meter::Usd | Meter::ToolCalls | Meter::Duration => continue,
             _ if of_tools => "a limit on tools caps `usd` or `tool_calls`",

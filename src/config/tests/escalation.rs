@@ -188,3 +188,32 @@ fn a_reserve_is_kept_for_last_calls() {
         Policies::parse(&text, Path::new("limits.toml")).expect_err(wrong);
     }
 }
+
+#[test]
+fn the_tree_of_agents_is_capped_per_task() {
+    let text = "[[limit]]\nname = \"crew\"\nper = [\"task\"]\ndepth = 4\nfan_out = 8\n";
+    let policies = Policies::parse(text, Path::new("limits.toml")).unwrap();
+    assert!(policies.caps_tree());
+    let limit = policies.limits().next().unwrap();
+    let depth = crate::units::Meter::Depth;
+    assert_eq!(limit.cap(depth), Some(4));
+    assert_eq!(limit.code(depth), "limit_exceeded");
+    for (wrong, says) in [
+        ("per = [\"call\"]\ndepth = 1", "within a task"),
+        (
+            "per = [\"owner\"]\nwindow = { every = \"day\" }\nfan_out = 1",
+            "within a task",
+        ),
+        (
+            "per = [\"task\"]\nwindow = { every = \"day\" }\nfan_out = 1",
+            "without a window",
+        ),
+        ("per = [\"task\", \"tool\"]\nfan_out = 1", "no agent"),
+        ("per = [\"task\"]\ndepth = 101", "not between 0 and 100"),
+        ("per = [\"task\"]\nfan_out = 2000", "not between 0 and 1024"),
+    ] {
+        let text = format!("[[limit]]\nname = \"a\"\n{wrong}\n");
+        let faults = Policies::parse(&text, Path::new("limits.toml")).unwrap_err();
+        assert!(faults.0[0].message.contains(says), "{wrong}: {faults}");
+    }
+}

@@ -91,7 +91,9 @@ impl Code {
             Meter::Turns => return Self::TurnsExceeded,
             Meter::ToolCalls => return Self::ToolCallsExceeded,
             Meter::Duration => return Self::DeadlineExceeded,
-            Meter::Attempts | Meter::Tasks => return Self::LimitExceeded,
+            Meter::Attempts | Meter::Tasks | Meter::Depth | Meter::FanOut => {
+                return Self::LimitExceeded;
+            }
             Meter::Usd
             | Meter::Tokens
             | Meter::InputTokens

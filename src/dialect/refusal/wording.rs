@@ -71,6 +71,16 @@ pub(super) fn message(code: Code, standing: &Standing) -> String {
             subject(standing, &format!("cap of {cap} tool calls")),
             say(standing.settled)
         ),
+        Meter::Depth => format!(
+            "{} is reached: this agent would stand {} below the root.",
+            subject(standing, &format!("cap of {cap} on the depth of agents")),
+            say(standing.settled.saturating_add(standing.needed))
+        ),
+        Meter::FanOut => format!(
+            "{} is reached: this agent would be number {} of its parent.",
+            subject(standing, &format!("cap of {cap} children per agent")),
+            say(standing.settled.saturating_add(standing.needed))
+        ),
         Meter::Turns | Meter::Attempts | Meter::Tasks => {
             let what = subject(standing, &format!("cap of {cap} {}", meter.name()));
             format!(

@@ -152,7 +152,7 @@ where
         match admission.place(&request).await {
             Ok(placed) => {
                 drop(place);
-                let admitted = admission.depart(request, placed);
+                let admitted = admission.depart(request, placed).await?;
                 // Nothing of the admission outlives it: a stream may last, and the body is large.
                 drop(admission);
                 return inner.call(admitted).await;

@@ -54,7 +54,8 @@ impl Bound {
     pub fn of(admission: &Admission, covers: &Covers) -> Result<Self, Refused> {
         let (call, live) = (&admission.call, &admission.live);
         let in_usd = covers.bind(|meter| meter == Meter::Usd);
-        let capped = covers.bind(|meter| meter != Meter::Duration);
+        let shape = [Meter::Duration, Meter::Depth, Meter::FanOut];
+        let capped = covers.bind(|meter| !shape.contains(&meter));
         if call.background && capped {
             let message = "`background: true` is refused under a cap: its answer, and its cost, would come past the gateway.";
             return Err(admission.denied(Refused::new(Code::NotPermitted, message)));

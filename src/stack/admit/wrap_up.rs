@@ -96,7 +96,9 @@ impl Admission {
         let Some(limit) = policies.by_id(&denial.key.limit) else {
             return false;
         };
-        if limit.reserve.is_none() || self.is_last() || !takes_notice(&self.call) {
+        // An agent that must not come in has nothing to hand back.
+        let comes_in = matches!(denial.meter, Meter::Depth | Meter::FanOut);
+        if comes_in || limit.reserve.is_none() || self.is_last() || !takes_notice(&self.call) {
             return false;
         }
         let agent = self.attribution.agent.as_ref();

@@ -16,7 +16,7 @@ const OK: u16 = 200;
 
 /// Amounts as a list in the order of [`Meter::ALL`]: `usd` (in nano-dollars), `tokens`,
 /// `input_tokens`, `output_tokens`, `fresh_tokens`, `turns`, `attempts`, `tool_calls`, `tasks`,
-/// `duration`. Zeros at the end are left out. Reads an object by the meters' names too.
+/// `duration`, `depth`, `fan_out`. Zeros at the end are left out. Reads an object by the meters' names too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally(pub Amounts);
 

@@ -292,3 +292,38 @@ proptest! {
         let _ = text.parse::<Head>();
     }
 }
+
+#[tokio::test]
+async fn who_called_whom_is_told_by_the_calls_that_were_let_through() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    let calls = [
+        (Some("a"), Some("lead"), Ending::Settle, None),
+        (Some("lead"), None, Ending::Settle, None),
+        (Some("b"), Some("lead"), Ending::Denied, None),
+        (Some("a"), Some("lead"), Ending::Settle, None),
+        (None, Some("a"), Ending::Unreconciled, None),
+        (Some("d"), Some("lead"), Ending::Settle, Some("task_opened")),
+        (Some("e"), Some("a"), Ending::Settle, Some("agent_joined")),
+    ];
+    for (agent, parent, ending, reason) in calls {
+        let mut call = call("r", "t-1", ending, Amounts::ZERO, &[]);
+        let mut who = (*call.attribution).clone();
+        who.agent = agent.map(|agent| header(agent.into()));
+        who.parent = parent.map(|parent| header(parent.into()));
+        call.attribution = Arc::new(who);
+        call.reason = reason.map(Arc::from);
+        post(&store, call);
+    }
+    store.flush().await.unwrap();
+    let pair = |agent: Option<&str>, parent: &str| (agent.map(Into::into), parent.into());
+    let all = [
+        pair(Some("a"), "lead"),
+        pair(None, "a"),
+        pair(Some("e"), "a"),
+    ];
+    assert_eq!(store.agents(task_key("t-1"), 10).await.unwrap(), all);
+    let two = store.agents(task_key("t-1"), 2).await.unwrap();
+    assert_eq!(two, all[..2]);
+    assert!(store.agents(task_key("t-2"), 10).await.unwrap().is_empty());
+}
