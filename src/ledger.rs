@@ -36,7 +36,7 @@ mod tests;
 pub use hold::HoldId;
 pub use line::WaiterId;
 pub use verdict::{
-    Denial, End, Held, Patience, Reached, Refusal, Remaining, Shortage, Totals, Verdict,
+    Deadline, Denial, End, Held, Patience, Reached, Refusal, Remaining, Shortage, Totals, Verdict,
 };
 
 use crate::store::{Balance, Grant, Shift};

@@ -49,7 +49,7 @@ pub struct Balance {
     /// Taken back in all from top-ups that had an end. With it two answers of the store can be put in
     /// order: both this and `topped_up` with it only rise.
     pub lapsed: Amounts,
-    /// First hold, for `duration`; `None` before it.
+    /// First hold, for `duration`, less what its task had been suspended by then; `None` before it.
     pub opened: Option<UnixMs>,
 }
 

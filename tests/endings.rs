@@ -9,6 +9,8 @@
 #[path = "endings/broken.rs"]
 mod broken;
 mod common;
+#[path = "endings/deadlines.rs"]
+mod deadlines;
 #[path = "endings/gone.rs"]
 mod gone;
 #[path = "endings/rogue.rs"]

@@ -2,7 +2,7 @@
 
 use super::account::AccountAt;
 use super::quote::{COUNTED, HELD, SHOWN};
-use super::{Asker, End, Held, Ledger, Need, Reached, Remaining};
+use super::{AccountKey, Asker, Deadline, End, Held, Ledger, Need, Reached, Remaining};
 use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
 use std::collections::HashMap;
 
@@ -213,10 +213,11 @@ impl Ledger {
         let mut deadline = None;
         let mut observed = Vec::new();
         for cover in &ceilings {
-            deadline = earliest(
-                deadline,
-                ceiling_ends_at(now, cover.caps.0[Meter::Duration as usize]),
-            );
+            let cap_ms = cover.caps.0[Meter::Duration as usize];
+            if let Some(cap_ms) = cap_ms.filter(|_| !cover.observe) {
+                let at = after(now, cap_ms);
+                sooner(&mut deadline, at, &cover.key, cap_ms);
+            }
             if cover.observe {
                 observed.extend(HELD.each().filter_map(|meter| {
                     let cap = cover.caps.0[meter as usize].filter(|cap| quoted[meter] > *cap)?;
@@ -250,7 +251,10 @@ impl Ledger {
                 );
                 account.ask_balance()
             } else {
-                deadline = earliest(deadline, account.ends_at(now, asker.paused_ms));
+                if let Some(at) = account.ends_at(now, asker.paused_ms) {
+                    let cap_ms = account.cap(Meter::Duration);
+                    sooner(&mut deadline, at, &account.key, cap_ms);
+                }
                 account.ask_ahead(&quoted)
             };
             self.wished.extend(wish);
@@ -334,9 +338,15 @@ impl Ledger {
     }
 }
 
-fn ceiling_ends_at(now: UnixMs, cap_ms: Option<u64>) -> Option<UnixMs> {
-    let cap_ms = i64::try_from(cap_ms?).unwrap_or(i64::MAX);
-    Some(UnixMs(now.0.saturating_add(cap_ms)))
+fn after(now: UnixMs, ms: u64) -> UnixMs {
+    UnixMs(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+}
+
+fn sooner(deadline: &mut Option<Deadline>, at: UnixMs, key: &AccountKey, cap_ms: u64) {
+    if deadline.as_ref().is_none_or(|other| at < other.at) {
+        let key = key.clone();
+        *deadline = Some(Deadline { at, key, cap_ms });
+    }
 }
 
 pub(super) fn earliest(one: Option<UnixMs>, other: Option<UnixMs>) -> Option<UnixMs> {

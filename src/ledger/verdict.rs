@@ -49,12 +49,23 @@ pub struct Held {
     /// Output tokens that the provider must be told, for one output. `None`: leave the request
     /// alone.
     pub told: Option<u64>,
-    /// When the tightest `duration` runs out.
-    pub deadline: Option<UnixMs>,
+    /// The `duration` that runs out first.
+    pub deadline: Option<Deadline>,
     /// What is left beside this hold.
     pub remaining: Remaining,
     /// Observed limits that would have refused the call. Usually empty.
     pub observed: Vec<Reached>,
+}
+
+/// A `duration` that bounds a call, or several: it runs out for all of them at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When, if the task is not suspended before.
+    pub at: UnixMs,
+    /// Whose it is: an account, or a ceiling on one call.
+    pub key: AccountKey,
+    /// The cap with its top-ups, milliseconds.
+    pub cap_ms: u64,
 }
 
 /// What is left on the tightest enforced account, per meter; `None` if none caps it.

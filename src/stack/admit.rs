@@ -11,7 +11,7 @@ mod refusal;
 mod review;
 mod wrap_up;
 
-pub use refusal::{TASKS_PER_HOUR, stop_refusal};
+pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
 
 use super::body::AnswerBody;
 use super::meter::Admitted;
@@ -145,6 +145,7 @@ struct Placed {
     bound: Bound,
     hold: Hold,
     entered: Option<Entered>,
+    task: Arc<Task>,
 }
 
 /// The accounts that cover a call.
@@ -254,6 +255,7 @@ impl Admission {
             bound,
             hold,
             entered,
+            task,
         })
     }
 
@@ -473,6 +475,7 @@ impl Admission {
             bound,
             hold,
             entered,
+            task,
         } = placed;
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
@@ -488,6 +491,7 @@ impl Admission {
             lane: bound.lane,
             arrived: self.arrived,
             notice: self.notice_name(),
+            task: (Arc::clone(&task), task.paused_ms(self.now)),
         };
         let joins = entered.is_some_and(Entered::admit);
         let record = Box::new(Record::open(

@@ -164,12 +164,16 @@ impl Underway {
             return Err(Refused::internal("an exchange begins by being sent"));
         };
         let flight = Arc::clone(record.flight());
-        let by = record.until(record.provider.timeouts.first_byte);
-        let waited = {
-            let (answer, stop) = (pin!(timeout_at(by, future)), pin!(flight.stop()));
-            match select(answer, stop).await {
-                Either::Left((answer, _)) => Ok(answer),
-                Either::Right((stop, _)) => Err(stop),
+        let (since, patience) = (Instant::now(), record.provider.timeouts.first_byte);
+        let waited = loop {
+            let by = record.until(patience).min(since + patience);
+            let answer = pin!(timeout_at(by, &mut *future));
+            match select(answer, pin!(flight.stop())).await {
+                // The clock of a deadline may have stood still meanwhile.
+                Either::Left((Err(_), _))
+                    if !record.is_over() && !record.is_out_of_patience(since, patience) => {}
+                Either::Left((answer, _)) => break Ok(answer),
+                Either::Right((stop, _)) => break Err(stop),
             }
         };
         match waited {
@@ -281,13 +285,20 @@ impl Underway {
         };
         let flight = Arc::clone(record.flight());
         let mut stop = pin!(flight.stop());
+        let patience = record.provider.timeouts.between_bytes;
+        let mut since = Instant::now();
         loop {
-            let by = record.until(record.provider.timeouts.between_bytes);
+            let by = record.until(patience).min(since + patience);
             let frame = match select(pin!(timeout_at(by, body.frame())), &mut stop).await {
                 Either::Left((frame, _)) => frame,
                 Either::Right((stop, _)) => return Err(Broken::Stopped(stop)),
             };
+            if frame.is_ok() {
+                since = Instant::now();
+            }
             match frame {
+                // The clock of a deadline may have stood still meanwhile.
+                Err(_) if !record.is_over() && !record.is_out_of_patience(since, patience) => {}
                 Err(_) => return Err(Broken::TimedOut),
                 Ok(Some(Err(error))) => return Err(Broken::Failed(error.to_string())),
                 Ok(None) => return Ok(None),

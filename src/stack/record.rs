@@ -6,7 +6,7 @@
 
 use super::tools::Asked;
 use super::trace::Trace;
-use super::{Code, Refused, headers};
+use super::{Refused, headers};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::conversation::Lane;
@@ -14,15 +14,19 @@ use crate::dialect::answer::AnswerReader;
 use crate::dialect::{Answer, Call, Dialect, Usage};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
-use crate::ledger::Elastic;
+use crate::ledger::{Deadline, Elastic};
 use crate::price::{Card, Context};
 use crate::purse::Hold;
-use crate::store::{CallEntry, Ending, Entry};
+use crate::store::{CallEntry, Ending, Entry, TaskState};
+use crate::task::Task;
 use crate::units::{Amounts, Meter, NanoUsd, RequestId, UnixMs};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// How soon a call looks again at a task that is suspended, milliseconds.
+const LOOK_AGAIN_MS: i64 = 1_000;
 
 /// How a call ends, by the table of endings.
 pub enum Outcome {
@@ -86,6 +90,8 @@ pub struct Facts {
     pub arrived: std::time::Instant,
     /// What kind of notice the model was given.
     pub notice: Option<&'static str>,
+    /// Its task, and for how long that had been suspended when the call was admitted, milliseconds.
+    pub task: (Arc<Task>, u64),
 }
 
 #[derive(Default)]
@@ -193,14 +199,9 @@ impl Record {
             .progress
             .sent
             .map(|sent| sent + self.provider.timeouts.total);
-        let deadline = self
-            .hold
-            .as_ref()
-            .and_then(|hold| hold.terms.deadline)
-            .map(|deadline| {
-                let left = (deadline.0 - clock::now().0).max(0).unsigned_abs();
-                std::time::Instant::now() + Duration::from_millis(left)
-            });
+        let deadline = self.left_ms().map(|left| {
+            std::time::Instant::now() + Duration::from_millis(left.max(0).unsigned_abs())
+        });
         let end = match (total, deadline) {
             (Some(total), Some(deadline)) => total.min(deadline),
             (one, other) => one.or(other)?,
@@ -208,21 +209,48 @@ impl Record {
         Some(Instant::from_std(end))
     }
 
+    fn deadline(&self) -> Option<&Deadline> {
+        self.hold.as_ref()?.terms.deadline.as_ref()
+    }
+
+    /// What is left until a `duration` cap runs out, milliseconds; the clock stands still while the
+    /// task is suspended, and then it is looked at again soon.
+    fn left_ms(&self) -> Option<i64> {
+        let at = self.deadline()?.at;
+        let now = clock::now();
+        let (task, paused_before) = &self.facts.task;
+        let paused = task.paused_ms(now).saturating_sub(*paused_before);
+        let left = at.0.saturating_add_unsigned(paused).saturating_sub(now.0);
+        let stands_still = task.state() == TaskState::Suspended;
+        Some(if stands_still {
+            left.max(LOOK_AGAIN_MS)
+        } else {
+            left
+        })
+    }
+
     /// A `duration` cap has run out.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let deadline = self.hold.as_ref().and_then(|hold| hold.terms.deadline);
-        deadline.is_some_and(|deadline| deadline <= clock::now())
+        self.left_ms().is_some_and(|left| left <= 0)
     }
 
-    /// What the caller is told then.
+    /// The provider has been waited for long enough: for `patience` since then, or for its total.
+    #[must_use]
+    pub fn is_out_of_patience(&self, since: Instant, patience: Duration) -> bool {
+        let total = self.provider.timeouts.total;
+        let sent = self.progress.sent.map(Instant::from_std);
+        let now = Instant::now();
+        now >= since + patience || sent.is_some_and(|sent| now >= sent + total)
+    }
+
+    /// What the caller is told when a `duration` cap has run out.
     #[must_use]
     pub fn deadline_refusal(&self) -> Refused {
-        let task = &self.flight().attribution.task.value;
-        Refused::new(
-            Code::DeadlineExceeded,
-            &format!("The time of task `{task}` is over."),
-        )
+        match self.deadline() {
+            Some(deadline) => super::admit::deadline_refusal(&self.live, deadline),
+            None => Refused::internal("what has no deadline is not over"),
+        }
     }
 
     /// What the caller is told when somebody stopped its call.

@@ -99,7 +99,11 @@ fn duration_is_a_deadline_without_the_pauses() {
     };
     let start = desk.now;
     let first = desk.held(&ask);
-    assert_eq!(first.deadline, Some(UnixMs(start.0 + 1000)));
+    let deadline = first.deadline.as_ref().unwrap();
+    assert_eq!(
+        (deadline.at, deadline.cap_ms),
+        (UnixMs(start.0 + 1000), 1000)
+    );
     desk.settle(first.id, 0);
     desk.pass(1500);
     let denial = desk.denied(&ask);
@@ -113,7 +117,7 @@ fn duration_is_a_deadline_without_the_pauses() {
     };
     let wait = Patience::Wait { deadline: NEVER };
     let held = held(desk.request_by(&paused, &ask, wait));
-    assert_eq!(held.deadline, Some(UnixMs(start.0 + 1600)));
+    assert_eq!(held.deadline.unwrap().at, UnixMs(start.0 + 1600));
 }
 
 #[test]
@@ -330,5 +334,28 @@ fn an_observed_bound_on_the_tree_is_noted() {
     let wait = Patience::Wait { deadline: NEVER };
     let held = held(desk.request_by(&deep, &ask, wait));
     assert_eq!(held.observed[0].meter, Meter::Depth);
+    desk.settle(held.id, 0);
+}
+
+#[test]
+fn the_first_duration_to_run_out_is_the_deadline_and_an_observed_one_is_none() {
+    let mut desk = Desk::new();
+    let (task, agent) = (key("task", "t"), key("agent", "a"));
+    let lasts = |key: &AccountKey, ms| cover(key, Caps::default().with(Meter::Duration, ms));
+    let call = AccountKey {
+        per: Arc::from([("call", Arc::from("r"))]),
+        ..key("any call", "r")
+    };
+    let mut watched = lasts(&call, 10);
+    watched.observe = true;
+    let ask = Ask {
+        covers: vec![lasts(&task, 1000), lasts(&agent, 400), watched],
+        fixed: Amounts::ZERO,
+        elastic: None,
+    };
+    let held = desk.held(&ask);
+    let deadline = held.deadline.clone().unwrap();
+    assert_eq!((deadline.key, deadline.cap_ms), (agent, 400));
+    assert_eq!(deadline.at, UnixMs(desk.now.0 + 400));
     desk.settle(held.id, 0);
 }

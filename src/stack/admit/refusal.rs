@@ -5,12 +5,13 @@ use crate::attribution::Attribution;
 use crate::config::Limit;
 use crate::dialect::refusal::{Refusal, Standing};
 use crate::flights::Stop;
-use crate::ledger::{self, Denial};
+use crate::gateway::Live;
+use crate::ledger::{self, Deadline, Denial};
 use crate::purse::NoHold;
 use crate::stack::{Code, Refused};
 use crate::store::StoreError;
 use crate::task::Standstill;
-use crate::units::EscalationId;
+use crate::units::{EscalationId, Meter};
 
 /// The limit that `[attribution] tasks_per_hour` makes.
 pub const TASKS_PER_HOUR: &str = "tasks per hour";
@@ -58,6 +59,26 @@ fn standing(admission: &Admission, denial: Denial) -> Standing {
         needed: denial.needed,
         resets_at,
     }
+}
+
+/// The answer to a call whose time ran out while it was answered.
+#[must_use]
+pub fn deadline_refusal(live: &Live, deadline: &Deadline) -> Refused {
+    let Deadline { at: _, key, cap_ms } = deadline;
+    let limit = live.loaded.policies.by_id(&key.limit);
+    let limit = limit.map_or_else(|| key.limit.clone(), |limit| limit.name.shared());
+    Refusal::exceeded(Standing {
+        limit,
+        account: key.per.to_vec(),
+        meter: Meter::Duration,
+        cap: *cap_ms,
+        settled: *cap_ms,
+        held: 0,
+        in_doubt: 0,
+        needed: 0,
+        resets_at: None,
+    })
+    .into()
 }
 
 /// The answer to a call that was stopped.

@@ -13,6 +13,7 @@ use crate::units::{Amounts, TaskKey, UnixMs};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The result of a step in the database: an error ends the whole group.
@@ -325,6 +326,23 @@ impl<'c> Group<'c> {
         }
     }
 
+    /// From when the `duration` of an account that opens now counts. All the time that its task was ever
+    /// suspended is taken off it, so what passed of that before now is put on here.
+    fn opening(&self, key: &AccountKey) -> Db<UnixMs> {
+        let side = |name| key.per.iter().find(|(side, _)| *side == name);
+        let (Some((_, owner)), Some((_, task))) = (side("owner"), side("task")) else {
+            return Ok(self.now);
+        };
+        let task = TaskKey {
+            owner: Arc::clone(owner).into(),
+            task: Arc::clone(task).into(),
+        };
+        let suspended =
+            super::tasks::find(self, &task)?.map_or(0, |task| task.suspended_ms(self.now));
+        let suspended = i64::try_from(suspended).unwrap_or(i64::MAX);
+        Ok(UnixMs(self.now.0.saturating_sub(suspended)))
+    }
+
     /// Opens an account with a seed of (settled, in doubt); journalled.
     pub(super) fn new_account(
         &mut self,
@@ -334,12 +352,13 @@ impl<'c> Group<'c> {
     ) -> Db<usize> {
         let (settled, in_doubt) = *seed;
         let granted = settled.saturating_add(&in_doubt);
+        let opened = self.opening(key)?;
         let sql = "INSERT INTO accounts (key, limit_since, opened, settled, in_doubt, granted, topped_up, outstanding)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
         self.conn.prepare_cached(sql)?.execute(params![
             key_text(key)?,
             limit_since,
-            self.now.0,
+            opened.0,
             pack(&settled).as_slice(),
             pack(&in_doubt).as_slice(),
             pack(&granted).as_slice(),
@@ -359,7 +378,7 @@ impl<'c> Group<'c> {
             granted,
             topped_up: Amounts::ZERO,
             lapsed: Amounts::ZERO,
-            opened: Some(self.now),
+            opened: Some(opened),
         };
         Ok(self.adopt(Account {
             id,
