@@ -52,7 +52,7 @@ pub struct Balance {
 }
 
 /// Raise one account's allotment, creating the account if it is new.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Which account.
     pub key: AccountKey,
@@ -90,7 +90,7 @@ pub enum Field {
 }
 
 /// From where a seed counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SeedFrom {
     /// Calls admitted since a calendar window opened.
     Window(UnixMs),
@@ -99,7 +99,7 @@ pub enum SeedFrom {
 }
 
 /// Which calls of the journal an account would have counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeedQuery {
     /// The account's window or task.
     pub from: SeedFrom,

@@ -180,7 +180,8 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     chores.spawn(housekeeping(Arc::clone(&gateway)));
     chores.spawn(courier::run(Arc::clone(&gateway)));
     if let Some(config) = config {
-        chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned()));
+        let hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
+        chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned(), hangup));
     }
     Ok(Running {
         gateway,

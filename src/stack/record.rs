@@ -16,7 +16,7 @@ use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::Elastic;
 use crate::price::{Card, Context};
-use crate::purse::Hold;
+use crate::purse::{self, Hold};
 use crate::store::{CallEntry, Ending, Entry};
 use crate::units::{Amounts, Meter, NanoUsd, RequestId, UnixMs};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -427,19 +427,12 @@ impl Record {
                 (Ending::Void, Some(reason), charged, None)
             }
         };
-        let (end, place) = match ending {
-            Ending::Settle => hold.settle(charged),
-            Ending::Unreconciled => hold.doubt(charged),
-            Ending::Void | Ending::Denied => hold.void(charged[Meter::Attempts]),
-        };
         // Fees for tools are ours, not the provider's; they could not be quoted.
         let fees = answer
             .as_deref()
             .map_or(NanoUsd::ZERO, |answer| self.tool_fees(answer));
-        let overrun = NanoUsd(end.overrun.usd().0.saturating_sub(fees.0));
-        for reached in &end.warned {
-            self.gateway.warn(reached);
-        }
+        let beyond = charged.usd().0.saturating_sub(quoted.usd().0);
+        let overrun = NanoUsd(beyond.saturating_sub(fees.0));
         if let Some(answer) = answer.as_deref() {
             self.count_tools(answer);
         }
@@ -459,7 +452,15 @@ impl Record {
             .filter(|model| **model != self.facts.model)
             .cloned();
         self.count(&charged, ending, &entry.tools, overrun);
-        place.post(Entry::Call(Box::new(entry)));
+        let outcome = match ending {
+            Ending::Settle => purse::Outcome::Settle(charged),
+            Ending::Unreconciled => purse::Outcome::Doubt(charged),
+            Ending::Void | Ending::Denied => purse::Outcome::Void(charged[Meter::Attempts]),
+        };
+        let end = hold.end(outcome, Some(Box::new(entry)));
+        for reached in &end.warned {
+            self.gateway.warn(reached);
+        }
         Charged {
             cost: (ending == Ending::Settle).then(|| charged.usd()),
             answered,
@@ -712,15 +713,13 @@ pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
 /// Ends the hold of a task's opening: one task, on the accounts that count them.
 pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
     let charged = Amounts::ZERO.with(Meter::Tasks, 1);
-    let accounts = Arc::clone(&hold.accounts);
-    let (_, place) = hold.settle(charged);
-    if accounts.is_empty() {
-        return;
+    if hold.accounts.is_empty() {
+        return hold.let_go();
     }
     let mut entry = entry_of(admission, Ending::Settle, charged);
     entry.dialect = "task";
     entry.reason = Some("task_opened".into());
     entry.quoted = charged;
-    entry.accounts = accounts;
-    place.post(Entry::Call(Box::new(entry)));
+    entry.accounts = Arc::clone(&hold.accounts);
+    drop(hold.end(purse::Outcome::Settle(charged), Some(Box::new(entry))));
 }

@@ -33,7 +33,7 @@ use super::{
 use crate::escalation::{Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
 use crate::units::{Amounts, TaskKey, UnixMs};
-use grants::OpenStep;
+use grants::{Needed, OpenStep};
 use group::{Db, Group};
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -227,11 +227,20 @@ impl SqliteStore {
                 OpenStep::Done(opened) => return Ok(*opened),
                 OpenStep::NeedSeeds(needed) => needed,
             };
-            for index in needed {
+            for Needed {
+                index,
+                through,
+                known,
+            } in needed
+            {
                 let Some(query) = grants[index].seed.clone() else {
                     continue;
                 };
-                seeds[index] = Some(self.query(move |reader| reader.seed(&query)).await?);
+                let counted = self
+                    .query(move |reader| reader.seed(&query, through))
+                    .await?;
+                let beyond = |all: Amounts, known: &Amounts| all.saturating_sub(known);
+                seeds[index] = Some((beyond(counted.0, &known.0), beyond(counted.1, &known.1)));
             }
         }
     }
