@@ -430,7 +430,7 @@ pub enum DeliveryEnd {
 pub struct Health {
     /// Why it cannot write, while it cannot.
     pub fault: Option<StoreError>,
-    /// How long the oldest entry received has waited to be written.
+    /// How long the oldest entry posted has waited to be written; zero if all are written.
     pub lag: Duration,
 }
 
@@ -447,13 +447,18 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 
 /// A place in the journal's queue, reserved before a call leaves, so that its end can always be posted.
 #[derive(Debug)]
-pub struct Place(mpsc::OwnedPermit<Entry>);
+pub struct Place {
+    permit: mpsc::OwnedPermit<Entry>,
+    vitals: Arc<sqlite::Vitals>,
+}
 
 impl Place {
     /// Posts the entry. Never blocks and never fails: it is written with the next group, or as soon
     /// as the store can write again.
     pub fn post(self, entry: Entry) {
-        drop(self.0.send(entry));
+        // Counted first, so that nobody finds the journal at rest in between.
+        self.vitals.posting();
+        drop(self.permit.send(entry));
     }
 }
 

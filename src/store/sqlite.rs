@@ -40,7 +40,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use writer::{Job, Vitals, Writer};
+pub(super) use writer::Vitals;
+use writer::{Job, Writer};
 
 /// Journal places unless configured otherwise, in calls: calls in flight and ends not yet written.
 const PLACES: usize = 16_384;
@@ -180,6 +181,13 @@ impl SqliteStore {
         }
     }
 
+    fn place(&self, permit: mpsc::OwnedPermit<Entry>) -> Place {
+        Place {
+            permit,
+            vitals: Arc::clone(&self.vitals),
+        }
+    }
+
     async fn send(&self, job: Job) -> Result<(), StoreError> {
         self.jobs.send(job).await.map_err(|_| StoreError::Stopped)
     }
@@ -266,16 +274,20 @@ impl Store for SqliteStore {
 
     fn try_reserve(&self) -> Result<Place, StoreError> {
         let place = self.posts.clone().try_reserve_owned();
-        place.map(Place).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Full,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
-        })
+        place
+            .map(|place| self.place(place))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Full,
+                mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
+            })
     }
 
     fn reserve(&self) -> Pending<'_, Place> {
         Box::pin(async {
             let place = self.posts.clone().reserve_owned().await;
-            place.map(Place).map_err(|_| StoreError::Stopped)
+            place
+                .map(|place| self.place(place))
+                .map_err(|_| StoreError::Stopped)
         })
     }
 

@@ -266,3 +266,29 @@ async fn a_clock_that_steps_back_does_not_turn_the_journal_back() {
     store.stop(Duration::from_secs(1)).await.unwrap();
     assert_sound(&path);
 }
+
+#[tokio::test]
+async fn what_is_posted_lags_until_it_is_written_and_a_verb_waits_for_all_of_it() {
+    let (_directory, path) = place();
+    let mut options = Options::new(&path);
+    options.linger = Duration::from_secs(60);
+    let (store, _) = SqliteStore::open(options).unwrap();
+    assert_eq!(store.health().lag, Duration::ZERO);
+    let keys = [account("task", "t-1")];
+    post(&store, call("r-0", "t-1", Ending::Settle, usd(1), &keys));
+    assert!(
+        store.health().lag > Duration::ZERO,
+        "it is in the queue at least"
+    );
+    // More than a group's worth, while the writer lingers.
+    for row in 1..3_000 {
+        let request = format!("r-{row}");
+        post(&store, call(&request, "t-1", Ending::Settle, usd(1), &keys));
+    }
+    store.flush().await.unwrap();
+    assert_eq!(store.health().lag, Duration::ZERO);
+    let row = Reader::open(&path)
+        .unwrap()
+        .accounts(&AccountFilter::default());
+    assert_eq!(row.unwrap()[0].balance.settled, usd(3_000));
+}
