@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// Editors write a file in several steps: how long to let them finish.
@@ -57,10 +57,24 @@ impl Reloads {
         self.asked.notify_one();
     }
 
-    /// Reloads whenever it is asked to or a file changes. Runs until it is dropped. `hangup`: SIGHUP,
-    /// which ends the process until somebody listens for it, so that is done before it serves.
-    pub async fn run(self, gateway: Arc<Gateway>, config: PathBuf, mut hangup: Signal) {
-        let mut watched = Watched::of(&gateway, &self.asked);
+    /// Begins to look out for reasons to reload: before the gateway says that it serves, for until
+    /// somebody listens for SIGHUP it ends the process.
+    ///
+    /// # Errors
+    /// No signal can be listened for.
+    pub fn look_out(&self, gateway: &Gateway) -> std::io::Result<Lookout> {
+        Ok(Lookout {
+            hangup: signal(SignalKind::hangup())?,
+            watched: Watched::of(gateway, &self.asked),
+        })
+    }
+
+    /// Reloads whenever it is asked to or a file changes. Runs until it is dropped.
+    pub async fn run(self, gateway: Arc<Gateway>, config: PathBuf, lookout: Lookout) {
+        let Lookout {
+            mut hangup,
+            mut watched,
+        } = lookout;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {}
@@ -111,6 +125,12 @@ impl Reloads {
             }
         }
     }
+}
+
+/// Reasons to reload as they come.
+pub struct Lookout {
+    hangup: Signal,
+    watched: Watched,
 }
 
 /// Says which changes wait for a restart: sockets are bound and the store is opened only once.

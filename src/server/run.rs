@@ -43,6 +43,9 @@ pub enum StartError {
     /// Metrics, signals, directories.
     #[error("{0}")]
     System(String),
+    /// A successor has taken the store over: it serves from now on.
+    #[error("{0}")]
+    Fenced(StoreError),
 }
 
 /// The gateway, listening.
@@ -60,19 +63,27 @@ pub struct Running {
     chores: tokio::task::JoinSet<()>,
 }
 
-/// Runs until a signal says stop.
+/// Runs until a signal says stop, or a successor has taken the store over.
 ///
 /// # Errors
-/// It cannot start.
+/// It cannot start, or there is a successor.
 pub async fn run(loaded: Loaded, config: &Path) -> Result<(), StartError> {
     let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
     let running = start(loaded, Some(config)).await?;
     tracing::info!(agents = running.agents, ops = running.ops, "listening");
     running.announce();
+    let gateway = Arc::clone(&running.gateway);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        error = fenced(&gateway) => {
+            // Nothing that this process does can be written any more: what its calls cost is in doubt
+            // with the successor.
+            tracing::error!(%error, "this gateway stops serving");
+            gateway.drain();
+            return Err(StartError::Fenced(error));
+        }
     }
     tracing::info!("stopping: calls in flight may end");
     let stopped = running.stop();
@@ -84,6 +95,17 @@ pub async fn run(loaded: Loaded, config: &Path) -> Result<(), StartError> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Waits until a successor has taken the store over.
+async fn fenced(gateway: &Gateway) -> StoreError {
+    let mut every = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        every.tick().await;
+        if let Some(error @ StoreError::Fenced { .. }) = gateway.purse.store().health().fault {
+            return error;
+        }
+    }
 }
 
 fn signal(
@@ -180,8 +202,9 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     chores.spawn(housekeeping(Arc::clone(&gateway)));
     chores.spawn(courier::run(Arc::clone(&gateway)));
     if let Some(config) = config {
-        let hangup = signal(tokio::signal::unix::SignalKind::hangup())?;
-        chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned(), hangup));
+        let lookout = reloads.look_out(&gateway);
+        let lookout = lookout.map_err(|error| StartError::System(error.to_string()))?;
+        chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned(), lookout));
     }
     Ok(Running {
         gateway,

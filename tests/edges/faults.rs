@@ -356,3 +356,38 @@ async fn a_store_that_others_lock_lets_nothing_pass_until_they_let_go() {
     .await;
     world.is_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_store_was_taken_over_ends() {
+    let sim = sim().await;
+    let setup = Setup::new(sim.addr()).limits(HIGH_LIMITS);
+    let dir = setup.write();
+    let store = store_in(&dir);
+    let mut first = Gateway::start_in(dir).await;
+    let ask = crate::common::calls::Ask::chat("sim-a");
+    let caller = first.caller("t");
+    assert_eq!(caller.call(&ask).await.expect("an answer").status, 200);
+    first.quiet().await;
+    // The lock is lost, as on a network disk, and somebody starts another gateway.
+    std::fs::remove_file(store.with_extension("db.lock")).expect("a lock");
+    let second = setup.write();
+    let config = second.path().join("config/bursar.toml");
+    let text = std::fs::read_to_string(&config).expect("a file");
+    let there = format!("sqlite:{}", store.display());
+    std::fs::write(&config, text.replace("sqlite:../data/bursar.db", &there)).expect("a file");
+    let mut successor = Gateway::start_in(second).await;
+    // The first one's next grant finds out.
+    let refused = first.caller("another").call(&ask).await;
+    assert!(refused.is_err() || refused.is_ok_and(|reply| reply.status == 503));
+    let ended = first.ended().await;
+    assert_eq!(ended.code(), Some(69), "unavailable");
+    let log = first.log();
+    assert!(
+        log.contains("a successor has taken over the store"),
+        "{log}"
+    );
+    let reply = successor.caller("t").call(&ask).await.expect("an answer");
+    assert_eq!(reply.status, 200);
+    assert!(successor.stop().await.success());
+    books::verify(&store);
+}

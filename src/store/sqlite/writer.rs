@@ -143,9 +143,19 @@ impl Writer {
                 if !self.conn.is_autocommit() {
                     let _ = self.conn.execute_batch("ROLLBACK");
                 }
-                Err(error)
+                Err(self.successor().unwrap_or(error))
             }
         }
+    }
+
+    /// The epoch of a successor, as an error: its rows fail ours before ours are found to be late.
+    fn successor(&self) -> Option<StoreError> {
+        let ours = self.meta.epoch;
+        let read = self
+            .conn
+            .query_row("SELECT epoch FROM meta", [], |row| row.get(0));
+        let theirs = read.ok().filter(|theirs| *theirs != ours)?;
+        Some(StoreError::Fenced { ours, theirs })
     }
 
     // === the loop ===
