@@ -91,6 +91,8 @@ struct Progress {
     sent: Option<std::time::Instant>,
     first_byte_seen: bool,
     status: Option<StatusCode>,
+    /// Bytes of output that were seen.
+    visible_bytes: u64,
 }
 
 /// What a plain answer is told of its cost.
@@ -225,6 +227,11 @@ impl Record {
         super::admit::stop_refusal(&self.flight().attribution, stop)
     }
 
+    /// So much output was seen up to now, in bytes.
+    pub fn saw(&mut self, visible_bytes: u64) {
+        self.progress.visible_bytes = visible_bytes;
+    }
+
     /// The answer goes on although more was produced than the provider was told.
     #[must_use]
     pub fn is_beyond(&self, reader: &AnswerReader) -> bool {
@@ -254,7 +261,8 @@ impl Record {
 
     /// What an answer that is over comes to.
     #[must_use]
-    pub fn outcome(&self, answer: Answer) -> Outcome {
+    pub fn outcome(&mut self, answer: Answer) -> Outcome {
+        self.saw(answer.visible_bytes);
         if answer.error.is_some() && !answer.complete {
             return Outcome::Doubt("error_event");
         }
@@ -380,11 +388,7 @@ impl Record {
         if unseen {
             return quoted.saturating_add(&self.counted(answer).with(Meter::Turns, 0));
         }
-        let produced = Elastic {
-            outputs: 1,
-            ..*elastic
-        }
-        .quote(&self.facts.fixed, answer.visible_bytes);
+        let produced = self.quote_of(elastic, answer.visible_bytes);
         let bound = if self.is_more_than_told(answer.visible_bytes) {
             // Who did not keep to what it was told bills beyond the hold: nothing smaller is a bound.
             produced
@@ -392,6 +396,28 @@ impl Record {
             Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])))
         };
         bound.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
+    }
+
+    /// The quoted input, and one token per byte of output.
+    fn quote_of(&self, elastic: &Elastic, visible_bytes: u64) -> Amounts {
+        let one = Elastic {
+            outputs: 1,
+            ..*elastic
+        };
+        one.quote(&self.facts.fixed, visible_bytes)
+    }
+
+    /// What an answer that broke off may cost: the whole hold; more, if more was seen than the
+    /// provider was told.
+    fn doubted(&self) -> Amounts {
+        let (quoted, seen) = (self.quoted(), self.progress.visible_bytes);
+        match &self.facts.elastic {
+            Some(elastic) if self.is_more_than_told(seen) => {
+                let produced = self.quote_of(elastic, seen);
+                Amounts(std::array::from_fn(|i| produced.0[i].max(quoted.0[i])))
+            }
+            _ => quoted,
+        }
     }
 
     fn quoted(&self) -> Amounts {
@@ -406,6 +432,10 @@ impl Record {
     }
 
     fn end_once(&mut self, outcome: Outcome) -> Charged {
+        let doubted = match outcome {
+            Outcome::Doubt(_) => self.doubted(),
+            _ => Amounts::ZERO,
+        };
         let Some(hold) = self.hold.take() else {
             return Charged::default();
         };
@@ -420,7 +450,7 @@ impl Record {
                 reason,
                 answer,
             } => (Ending::Unreconciled, Some(reason), bound, Some(answer)),
-            Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), quoted, None),
+            Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), doubted, None),
             Outcome::Void(reason) => {
                 let attempts = u64::from(refused_upstream);
                 let charged = Amounts::ZERO.with(Meter::Attempts, attempts);
