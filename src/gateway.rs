@@ -2,6 +2,7 @@
 //! (purse, tasks, calls in flight, metrics).
 
 mod cover;
+pub mod doubt;
 pub mod provider;
 pub mod seeds;
 

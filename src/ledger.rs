@@ -243,7 +243,10 @@ pub struct Ledger {
     wished: Vec<Grant>,
     /// Answers to waiting calls; drained by the shell.
     woken: Vec<(WaiterId, Verdict)>,
+    /// Of calls that ended without evidence.
     in_doubt_usd: NanoUsd,
+    /// Of calls that crashes cut off.
+    crash_doubt_usd: NanoUsd,
 }
 
 /// An ask whose accounts have been found.
@@ -268,6 +271,7 @@ impl Ledger {
             wished: Vec::new(),
             woken: Vec::new(),
             in_doubt_usd: NanoUsd::ZERO,
+            crash_doubt_usd: NanoUsd::ZERO,
         }
     }
 
@@ -394,9 +398,15 @@ impl Ledger {
         self.look(now);
     }
 
-    /// Money in doubt from before this process, dollars, for [`Ledger::totals`].
+    /// Money of calls in doubt from before this process, dollars, for [`Ledger::totals`].
     pub fn begin_with_doubt(&mut self, in_doubt: NanoUsd) {
         self.in_doubt_usd = NanoUsd(self.in_doubt_usd.0.saturating_add(in_doubt.0));
+    }
+
+    /// What calls that crashes cut off can have cost, dollars, for [`Ledger::totals`]. The answer is what
+    /// it was.
+    pub const fn set_crash_doubt(&mut self, in_doubt: NanoUsd) -> NanoUsd {
+        std::mem::replace(&mut self.crash_doubt_usd, in_doubt)
     }
 
     /// Accounts without holds and waiters that nobody has touched for `idle_ms`, each with the
@@ -470,7 +480,7 @@ impl Ledger {
     pub fn totals(&self) -> Totals {
         Totals {
             held_usd: self.holds.held_usd(),
-            in_doubt_usd: self.in_doubt_usd,
+            in_doubt_usd: NanoUsd(self.in_doubt_usd.0.saturating_add(self.crash_doubt_usd.0)),
             holds: self.holds.len(),
             waiting: self.line.len(),
             accounts: self.accounts.iter().count(),

@@ -10,6 +10,7 @@ mod entry;
 mod error;
 mod read;
 mod sqlite;
+mod stake;
 
 pub use chain::{Head, ParseHeadError};
 pub use entry::{
@@ -23,6 +24,8 @@ pub use read::{
     ReportQuery, ReportRow, Row, TaskFilter, Verdict, VerifyOptions,
 };
 pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
+
+pub use stake::Stake;
 
 use crate::escalation::{self, Allowed, Asked, Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
@@ -316,7 +319,7 @@ pub struct Doubt {
     pub at: UnixMs,
     /// Why: a call's reason, or `crash`.
     pub reason: Arc<str>,
-    /// The call's task; `None` after a crash.
+    /// The call's task; after a crash that of the account, if it counts one task.
     pub task: Option<TaskKey>,
     /// The call's identity.
     pub identity: Option<Arc<str>>,
@@ -350,7 +353,10 @@ pub struct Shift {
 pub struct Reconciled {
     /// Doubts that it ended.
     pub doubts: u64,
-    /// Nano-dollars that were in doubt and are so no longer.
+    /// Of these, doubts that a crash had raised, one for each account.
+    pub crashes: u64,
+    /// Nano-dollars that were in doubt and are so no longer, each call counted once. Doubts of crashes
+    /// are left out: see [`Stake`].
     pub cleared: NanoUsd,
     /// Nano-dollars of it that were spent.
     pub spent: NanoUsd,

@@ -13,6 +13,7 @@ mod schema;
 mod tasks;
 mod writer;
 
+pub(super) use doubts::CRASH;
 pub(super) use escalations::{
     COLUMNS as ESCALATION_COLUMNS, DELIVERY_COLUMNS, read as read_escalation, read_delivery,
 };
