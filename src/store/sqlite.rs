@@ -182,6 +182,15 @@ impl SqliteStore {
         }
     }
 
+    /// Makes every write fail as on a file that was turned read-only, or lifts that again.
+    #[cfg(test)]
+    pub(crate) async fn set_read_only(&self, on: bool) {
+        let (done, wait) = oneshot::channel();
+        if self.send(Job::ReadOnly(on, done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
     fn place(&self, permit: mpsc::OwnedPermit<Entry>) -> Place {
         Place {
             permit,

@@ -290,6 +290,11 @@ impl Writer {
                 let _ = done.send(Ok(()));
             }
             #[cfg(test)]
+            Some(Job::ReadOnly(on, done)) => {
+                let _ = self.conn.pragma_update(None, "query_only", on);
+                let _ = done.send(Ok(()));
+            }
+            #[cfg(test)]
             Some(Job::Die(done)) => return ControlFlow::Break(done),
             None => {
                 self.jobs_open = false;

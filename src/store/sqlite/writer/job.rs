@@ -72,6 +72,8 @@ pub(in super::super) enum Job {
     #[cfg(test)]
     PageLimit(Option<i64>, Done<()>),
     #[cfg(test)]
+    ReadOnly(bool, Done<()>),
+    #[cfg(test)]
     Die(Done<()>),
 }
 
