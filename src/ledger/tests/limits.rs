@@ -272,3 +272,75 @@ proptest::proptest! {
         proptest::prop_assert_eq!(view.topped_up, usd(said[last].0));
     }
 }
+
+#[test]
+fn a_new_account_holds_what_is_in_flight_past_its_cap() {
+    let mut desk = Desk::new();
+    let (old, new) = (key("old", "t"), key("new", "t"));
+    let flying = [
+        desk.held(&fixed(60, &[(&old, 1000)])),
+        desk.held(&fixed(60, &[(&old, 1000)])),
+    ];
+    let covers = [cover(&old, usd_cap(1000)), cover(&new, usd_cap(100))];
+    for held in &flying {
+        assert!(desk.ledger.cover(desk.now, held.id, &covers));
+        assert!(
+            desk.ledger.cover(desk.now, held.id, &covers),
+            "once is enough"
+        );
+    }
+    let (grants, waits) = desk.ledger.load(desk.now, std::slice::from_ref(&new));
+    assert_eq!((grants.len(), waits), (1, true));
+    assert_eq!(desk.ledger.footing(flying[0].id), Some(Footing::Awaited));
+    desk.ask(grants);
+    desk.serve();
+    assert_eq!(
+        desk.ledger.load(desk.now, std::slice::from_ref(&new)),
+        (vec![], false)
+    );
+    assert_eq!(
+        (desk.view(&new).held, desk.view(&new).granted),
+        (usd(120), usd(120))
+    );
+    // Nothing fits, but what is held may turn out to be less.
+    let waits = desk.waits(&fixed(30, &[(&new, 100)]));
+    let end = desk.settle(flying[0].id, 20);
+    assert_eq!(end.added, std::slice::from_ref(&new));
+    assert!(desk.answer(waits).is_none());
+    desk.settle(flying[1].id, 20);
+    let next = held(desk.answer(waits).expect("40 spent, 30 wanted, of 100"));
+    assert_eq!(desk.view(&new).settled, usd(40));
+    desk.settle(next.id, 30);
+    assert!(
+        !desk.ledger.cover(desk.now, next.id, &covers),
+        "it has ended"
+    );
+    desk.assert_quiet();
+}
+
+#[test]
+fn a_call_of_an_older_policy_does_not_bring_its_caps_back() {
+    let mut desk = Desk::new();
+    let account = key("limit", "t");
+    let mut ask = fixed(60, &[(&account, 100)]);
+    ask.covers[0].edition = Edition::Policy(2);
+    let first = desk.held(&ask);
+    ask.covers[0] = Cover {
+        edition: Edition::Policy(1),
+        ..cover(&account, usd_cap(1000))
+    };
+    desk.waits(&ask);
+    assert_eq!(desk.view(&account).caps, usd_cap(100));
+    desk.settle(first.id, 60);
+    // A task's own caps have no version: they only ever fall.
+    let own = key("own", "t");
+    for (says, holds) in [(500, 500), (200, 200), (400, 200)] {
+        ask.covers[0] = Cover {
+            edition: Edition::Falling,
+            ..cover(&own, usd_cap(says))
+        };
+        let held = desk.held(&ask);
+        desk.settle(held.id, 0);
+        assert_eq!(desk.view(&own).caps, usd_cap(holds));
+    }
+}
