@@ -1,6 +1,7 @@
 //! The calls in flight, so that a task, an identity or everything can be stopped at once.
 
 use crate::attribution::Attribution;
+use crate::ledger::HoldId;
 use crate::units::{IdentityName, TaskKey, UnixMs};
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
@@ -26,11 +27,36 @@ pub struct Flight {
     pub attribution: Arc<Attribution>,
     /// When it was admitted.
     pub admitted: UnixMs,
+    aboard: Mutex<Option<Aboard>>,
     stop: AtomicU8,
     waker: AtomicWaker,
 }
 
+/// What a call in flight holds, and what limits want to know of it beside its attribution.
+#[derive(Clone, Debug)]
+pub struct Aboard {
+    /// Its hold.
+    pub hold: HoldId,
+    /// The model as the provider names it.
+    pub model: Arc<str>,
+    /// The provider.
+    pub provider: Arc<str>,
+    /// The wire format's name.
+    pub dialect: &'static str,
+}
+
 impl Flight {
+    /// What it holds; `None` while it waits.
+    #[must_use]
+    pub fn aboard(&self) -> Option<Aboard> {
+        self.aboard.lock().clone()
+    }
+
+    /// Says what it holds.
+    pub fn set_aboard(&self, aboard: Option<Aboard>) {
+        *self.aboard.lock() = aboard;
+    }
+
     /// Ready once somebody stopped it. One task at a time may wait.
     pub fn poll_stop(&self, cx: &Context<'_>) -> Poll<Stop> {
         if let Some(stop) = self.stopped() {
@@ -110,6 +136,7 @@ impl Flights {
         let flight = Arc::new(Flight {
             attribution,
             admitted: now,
+            aboard: Mutex::default(),
             stop: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         });
@@ -144,6 +171,23 @@ impl Flights {
         flights
             .iter()
             .any(|(_, flight)| whose.covers(&flight.attribution))
+    }
+
+    /// All calls in flight.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Flight>> {
+        let flights = self.0.lock();
+        flights
+            .iter()
+            .map(|(_, flight)| Arc::clone(flight))
+            .collect()
+    }
+
+    /// Whether the call is on the list still.
+    #[must_use]
+    pub fn has(&self, flight: &Arc<Flight>) -> bool {
+        let flights = self.0.lock();
+        flights.iter().any(|(_, other)| Arc::ptr_eq(other, flight))
     }
 
     /// How many calls are in flight.

@@ -1,6 +1,8 @@
 //! The gateway's shared state: what a reload replaces ([`Live`]), and what outlives every reload
 //! (purse, tasks, calls in flight, metrics).
 
+mod cover;
+pub mod doubt;
 pub mod provider;
 pub mod seeds;
 
@@ -16,7 +18,7 @@ use crate::purse::Purse;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, UnixMs};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use parking_lot::RwLock;
 use provider::ProviderError;
@@ -166,6 +168,8 @@ impl Calendar {
 /// Everything a call may need on its way.
 pub struct Gateway {
     live: ArcSwap<Live>,
+    /// What is about to take its place.
+    coming: ArcSwapOption<cover::Coming>,
     /// The purse.
     pub purse: Arc<Purse>,
     /// The tasks and the calls in flight.
@@ -198,6 +202,7 @@ impl Gateway {
         Arc::new(Self {
             live: ArcSwap::from_pointee(live),
             escalations: Escalations::new(Arc::clone(&purse), Arc::clone(&tasks)),
+            coming: ArcSwapOption::empty(),
             purse,
             tasks,
             metrics,
@@ -216,9 +221,10 @@ impl Gateway {
         self.live.load_full()
     }
 
-    /// Puts a new configuration in force. Calls under way keep the one they began with.
-    pub fn replace(&self, live: Live) {
-        self.live.store(Arc::new(live));
+    /// Whether this configuration is the one in force.
+    #[must_use]
+    pub fn is_in_force(&self, live: &Arc<Live>) -> bool {
+        Arc::ptr_eq(live, &self.live.load())
     }
 
     /// Runs something that outlives its caller but not the gateway: an exchange seen through.

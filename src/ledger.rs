@@ -7,8 +7,9 @@
 //! [`Ledger::void`] or [`Ledger::doubt`].
 //!
 //! **Invariant:** on every capped meter of an enforced account, after each hold,
-//! settled + in doubt + held ≤ granted and ≤ cap + topped up. Only an overrun or a lowered cap can
-//! break that later, and then nothing further is held there. Checked in release.
+//! settled + in doubt + held ≤ granted and ≤ cap + topped up. Only an overrun, a lowered cap or a
+//! hold that [`Ledger::cover`] added can break that later, and then nothing further is held there.
+//! Checked in release.
 //!
 //! **Invariant:** what an account holds is the sum of the holds that cover it; a hold ends once.
 //!
@@ -33,7 +34,7 @@ mod weigh;
 #[cfg(test)]
 mod tests;
 
-pub use hold::HoldId;
+pub use hold::{Footing, HoldId};
 pub use line::WaiterId;
 pub use verdict::{
     Deadline, Denial, End, Held, Patience, Reached, Refusal, Remaining, Shortage, Totals, Verdict,
@@ -82,6 +83,15 @@ impl Caps {
         self.0[meter as usize] = Some(cap);
         self
     }
+
+    /// Of each meter the lower cap, where either has one.
+    #[must_use]
+    pub fn lowered(&self, by: &Self) -> Self {
+        Self(std::array::from_fn(|i| match (self.0[i], by.0[i]) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }))
+    }
 }
 
 /// One account that covers a call.
@@ -95,6 +105,17 @@ pub struct Cover {
     pub observe: bool,
     /// `warn_at` in thousandths of each cap: [`End::warned`] says when it was crossed.
     pub warn_permille: Option<u16>,
+    /// Who says so, so that a call that began earlier does not bring old caps back.
+    pub edition: Edition,
+}
+
+/// Which of two that name caps for one account is to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edition {
+    /// The policy of this version: the newest one.
+    Policy(u64),
+    /// A task's own caps, which only ever fall: the lower ones.
+    Falling,
 }
 
 /// The part of a quote that grows with the output the provider is told it may produce.
@@ -246,7 +267,10 @@ pub struct Ledger {
     wished: Vec<Grant>,
     /// Answers to waiting calls; drained by the shell.
     woken: Vec<(WaiterId, Verdict)>,
+    /// Of calls that ended without evidence.
     in_doubt_usd: NanoUsd,
+    /// Of calls that crashes cut off.
+    crash_doubt_usd: NanoUsd,
 }
 
 /// An ask whose accounts have been found.
@@ -271,6 +295,7 @@ impl Ledger {
             wished: Vec::new(),
             woken: Vec::new(),
             in_doubt_usd: NanoUsd::ZERO,
+            crash_doubt_usd: NanoUsd::ZERO,
         }
     }
 
@@ -397,9 +422,15 @@ impl Ledger {
         self.look(now);
     }
 
-    /// Money in doubt from before this process, dollars, for [`Ledger::totals`].
+    /// Money of calls in doubt from before this process, dollars, for [`Ledger::totals`].
     pub fn begin_with_doubt(&mut self, in_doubt: NanoUsd) {
         self.in_doubt_usd = NanoUsd(self.in_doubt_usd.0.saturating_add(in_doubt.0));
+    }
+
+    /// What calls that crashes cut off can have cost, dollars, for [`Ledger::totals`]. The answer is what
+    /// it was.
+    pub const fn set_crash_doubt(&mut self, in_doubt: NanoUsd) -> NanoUsd {
+        std::mem::replace(&mut self.crash_doubt_usd, in_doubt)
     }
 
     /// Accounts without holds and waiters that nobody has touched for `idle_ms`, each with the
@@ -413,8 +444,9 @@ impl Ledger {
     }
 
     /// As [`Ledger::idle`] for all accounts of these limits, however lately they were touched: the
-    /// store knows what calls cost while the limits were not in force, and this process does not.
-    /// The second figure says how many are in use, and stay.
+    /// store knows what calls cost while the limits were not in force, and this process does not. Those
+    /// that calls in flight use stay, as accounts of unknown balance. The second figure says how many
+    /// could not be dealt with yet, for the store is being asked about them.
     pub fn retire(
         &mut self,
         now: UnixMs,
@@ -422,17 +454,22 @@ impl Ledger {
     ) -> (Vec<(AccountKey, Amounts)>, usize) {
         self.told_time(now);
         let meant = |key: &AccountKey| limits.contains(&key.limit);
-        let retired = self.accounts.idle(|key, _| meant(key));
-        let all = self.accounts.iter().filter(|account| meant(&account.key));
-        let in_use = all.count().saturating_sub(retired.len());
-        (retired, in_use)
+        let busy = self.accounts.unload(meant);
+        (self.accounts.idle(|key, _| meant(key)), busy)
     }
 
     /// The policy changed a limit's caps: calls that wait need not wait for the next one to say so.
-    pub fn take_caps(&mut self, now: UnixMs, limit: &str, from: &Caps, to: &Caps) {
+    pub fn take_caps(
+        &mut self,
+        now: UnixMs,
+        limit: &str,
+        from: &Caps,
+        to: &Caps,
+        edition: Edition,
+    ) {
         self.told_time(now);
         for at in self.accounts.of_limit(limit) {
-            if self.accounts[at].take_caps(from, to) {
+            if self.accounts[at].take_caps(from, to, edition) {
                 self.mark(at);
             }
         }
@@ -467,7 +504,7 @@ impl Ledger {
     pub fn totals(&self) -> Totals {
         Totals {
             held_usd: self.holds.held_usd(),
-            in_doubt_usd: self.in_doubt_usd,
+            in_doubt_usd: NanoUsd(self.in_doubt_usd.0.saturating_add(self.crash_doubt_usd.0)),
             holds: self.holds.len(),
             waiting: self.line.len(),
             accounts: self.accounts.iter().count(),

@@ -3,15 +3,26 @@
 //!
 //! Every change to the ledger goes through [`Purse::change`], which hands out the verdicts and
 //! carries the grants that the change brought about.
+//!
+//! **Invariant:** an end is counted exactly once, in memory and in the store's balance of each
+//! account, whenever the balance is fetched. While the balance of some account that a hold covers
+//! is being fetched, the hold does not end: the answer could contain the end or not. While it is
+//! unknown and nobody asks, the end is counted and posted under the one lock, so that whoever asks
+//! next gets an answer that contains it. Once all balances are known, the order does not matter.
+
+mod end;
+
+pub use end::Outcome;
 
 use crate::clock;
 use crate::ledger::{
-    AccountKey, Ask, Asker, End, Held, HoldId, Ledger, Patience, Refusal, Verdict, WaiterId,
+    AccountKey, Ask, Asker, Cover, Held, HoldId, Ledger, Patience, Refusal, Verdict, WaiterId,
 };
 use crate::store::{
     Balance, Evidence, Grant, Place, Reconciled, Release, SeedQuery, Store, StoreError,
 };
 use crate::units::{Amounts, UnixMs};
+use end::Ending;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +37,11 @@ const IDLE_MS: i64 = 30_000;
 const TICK_MIN_MS: i64 = 5;
 /// The longest, milliseconds.
 const TICK_MAX_MS: i64 = 60_000;
+
+/// How often the store is asked anew for accounts that holds were added to: calls go on meanwhile.
+const LOAD_TRIES: u32 = 100;
+/// Between two looks at accounts that others have asked for.
+const LOAD_PAUSE: Duration = Duration::from_millis(2);
 
 /// Why a call got no hold.
 #[derive(Debug)]
@@ -44,6 +60,8 @@ pub type Seeds = Box<dyn Fn(&AccountKey) -> Option<Arc<SeedQuery>> + Send + Sync
 struct Inner {
     ledger: Ledger,
     waiting: HashMap<WaiterId, oneshot::Sender<Verdict>>,
+    /// Ends that wait for the store; bounded by the places they keep.
+    ending: Vec<Ending>,
 }
 
 /// The purse of this node.
@@ -74,6 +92,7 @@ impl Purse {
             inner: Mutex::new(Inner {
                 ledger,
                 waiting: HashMap::new(),
+                ending: Vec::new(),
             }),
             store,
             seeds: RwLock::new(Box::new(|_| None)),
@@ -105,6 +124,7 @@ impl Purse {
     fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
         let result = change(&mut inner);
+        inner.end_delayed();
         inner.hand_out();
         let grants = inner.ledger.grants();
         drop(inner);
@@ -260,26 +280,81 @@ impl Purse {
 
     /// Makes grants durable, in a task of its own: several calls may need them, and the one that
     /// needed them first may hang up.
-    fn carry(self: &Arc<Self>, mut grants: Vec<Grant>) {
-        let purse = Arc::clone(self);
+    fn carry(self: &Arc<Self>, grants: Vec<Grant>) {
+        drop(tokio::spawn(Arc::clone(self).deliver(grants)));
+    }
+
+    async fn deliver(self: Arc<Self>, mut grants: Vec<Grant>) -> Result<(), StoreError> {
         {
             let seeds = self.seeds.read();
             for grant in &mut grants {
                 grant.seed = seeds(&grant.key);
             }
         }
-        tokio::spawn(async move {
-            let keys: Vec<AccountKey> = grants.iter().map(|grant| grant.key.clone()).collect();
-            match purse.store.open(None, grants).await {
-                Ok(opened) => {
-                    purse.change(|ledger| ledger.granted(clock::now(), &opened.balances));
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the store could not grant an allotment");
-                    purse.change(|ledger| ledger.grant_failed(&keys));
-                }
+        let keys: Vec<AccountKey> = grants.iter().map(|grant| grant.key.clone()).collect();
+        match self.store.open(None, grants).await {
+            Ok(opened) => {
+                self.change(|ledger| ledger.granted(clock::now(), &opened.balances));
+                Ok(())
             }
-        });
+            Err(error) => {
+                tracing::error!(%error, "the store could not grant an allotment");
+                self.change(|ledger| ledger.grant_failed(&keys));
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds running holds to further accounts, all in one step: nobody holds on those accounts before
+    /// what runs already is held there. Says which of the holds have ended. What they cost, the
+    /// store knows once their entries are posted; then [`Purse::load`] fetches the balances.
+    pub fn cover(self: &Arc<Self>, holds: &[(HoldId, Vec<Cover>)]) -> Vec<HoldId> {
+        self.change(|ledger| {
+            let now = clock::now();
+            let ended = holds
+                .iter()
+                .filter(|(id, covers)| !ledger.cover(now, *id, covers));
+            ended.map(|(id, _)| *id).collect()
+        })
+    }
+
+    /// Waits until the ends that now wait for an answer of the store are posted.
+    pub async fn delayed(&self) {
+        let delayed = |inner: &Inner| inner.ending.iter().map(|ending| ending.id).collect();
+        let mut ids: Vec<HoldId> = delayed(&self.inner.lock());
+        while !ids.is_empty() {
+            tokio::time::sleep(LOAD_PAUSE).await;
+            let still: Vec<HoldId> = delayed(&self.inner.lock());
+            ids.retain(|id| still.contains(id));
+        }
+    }
+
+    /// Fetches the balances of accounts that holds were added to, and makes durable that so much is
+    /// held there.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn load(self: &Arc<Self>, keys: &[AccountKey]) -> Result<(), StoreError> {
+        let mut asked = 0;
+        loop {
+            let (grants, waits) = self.change(|ledger| ledger.load(clock::now(), keys));
+            if !grants.is_empty() {
+                asked += 1;
+                if asked > LOAD_TRIES {
+                    let keys: Vec<_> = grants.into_iter().map(|grant| grant.key).collect();
+                    self.change(|ledger| ledger.grant_failed(&keys));
+                    return Err(StoreError::Failed("it grants less than is held".to_owned()));
+                }
+                // In a task of its own: whoever waits for it may go away, the answer must not.
+                let delivery = tokio::spawn(Arc::clone(self).deliver(grants));
+                delivery.await.map_err(|_| StoreError::Stopped)??;
+            } else if waits {
+                // Others have asked; they will be answered.
+                tokio::time::sleep(LOAD_PAUSE).await;
+            } else {
+                return Ok(());
+            }
+        }
     }
 
     /// Looks at the line when waits end, and gives idle allotments back. Runs until it is dropped.
@@ -304,27 +379,34 @@ impl Purse {
     }
 
     /// Pages out the accounts of limits that were not in force for a while, so that they are loaded
-    /// with what calls cost meanwhile. False if calls in flight still use some of them.
+    /// with what calls cost meanwhile. False if the store is just being asked about some of them.
     ///
     /// # Errors
     /// The store's fault.
     pub async fn retire(self: &Arc<Self>, limits: &[Arc<str>]) -> Result<bool, StoreError> {
-        let (retired, in_use) = self.change(|ledger| ledger.retire(clock::now(), limits));
-        self.page_out(retired).await;
+        let (retired, busy) = self.change(|ledger| ledger.retire(clock::now(), limits));
+        let all = retired.len();
+        let gone = self.page_out(retired).await;
         // What was charged to them is in the store before anybody asks it for them.
         self.store.flush().await?;
-        Ok(in_use == 0)
+        Ok(busy == 0 && gone == all)
     }
 
-    async fn page_out(self: &Arc<Self>, idle: Vec<(AccountKey, Amounts)>) {
+    /// Says how many are gone; the others are in use again.
+    async fn page_out(self: &Arc<Self>, idle: Vec<(AccountKey, Amounts)>) -> usize {
         if idle.is_empty() {
-            return;
+            return 0;
         }
         let keys: Vec<AccountKey> = idle.iter().map(|(key, _)| key.clone()).collect();
         if let Err(error) = self.store.give_back(idle).await {
             tracing::warn!(%error, "idle allotments could not be given back");
         }
-        self.change(|ledger| keys.iter().for_each(|key| ledger.forget(key)));
+        self.change(|ledger| {
+            keys.iter().for_each(|key| ledger.forget(key));
+            keys.iter()
+                .filter(|key| ledger.account(key).is_none())
+                .count()
+        })
     }
 }
 
@@ -388,31 +470,5 @@ impl Drop for Waiting {
     }
 }
 
-impl Hold {
-    /// Ends it at what was charged.
-    #[must_use]
-    pub fn settle(self, charged: Amounts) -> (End, Place) {
-        let end = self
-            .purse
-            .change(|ledger| ledger.settle(clock::now(), self.id, charged));
-        (end, self.place)
-    }
-
-    /// Ends it without a charge.
-    #[must_use]
-    pub fn void(self, attempts: u64) -> (End, Place) {
-        let end = self
-            .purse
-            .change(|ledger| ledger.void(clock::now(), self.id, attempts));
-        (end, self.place)
-    }
-
-    /// Ends it in doubt.
-    #[must_use]
-    pub fn doubt(self, in_doubt: Amounts) -> (End, Place) {
-        let end = self
-            .purse
-            .change(|ledger| ledger.doubt(clock::now(), self.id, in_doubt));
-        (end, self.place)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod entry;
 mod error;
 mod read;
 mod sqlite;
+mod stake;
 
 pub use chain::{Head, ParseHeadError};
 pub use entry::{
@@ -23,6 +24,8 @@ pub use read::{
     ReportQuery, ReportRow, Row, TaskFilter, Verdict, VerifyOptions,
 };
 pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
+
+pub use stake::Stake;
 
 use crate::escalation::{self, Allowed, Asked, Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
@@ -54,7 +57,7 @@ pub struct Balance {
 }
 
 /// Raise one account's allotment, creating the account if it is new.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Which account.
     pub key: AccountKey,
@@ -92,7 +95,7 @@ pub enum Field {
 }
 
 /// From where a seed counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SeedFrom {
     /// Calls admitted since a calendar window opened.
     Window(UnixMs),
@@ -101,7 +104,7 @@ pub enum SeedFrom {
 }
 
 /// Which calls of the journal an account would have counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeedQuery {
     /// The account's window or task.
     pub from: SeedFrom,
@@ -318,7 +321,7 @@ pub struct Doubt {
     pub at: UnixMs,
     /// Why: a call's reason, or `crash`.
     pub reason: Arc<str>,
-    /// The call's task; `None` after a crash.
+    /// The call's task; after a crash that of the account, if it counts one task.
     pub task: Option<TaskKey>,
     /// The call's identity.
     pub identity: Option<Arc<str>>,
@@ -352,7 +355,10 @@ pub struct Shift {
 pub struct Reconciled {
     /// Doubts that it ended.
     pub doubts: u64,
-    /// Nano-dollars that were in doubt and are so no longer.
+    /// Of these, doubts that a crash had raised, one for each account.
+    pub crashes: u64,
+    /// Nano-dollars that were in doubt and are so no longer, each call counted once. Doubts of crashes
+    /// are left out: see [`Stake`].
     pub cleared: NanoUsd,
     /// Nano-dollars of it that were spent.
     pub spent: NanoUsd,
@@ -432,7 +438,7 @@ pub enum DeliveryEnd {
 pub struct Health {
     /// Why it cannot write, while it cannot.
     pub fault: Option<StoreError>,
-    /// How long the oldest entry received has waited to be written.
+    /// How long the oldest entry posted has waited to be written; zero if all are written.
     pub lag: Duration,
 }
 
@@ -449,13 +455,18 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 
 /// A place in the journal's queue, reserved before a call leaves, so that its end can always be posted.
 #[derive(Debug)]
-pub struct Place(mpsc::OwnedPermit<Entry>);
+pub struct Place {
+    permit: mpsc::OwnedPermit<Entry>,
+    vitals: Arc<sqlite::Vitals>,
+}
 
 impl Place {
     /// Posts the entry. Never blocks and never fails: it is written with the next group, or as soon
     /// as the store can write again.
     pub fn post(self, entry: Entry) {
-        drop(self.0.send(entry));
+        // Counted first, so that nobody finds the journal at rest in between.
+        self.vitals.posting();
+        drop(self.permit.send(entry));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::attribution::Attribution;
 use crate::clock;
 use crate::escalation::{Asked, allowed_account};
 use crate::flights::{Flights, Stop, Whose};
-use crate::ledger::{AccountKey, Caps, Cover, Stand};
+use crate::ledger::{AccountKey, Caps, Cover, Edition, Stand};
 use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecord, TaskState};
 use crate::units::{AgentId, EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
@@ -67,6 +67,10 @@ struct LastCall {
 /// One task as calls see it.
 pub struct Task {
     record: RwLock<TaskRecord>,
+    /// Caps of its own that are about to come into force, its first.
+    coming: Mutex<Option<Caps>>,
+    /// Held while its own caps are lowered.
+    pub lowering: tokio::sync::Mutex<()>,
     tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
     last_calls: Mutex<Vec<LastCall>>,
@@ -84,6 +88,8 @@ impl Task {
     fn new(record: TaskRecord, now: UnixMs) -> Self {
         Self {
             record: RwLock::new(record),
+            coming: Mutex::default(),
+            lowering: tokio::sync::Mutex::default(),
             tools: Mutex::default(),
             used: AtomicI64::new(now.0),
             last_calls: Mutex::default(),
@@ -111,6 +117,13 @@ impl Task {
         let record = self.record.read();
         covers.extend(own_cover(&record.key, record.caps));
         covers.extend(allowed_cover(&record));
+    }
+
+    /// The account of its own caps, if it has any.
+    #[must_use]
+    pub fn own_cover(&self) -> Option<Cover> {
+        let record = self.record.read();
+        own_cover(&record.key, record.caps)
     }
 
     /// How often somebody decided on its state: what was seen before a decision may be no longer so.
@@ -200,6 +213,18 @@ impl Task {
         *known = record.clone();
         drop(known);
         self.changed.notify_waiters();
+    }
+
+    /// Says which caps of its own are about to come into force.
+    pub fn announce(&self, caps: Option<Caps>) {
+        *self.coming.lock() = caps;
+    }
+
+    /// The account of its own caps, if they are about to come into force.
+    #[must_use]
+    pub fn coming_cover(&self) -> Option<Cover> {
+        let caps = (*self.coming.lock())?;
+        own_cover(&self.record.read().key, caps)
     }
 
     /// Milliseconds spent suspended, the present suspension included.
@@ -317,24 +342,35 @@ impl Tasks {
         if let Some(task) = self.known(&opening.key, now) {
             return Ok(task);
         }
+        if let Some(task) = self.find(&opening.key).await? {
+            return Ok(task);
+        }
+        pay.await?;
+        let key = opening.key.clone();
+        let opened = self.store.open(Some(opening), Vec::new()).await?;
+        let record = opened.task.ok_or_else(|| StoreError::NotFound {
+            what: "task",
+            which: key.task.to_string(),
+        })?;
+        Ok(self.remember(record, now))
+    }
+
+    /// The task, from memory or the store, if anybody has opened it.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn find(&self, key: &TaskKey) -> Result<Option<Arc<Task>>, StoreError> {
+        let now = clock::now();
+        if let Some(task) = self.known(key, now) {
+            return Ok(Some(task));
+        }
         let filter = TaskFilter {
-            owner: Some(opening.key.owner.clone()),
-            task: Some(opening.key.task.clone()),
+            owner: Some(key.owner.clone()),
+            task: Some(key.task.clone()),
             ..TaskFilter::default()
         };
-        let record = match self.store.tasks(filter).await?.pop() {
-            Some(record) => record,
-            None => {
-                pay.await?;
-                let key = opening.key.clone();
-                let opened = self.store.open(Some(opening), Vec::new()).await?;
-                opened.task.ok_or_else(|| StoreError::NotFound {
-                    what: "task",
-                    which: key.task.to_string(),
-                })?
-            }
-        };
-        Ok(self.remember(record, now))
+        let found = self.store.tasks(filter).await?.pop();
+        Ok(found.map(|record| self.remember(record, now)))
     }
 
     fn remember(&self, record: TaskRecord, now: UnixMs) -> Arc<Task> {
@@ -414,7 +450,8 @@ impl Tasks {
         Ok(Tree::of(&pairs).reached())
     }
 
-    /// Lowers a task's own caps durably; higher ones are ignored.
+    /// Lowers a task's own caps durably; higher ones are ignored. Not for calls in flight:
+    /// [`Gateway::lower_caps`](crate::gateway::Gateway::lower_caps) sees to them.
     ///
     /// # Errors
     /// No such task, or the store's fault.
@@ -504,6 +541,7 @@ pub fn own_cover(key: &TaskKey, caps: Caps) -> Option<Cover> {
         caps,
         observe: false,
         warn_permille: None,
+        edition: Edition::Falling,
     })
 }
 
@@ -516,6 +554,7 @@ pub fn allowed_cover(record: &TaskRecord) -> Option<Cover> {
         caps: Caps::default().with(Meter::Turns, allowed.turns),
         observe: false,
         warn_permille: None,
+        edition: Edition::Policy(0),
     })
 }
 

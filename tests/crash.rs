@@ -94,7 +94,9 @@ async fn start_again(gateway: &mut Gateway) -> u64 {
     }
     let doubts = books::in_doubt(&store);
     let shown = gateway.metrics().await.nano("bursar_in_doubt_usd");
-    assert_eq!(shown, doubts, "all doubt is shown");
+    let at_stake = books::at_stake(&store, "tight owner");
+    assert_eq!(shown, at_stake, "all doubt is shown, and once");
+    assert!(shown <= doubts);
     let alive: u64 = before.values().map(Account::alive).sum();
     assert_eq!(doubts, doubts_before + alive);
     before
@@ -139,6 +141,15 @@ async fn kill(crashes: u64) {
         let bill = sim.bill();
         company.assert_never_above(&bill);
         company.assert_nothing_lost(&bill, &gateway.store());
+        // What is shown once bounds what nobody has proven.
+        let journal = books::calls(&gateway.store());
+        let settled = journal.iter().filter(|entry| entry.ending == "settle");
+        let settled: u64 = settled.map(|entry| entry.charged.usd().0).sum();
+        let shown = gateway.metrics().await.nano("bursar_in_doubt_usd");
+        assert!(
+            bill.total_nano_usd <= settled + shown,
+            "{settled} + {shown}"
+        );
         eprintln!(
             "crash {crash}: after {} calls, {alive} nano-dollars unproven on the tasks' accounts",
             bill.calls - before

@@ -125,7 +125,7 @@ fn list(args: &ListArgs, config: &Path, out: &mut dyn Write) -> Result<(), BookE
         lines.push(vec![
             doubt.id.to_string(),
             show::instant(doubt.at),
-            doubt.reason.to_string(),
+            reason(doubt),
             text(doubt.task.as_ref().map(|key| key.task.as_str())),
             text(doubt.request.as_deref()),
             text(doubt.answer_id.as_deref()),
@@ -133,7 +133,27 @@ fn list(args: &ListArgs, config: &Path, out: &mut dyn Write) -> Result<(), BookE
             doubt.amounts[crate::units::Meter::Tokens].to_string(),
         ]);
     }
-    Ok(book::table(out, &lines, 6)?)
+    book::table(out, &lines, 6)?;
+    if doubts.iter().any(|doubt| doubt.request.is_none()) {
+        let note = "After a crash each account shows what it had been granted and did not prove. A call in flight is in \
+                    every account that covered it, so these do not add up; `bursar_in_doubt_usd` counts them once.";
+        writeln!(out, "{note}")?;
+    }
+    Ok(())
+}
+
+/// Why, and after a crash which limit's account.
+fn reason(doubt: &crate::store::Doubt) -> String {
+    match doubt.accounts.first() {
+        Some(key) if doubt.request.is_none() => {
+            format!(
+                "{}: {}",
+                doubt.reason,
+                crate::config::Limit::name_in(&key.limit)
+            )
+        }
+        _ => doubt.reason.to_string(),
+    }
 }
 
 fn release(args: &ReleaseArgs, config: &Path, out: &mut dyn Write) -> Result<(), BookError> {

@@ -57,6 +57,9 @@ fn start_log(log: &Log) {
         .with_env_filter(filter)
         // Colours are for people: a file gets none.
         .with_ansi(std::io::stderr().is_terminal())
+        // A line that cannot be written (the log's disk is full) is lost; to complain of it on the same
+        // standard error would end the call that logged it in a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second subscriber in one process (tests) is no fault.
     let _ = match log.format {

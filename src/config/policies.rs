@@ -7,9 +7,10 @@ use super::fault::Faults;
 use super::limit::{self, Limit, Per, ToolPrices};
 use super::read::document;
 use super::window::Clock;
-use crate::ledger::{AccountKey, Caps, Cover, Dimension};
+use crate::ledger::{AccountKey, Caps, Cover, Dimension, Edition};
 use crate::units::{Meter, UnixMs};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 /// Stands for a side that the call lacks: all calls without an agent share one account per agent.
@@ -80,6 +81,8 @@ pub struct Policies {
     wraps_up: bool,
     /// Some limit caps `depth` or `fan_out`.
     caps_tree: bool,
+    /// One more than that of the policies before.
+    version: AtomicU64,
 }
 
 impl Policies {
@@ -132,6 +135,7 @@ impl Policies {
             reviews,
             wraps_up,
             caps_tree,
+            version: AtomicU64::new(0),
         }
     }
 
@@ -176,11 +180,8 @@ impl Policies {
             {
                 continue;
             }
-            let mut caps = limit.caps;
-            if rule.by_claim {
-                self.tighten(rule, facts, &mut caps);
-            }
             if limit.per == Per::Call {
+                let caps = self.caps_for(rule, facts);
                 let side = match limit.observe {
                     true => &mut ceilings.observe,
                     false => &mut ceilings.deny,
@@ -188,22 +189,58 @@ impl Policies {
                 side.lower(&caps, LimitIndex(i));
                 continue;
             }
-            if facts.unattributed && limit.is_per(Side::Task) {
-                // The unattributed task of a day is no stretch of work that could last too long.
-                caps.0[Meter::Duration as usize] = None;
-            }
             let window = rule.clock.map(|clock| self.clocks[clock].opened(now));
-            let cover = Cover {
-                key: rule.key(facts, window),
-                caps,
-                observe: limit.observe,
-                warn_permille: limit
-                    .warn_at
-                    .map(|millionths| u16::try_from(millionths / 1_000).unwrap_or(1_000)),
-            };
+            let cover = self.cover(rule, facts, window);
             out.push((LimitIndex(i), cover));
         }
         ceilings
+    }
+
+    /// The accounts that cover a call that was admitted before these policies came into force, as
+    /// far as they lie in the present windows.
+    #[must_use]
+    pub fn covers_of_past(&self, facts: &Facts, admitted: UnixMs, now: UnixMs) -> Vec<Cover> {
+        let matching = self.rules.iter().filter(|rule| {
+            rule.limit.per != Per::Call
+                && rule.of_tools == facts.tool.is_some()
+                && rule.counts
+                && rule.limit.matches.matches(facts)
+        });
+        let present = matching.filter_map(|rule| {
+            let window = rule.clock.map(|clock| self.clocks[clock].opened(now));
+            // A window that lies ahead of the clock is the present one, for windows never go back.
+            let holds = |opened| admitted >= opened || now < opened;
+            window
+                .is_none_or(holds)
+                .then(|| self.cover(rule, facts, window))
+        });
+        present.collect()
+    }
+
+    fn cover(&self, rule: &Rule, facts: &Facts, window: Option<UnixMs>) -> Cover {
+        let limit = &rule.limit;
+        let mut caps = self.caps_for(rule, facts);
+        if facts.unattributed && limit.is_per(Side::Task) {
+            // The unattributed task of a day is no stretch of work that could last too long.
+            caps.0[Meter::Duration as usize] = None;
+        }
+        Cover {
+            key: rule.key(facts, window),
+            caps,
+            observe: limit.observe,
+            warn_permille: limit
+                .warn_at
+                .map(|millionths| u16::try_from(millionths / 1_000).unwrap_or(1_000)),
+            edition: Edition::Policy(self.version()),
+        }
+    }
+
+    fn caps_for(&self, rule: &Rule, facts: &Facts) -> Caps {
+        let mut caps = rule.limit.caps;
+        if rule.by_claim {
+            self.tighten(rule, facts, &mut caps);
+        }
+        caps
     }
 
     /// A caller that picks its own role or agent shall gain nothing by the choice: where `rule`
@@ -222,12 +259,7 @@ impl Policies {
             if !shared || !peer.matches.matches_unclaimed(facts) {
                 continue;
             }
-            for (cap, other) in caps.0.iter_mut().zip(peer.caps.0) {
-                *cap = match (*cap, other) {
-                    (Some(cap), Some(other)) => Some(cap.min(other)),
-                    (cap, other) => cap.or(other),
-                };
-            }
+            *caps = caps.lowered(&peer.caps);
         }
     }
 
@@ -325,8 +357,15 @@ impl Policies {
         }
     }
 
+    /// Counts reloads: covers of a newer version win over those of an older one.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
     /// Keeps the windows that `before` had reached: called when these policies take its place.
     pub fn follow(&self, before: &Self) {
+        self.version.store(before.version() + 1, Ordering::Relaxed);
         for clock in &self.clocks {
             let same = before.clocks.iter().find(|c| c.window == clock.window);
             if let Some(reached) = same.and_then(Clock::reached) {

@@ -1,7 +1,7 @@
 //! Which earlier calls the account of a new or changed limit would have counted: a reload never
 //! resets usage.
 
-use super::Gateway;
+use super::{Gateway, Live};
 use crate::config::{Match, Side};
 use crate::ledger::AccountKey;
 use crate::purse::Seeds;
@@ -14,9 +14,16 @@ use std::sync::{Arc, Weak};
 #[must_use]
 pub fn seeds(gateway: Weak<Gateway>) -> Seeds {
     Box::new(move |key| {
-        let live = gateway.upgrade()?.live();
-        let query = match live.loaded.policies.by_id(&key.limit) {
-            Some(limit) => query(&limit.matches, key)?,
+        let gateway = gateway.upgrade()?;
+        let of = |live: Arc<Live>| {
+            let limit = live.loaded.policies.by_id(&key.limit)?;
+            query(&limit.matches, key)
+        };
+        // Calls in flight come under a limit before it is in force. In this order: what is announced
+        // comes into force before it is announced no longer.
+        let coming = gateway.coming().and_then(of);
+        let query = match coming.or_else(|| of(gateway.live())) {
+            Some(query) => query,
             None if *key.limit == *TASKS_OWN => SeedQuery {
                 whenever_new: true,
                 ..query(&Match::default(), key)?

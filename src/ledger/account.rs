@@ -1,15 +1,18 @@
 //! One counter: what is settled, in doubt and held, under which caps, out of which allotment. And
-//! the table of all of them, where an account keeps its place as long as a hold or a waiter needs it.
+//! (`table`) all of them.
+
+mod table;
+
+pub(super) use table::Accounts;
 
 use super::allotment;
 use super::line::WaiterId;
 use super::quote::{HELD, Meters};
 use super::verdict::Reached;
-use super::{AccountKey, AccountView, Caps, Cover};
+use super::{AccountKey, AccountView, Caps, Cover, Edition};
 use crate::store::{Balance, Grant};
 use crate::units::{Amounts, Meter, UnixMs};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::{Index, IndexMut};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an account stands in the table. Valid while a hold, a waiter or the caller's borrow pins it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +41,8 @@ pub(super) struct Account {
     pub(super) capped: Meters,
     pub(super) observe: bool,
     warn_permille: Option<u16>,
+    /// The newest policy that named these terms.
+    version: u64,
     /// The store's balance is in. Before that the amounts below are what this process added since
     /// the store was asked, and they are added to its balance when it comes.
     pub(super) loaded: bool,
@@ -75,6 +80,7 @@ impl Account {
             capped: Meters::default(),
             observe: false,
             warn_permille: None,
+            version: 0,
             loaded: false,
             settled: Amounts::ZERO,
             in_doubt: Amounts::ZERO,
@@ -95,8 +101,11 @@ impl Account {
 
     /// The policy changed its caps from `from` to `to`. Accounts under other caps than `from` have
     /// them for a reason that the next call knows.
-    pub(super) fn take_caps(&mut self, from: &Caps, to: &Caps) -> bool {
+    pub(super) fn take_caps(&mut self, from: &Caps, to: &Caps, edition: Edition) -> bool {
         if self.caps != *from {
+            if let Edition::Policy(version) = edition {
+                self.version = self.version.max(version);
+            }
             return false;
         }
         let cover = Cover {
@@ -104,22 +113,33 @@ impl Account {
             caps: *to,
             observe: self.observe,
             warn_permille: self.warn_permille,
+            edition,
         };
         self.take_terms(&cover)
     }
 
-    /// Takes the caps as the policy says now; usage stays. True if anything changed.
+    /// Takes the caps as the policy says now, unless it heard of a newer policy; usage stays. True
+    /// if anything changed.
     pub(super) fn take_terms(&mut self, cover: &Cover) -> bool {
         let Cover {
             key: _,
             caps,
             observe,
             warn_permille,
+            edition,
         } = cover;
-        if self.caps == *caps && self.observe == *observe && self.warn_permille == *warn_permille {
+        let caps = match *edition {
+            Edition::Policy(version) if version < self.version => return false,
+            Edition::Policy(version) => {
+                self.version = version;
+                *caps
+            }
+            Edition::Falling => self.caps.lowered(caps),
+        };
+        if self.caps == caps && self.observe == *observe && self.warn_permille == *warn_permille {
             return false;
         }
-        self.caps = *caps;
+        self.caps = caps;
         self.observe = *observe;
         self.warn_permille = *warn_permille;
         self.capped = Meter::ALL
@@ -235,6 +255,16 @@ impl Account {
         }
     }
 
+    /// Holds what is spent already, whether it fits or not.
+    pub(super) fn add(&mut self, now: UnixMs, quoted: &Amounts) {
+        for (held, quoted) in self.held.iter_mut().zip(quoted.0) {
+            *held += u128::from(quoted);
+        }
+        self.opened.get_or_insert(now);
+        self.touched = now;
+        self.pins += 1;
+    }
+
     fn assert_within(&self, quoted: &Amounts) {
         assert!(self.loaded, "a hold needs the account's balance");
         for meter in self.capped.and(HELD) {
@@ -299,6 +329,35 @@ impl Account {
     pub(super) fn ask_ahead(&mut self, quoted: &Amounts) -> Option<Grant> {
         let ahead = !self.grants_fail && allotment::runs_low(self, quoted);
         if ahead { self.ask(quoted) } else { None }
+    }
+
+    /// The balance is known, and what is held has been granted (or the store will not grant it).
+    pub(super) fn covers_its_holds(&self) -> bool {
+        let granted = |meter| self.used(meter) <= self.granted[meter];
+        self.loaded && (self.observe || self.capped.and(HELD).each().all(granted))
+    }
+
+    /// Asks the store to know of what is held, so that a crash leaves it in doubt.
+    pub(super) fn ask_for_holds(&mut self) -> Option<Grant> {
+        if self.pending != Pending::Nothing {
+            return None;
+        }
+        let mut upto = self.granted;
+        for meter in self.capped.and(HELD).each().filter(|_| !self.observe) {
+            // What is spent of an account that is not loaded yet, only the store knows.
+            let used = if self.loaded {
+                self.used(meter)
+            } else {
+                self.held(meter)
+            };
+            upto[meter] = upto[meter].max(used);
+        }
+        Some(self.ask_upto(upto))
+    }
+
+    /// Its balance is unknown, and the store is being asked for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.loaded && matches!(self.pending, Pending::Grant(_))
     }
 
     fn ask_upto(&mut self, upto: Amounts) -> Grant {
@@ -382,116 +441,4 @@ impl Account {
 
 fn most(one: &Amounts, other: &Amounts) -> Amounts {
     Amounts(std::array::from_fn(|i| one.0[i].max(other.0[i])))
-}
-
-/// Every account in memory. The hash is keyed at random: callers choose task ids.
-#[derive(Debug, Default)]
-pub(super) struct Accounts {
-    by_key: HashMap<AccountKey, AccountAt, foldhash::quality::RandomState>,
-    slots: Vec<Option<Account>>,
-    free: Vec<AccountAt>,
-}
-
-impl Accounts {
-    pub(super) fn find(&self, key: &AccountKey) -> Option<AccountAt> {
-        self.by_key.get(key).copied()
-    }
-
-    pub(super) fn at_or_new(&mut self, key: &AccountKey, now: UnixMs) -> AccountAt {
-        if let Some(at) = self.find(key) {
-            return at;
-        }
-        let account = Some(Account::new(key.clone(), now));
-        let at = if let Some(at) = self.free.pop() {
-            self.slots[at.0 as usize] = account;
-            at
-        } else {
-            let next = u32::try_from(self.slots.len());
-            assert!(next.is_ok(), "four billion accounts do not fit into memory");
-            self.slots.push(account);
-            AccountAt(next.unwrap_or(u32::MAX))
-        };
-        self.by_key.insert(key.clone(), at);
-        at
-    }
-
-    /// Where the accounts of a limit stand.
-    pub(super) fn of_limit(&self, limit: &str) -> Vec<AccountAt> {
-        let of_limit = self.by_key.iter().filter(|(key, _)| *key.limit == *limit);
-        of_limit.map(|(_, at)| *at).collect()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Account> {
-        self.slots.iter().flatten()
-    }
-
-    /// Pages out what the store knows as well, and begins to give back the rest, of accounts at rest
-    /// that are `meant`.
-    pub(super) fn idle(
-        &mut self,
-        meant: impl Fn(&AccountKey, UnixMs) -> bool,
-    ) -> Vec<(AccountKey, Amounts)> {
-        let mut levels = Vec::new();
-        let mut unloaded = Vec::new();
-        for (slot, account) in self.slots.iter_mut().enumerate() {
-            let Some(account) = account else { continue };
-            if !account.is_at_rest() || !meant(&account.key, account.touched) {
-                continue;
-            }
-            if account.loaded {
-                account.granted = account.settled.saturating_add(&account.in_doubt);
-                account.pending = Pending::GiveBack {
-                    touched: account.touched,
-                };
-                levels.push((account.key.clone(), account.granted));
-            } else {
-                unloaded.extend(u32::try_from(slot).map(AccountAt));
-            }
-        }
-        for at in unloaded {
-            self.remove(at);
-        }
-        levels
-    }
-
-    /// True if the account is paged out; false if it goes on.
-    pub(super) fn forget(&mut self, at: AccountAt) -> bool {
-        let account = &mut self[at];
-        let Pending::GiveBack { touched } = account.pending else {
-            return false;
-        };
-        account.pending = Pending::Nothing;
-        let gone = account.is_at_rest() && account.touched == touched;
-        if gone {
-            self.remove(at);
-        }
-        gone
-    }
-
-    fn remove(&mut self, at: AccountAt) {
-        if let Some(account) = self.slots[at.0 as usize].take() {
-            assert!(account.pins == 0, "an account in use is not forgotten");
-            self.by_key.remove(&account.key);
-            self.free.push(at);
-        }
-    }
-}
-
-impl Index<AccountAt> for Accounts {
-    type Output = Account;
-    fn index(&self, at: AccountAt) -> &Account {
-        match &self.slots[at.0 as usize] {
-            Some(account) => account,
-            None => panic!("an account keeps its place while it is referred to"),
-        }
-    }
-}
-
-impl IndexMut<AccountAt> for Accounts {
-    fn index_mut(&mut self, at: AccountAt) -> &mut Account {
-        match &mut self.slots[at.0 as usize] {
-            Some(account) => account,
-            None => panic!("an account keeps its place while it is referred to"),
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::account::AccountAt;
 use super::quote::{COUNTED, HELD, SHOWN};
-use super::{AccountKey, Asker, Deadline, End, Held, Ledger, Need, Reached, Remaining};
+use super::{AccountKey, Asker, Cover, Deadline, End, Held, Ledger, Need, Reached, Remaining};
+use crate::store::Grant;
 use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
 use std::collections::HashMap;
 
@@ -15,8 +16,23 @@ pub struct HoldId(u64);
 pub(super) struct Hold {
     pub(super) quoted: Amounts,
     pub(super) places: Box<[AccountAt]>,
+    /// How many of the places, the last ones, were added after the hold began.
+    added: usize,
     /// The agent that made the call and who called it, if it named itself.
     made_by: Option<MadeBy>,
+}
+
+/// How far the balances of the accounts that a hold covers are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Footing {
+    /// All are known.
+    Known,
+    /// Some account's balance is unknown, and the store has not been asked for it. The end and its
+    /// journal entry must come in one step, so that an answer of the store contains both or neither.
+    Unknown,
+    /// The store is being asked. The hold ends when it has answered: nobody could say whether the
+    /// answer contains an end that was posted meanwhile.
+    Awaited,
 }
 
 #[derive(Debug)]
@@ -114,6 +130,15 @@ impl Holds {
             .as_ref()
     }
 
+    fn get_mut(&mut self, id: HoldId) -> Option<&mut Hold> {
+        let (turn, slot) = id.parts()?;
+        self.slots
+            .get_mut(slot)
+            .filter(|slot| slot.turn == turn)?
+            .hold
+            .as_mut()
+    }
+
     /// The calls in flight that wait for this one: those of its caller, of its caller's caller, and
     /// so on, as far as calls in flight say who called them.
     pub(super) fn callers(&self, asker: &Asker) -> Vec<&Hold> {
@@ -195,6 +220,73 @@ impl Ledger {
         self.end(now, id, &Charge::InDoubt(in_doubt))
     }
 
+    /// Whether the hold can end now and be counted exactly once. `None` if it has ended.
+    #[must_use]
+    pub fn footing(&self, id: HoldId) -> Option<Footing> {
+        let hold = self.holds.get(id)?;
+        let mut footing = Footing::Known;
+        for account in hold.places.iter().map(|at| &self.accounts[*at]) {
+            if account.is_awaited() {
+                return Some(Footing::Awaited);
+            }
+            if !account.loaded {
+                footing = Footing::Unknown;
+            }
+        }
+        Some(footing)
+    }
+
+    /// Adds a running hold to further accounts: of limits that came into force after its call had
+    /// left. The money may be spent already, so it is set aside whether it fits or not; what does
+    /// not fit keeps others out until the hold ends. [`Ledger::load`] fetches the balances. False
+    /// if the hold has ended.
+    pub fn cover(&mut self, now: UnixMs, id: HoldId, covers: &[Cover]) -> bool {
+        self.told_time(now);
+        let Some(hold) = self.holds.get(id) else {
+            return false;
+        };
+        let quoted = hold.quoted;
+        let mut places = hold.places.to_vec();
+        let before = places.len();
+        for cover in covers.iter().filter(|cover| !cover.key.is_per_call()) {
+            let at = self.accounts.at_or_new(&cover.key, now);
+            let account = &mut self.accounts[at];
+            let is_new = account.take_terms(cover);
+            if !places.contains(&at) {
+                account.add(now, &quoted);
+                places.push(at);
+            }
+            if is_new {
+                self.mark(at);
+            }
+        }
+        if let Some(hold) = self.holds.get_mut(id) {
+            hold.added += places.len() - before;
+            hold.places = places.into();
+        }
+        self.look(now);
+        true
+    }
+
+    /// What the store must be asked so that these accounts' balances are known, and durably granted
+    /// what is held there: for accounts that holds were added to. The shell carries the grants as
+    /// those of [`Ledger::grants`]. The second says whether any account is still to be heard of.
+    pub fn load(&mut self, now: UnixMs, keys: &[AccountKey]) -> (Vec<Grant>, bool) {
+        self.told_time(now);
+        let (mut grants, mut waits) = (Vec::new(), false);
+        for key in keys {
+            let Some(at) = self.accounts.find(key) else {
+                continue;
+            };
+            let account = &mut self.accounts[at];
+            if account.pins > 0 && !account.covers_its_holds() {
+                waits = true;
+                grants.extend(account.ask_for_holds());
+            }
+        }
+        (grants, waits)
+    }
+
     /// Sets `quoted` aside on every place. The places fit: `weigh` has seen to that, and the
     /// accounts assert it.
     pub(super) fn begin(
@@ -268,6 +360,7 @@ impl Ledger {
         let id = self.holds.insert(Hold {
             quoted,
             places,
+            added: 0,
             made_by,
         });
         Held {
@@ -293,6 +386,9 @@ impl Ledger {
             self.in_doubt_usd = NanoUsd(usd);
         }
         let mut end = End::default();
+        let added = hold.places.iter().skip(hold.places.len() - hold.added);
+        end.added
+            .extend(added.map(|at| self.accounts[*at].key.clone()));
         for meter in HELD {
             end.overrun[meter] = amounts[meter].saturating_sub(hold.quoted[meter]);
         }

@@ -6,6 +6,7 @@ mod limits;
 mod line;
 mod model;
 mod quotes;
+mod shape;
 mod usable;
 
 use super::*;
@@ -36,6 +37,7 @@ fn cover(key: &AccountKey, caps: Caps) -> Cover {
         caps,
         observe: false,
         warn_permille: None,
+        edition: Edition::Policy(0),
     }
 }
 
@@ -127,15 +129,8 @@ impl Desk {
     /// Carries grants to the store and verdicts to those who wait.
     fn drain(&mut self) {
         loop {
-            for grant in self.ledger.grants() {
-                let balance = self.durable.entry(grant.key.clone()).or_default();
-                for (granted, upto) in balance.granted.0.iter_mut().zip(grant.upto.0) {
-                    *granted = (*granted).max(upto);
-                }
-                let before = self.read.insert(grant.key.clone(), balance.clone());
-                assert!(before.is_none(), "one grant for an account at a time");
-                self.asked.push(grant);
-            }
+            let grants = self.ledger.grants();
+            self.ask(grants);
             for (id, verdict) in self.ledger.woken() {
                 let before = self.answers.insert(id, verdict);
                 assert!(before.is_none(), "a waiter is answered once");
@@ -147,6 +142,19 @@ impl Desk {
         }
         if self.audits {
             self.audit();
+        }
+    }
+
+    /// The store reads what it is asked.
+    fn ask(&mut self, grants: Vec<Grant>) {
+        for grant in grants {
+            let balance = self.durable.entry(grant.key.clone()).or_default();
+            for (granted, upto) in balance.granted.0.iter_mut().zip(grant.upto.0) {
+                *granted = (*granted).max(upto);
+            }
+            let before = self.read.insert(grant.key.clone(), balance.clone());
+            assert!(before.is_none(), "one grant for an account at a time");
+            self.asked.push(grant);
         }
     }
 

@@ -135,6 +135,8 @@ pub struct End {
     pub remaining: Remaining,
     /// Accounts that crossed their `warn_at` by this end. Usually empty.
     pub warned: Vec<Reached>,
+    /// Accounts that were added to the hold by [`Ledger::cover`](super::Ledger::cover). Usually empty.
+    pub added: Vec<AccountKey>,
 }
 
 /// Sums over all calls.

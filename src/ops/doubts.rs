@@ -76,7 +76,7 @@ pub async fn release(State(ops): State<Ops>, Body(body): Body) -> Answer {
         }
     };
     ops.up_to_date().await;
-    let done = ops.gateway.purse.release(release, by).await?;
+    let done = ops.gateway.release(release, by).await?;
     Ok(Json(shown(&done)))
 }
 
@@ -104,13 +104,14 @@ pub async fn reconcile(
         evidence::of_json(&body)
     }?;
     ops.up_to_date().await;
-    let done = ops.gateway.purse.reconcile(evidence, by).await?;
+    let done = ops.gateway.reconcile(evidence, by).await?;
     Ok(Json(shown(&done)))
 }
 
 fn shown(done: &Reconciled) -> Value {
     let Reconciled {
         doubts,
+        crashes: _,
         cleared,
         spent,
         shifts: _,

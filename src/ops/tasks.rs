@@ -69,7 +69,7 @@ pub async fn open(
         return Err(StoreError::TaskClosed(key.task.to_string()).into());
     }
     if !is_new && record.caps != caps {
-        record = tasks.lower_caps(key, caps, by).await?;
+        record = ops.gateway.lower_caps(key, caps, by).await?;
     }
     let status = if is_new {
         StatusCode::CREATED

@@ -3,8 +3,10 @@
 
 use super::run::{ledger_settings, limit_ids};
 use super::tls::Certificate;
+use crate::clock;
 use crate::config::{Config, Listen, Loaded};
 use crate::gateway::{Gateway, Live};
+use crate::ledger::Edition;
 use crate::store::NoteKind;
 use arc_swap::ArcSwapOption;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -12,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// Editors write a file in several steps: how long to let them finish.
@@ -22,7 +24,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// themselves are links through it, and nothing is ever written to them.
 const KUBERNETES_DATA: &str = "..data";
 
-/// How often accounts of limits that come back are looked at until no call uses them.
+/// How often accounts of limits that come back are looked at until the store has answered for all.
 const RETIRE_TRIES: u32 = 10;
 
 /// The state of reloading, for `/readyz`.
@@ -55,12 +57,24 @@ impl Reloads {
         self.asked.notify_one();
     }
 
+    /// Begins to look out for reasons to reload: before the gateway says that it serves, for until
+    /// somebody listens for SIGHUP it ends the process.
+    ///
+    /// # Errors
+    /// No signal can be listened for.
+    pub fn look_out(&self, gateway: &Gateway) -> std::io::Result<Lookout> {
+        Ok(Lookout {
+            hangup: signal(SignalKind::hangup())?,
+            watched: Watched::of(gateway, &self.asked),
+        })
+    }
+
     /// Reloads whenever it is asked to or a file changes. Runs until it is dropped.
-    pub async fn run(self, gateway: Arc<Gateway>, config: PathBuf) {
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            return;
-        };
-        let mut watched = Watched::of(&gateway, &self.asked);
+    pub async fn run(self, gateway: Arc<Gateway>, config: PathBuf, lookout: Lookout) {
+        let Lookout {
+            mut hangup,
+            mut watched,
+        } = lookout;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {}
@@ -111,6 +125,12 @@ impl Reloads {
             }
         }
     }
+}
+
+/// Reasons to reload as they come.
+pub struct Lookout {
+    hangup: Signal,
+    watched: Watched,
 }
 
 /// Says which changes wait for a restart: sockets are bound and the store is opened only once.
@@ -167,18 +187,19 @@ async fn put_in_force(gateway: &Arc<Gateway>, live: Live) -> Result<(), String> 
         &format!("{limits} limits in force"),
     );
     say_what_waits(before.config(), live.config());
-    gateway.replace(live);
+    let version = live.loaded.policies.version();
+    let replaced = gateway.replace(live, returning).await;
+    replaced.map_err(|error| error.to_string())?;
     gateway.purse.change(|ledger| {
         ledger.set_settings(settings);
         for (limit, from, to) in &changed {
-            ledger.take_caps(crate::clock::now(), limit, from, to);
+            ledger.take_caps(clock::now(), limit, from, to, Edition::Policy(version));
         }
     });
     Ok(())
 }
 
-/// A limit that comes back may find its accounts in memory still, ignorant of the time between. Calls
-/// that were admitted when it was in force last are given a moment to end.
+/// A limit that comes back may find its accounts in memory still, ignorant of the time between.
 async fn retire(gateway: &Gateway, limits: &[Arc<str>]) -> Result<(), String> {
     for _ in 0..RETIRE_TRIES {
         let retired = gateway.purse.retire(limits).await;
@@ -187,11 +208,7 @@ async fn retire(gateway: &Gateway, limits: &[Arc<str>]) -> Result<(), String> {
         }
         tokio::time::sleep(SETTLE).await;
     }
-    tracing::warn!(
-        "a limit that was away is in force again while calls from before still run: what calls \
-         cost meanwhile is counted only once its accounts have been at rest"
-    );
-    Ok(())
+    Err("the store does not answer what limits that come back have counted".to_owned())
 }
 
 /// The folders of the files that matter: editors replace files, so the folders are watched.

@@ -4,7 +4,7 @@ use super::reload::Reloads;
 use super::{Bounds, Listener, serve, tls};
 use crate::config::{Address, Config, Durability, Loaded};
 use crate::escalation::{ALLOWED_TURNS, courier};
-use crate::gateway::{Gateway, Live, LiveError, seeds};
+use crate::gateway::{Gateway, Live, LiveError, doubt, seeds};
 use crate::ledger::{Ledger, Settings};
 use crate::ops;
 use crate::ops::metrics::Metrics;
@@ -12,7 +12,6 @@ use crate::purse::Purse;
 use crate::stack;
 use crate::store::{self, SqliteStore, Store, StoreError};
 use crate::task::Tasks;
-use crate::units::NanoUsd;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +42,9 @@ pub enum StartError {
     /// Metrics, signals, directories.
     #[error("{0}")]
     System(String),
+    /// A successor has taken the store over: it serves from now on.
+    #[error("{0}")]
+    Fenced(StoreError),
 }
 
 /// The gateway, listening.
@@ -60,19 +62,27 @@ pub struct Running {
     chores: tokio::task::JoinSet<()>,
 }
 
-/// Runs until a signal says stop.
+/// Runs until a signal says stop, or a successor has taken the store over.
 ///
 /// # Errors
-/// It cannot start.
+/// It cannot start, or there is a successor.
 pub async fn run(loaded: Loaded, config: &Path) -> Result<(), StartError> {
     let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
     let running = start(loaded, Some(config)).await?;
     tracing::info!(agents = running.agents, ops = running.ops, "listening");
     running.announce();
+    let gateway = Arc::clone(&running.gateway);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        error = fenced(&gateway) => {
+            // Nothing that this process does can be written any more: what its calls cost is in doubt
+            // with the successor.
+            tracing::error!(%error, "this gateway stops serving");
+            gateway.drain();
+            return Err(StartError::Fenced(error));
+        }
     }
     tracing::info!("stopping: calls in flight may end");
     let stopped = running.stop();
@@ -84,6 +94,17 @@ pub async fn run(loaded: Loaded, config: &Path) -> Result<(), StartError> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Waits until a successor has taken the store over.
+async fn fenced(gateway: &Gateway) -> StoreError {
+    let mut every = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        every.tick().await;
+        if let Some(error @ StoreError::Fenced { .. }) = gateway.purse.store().health().fault {
+            return error;
+        }
+    }
 }
 
 fn signal(
@@ -103,24 +124,22 @@ pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, Sta
             StoreError::Locked(_) => StartError::Store(error),
             error => StartError::Open(loaded.config.store.sqlite.display().to_string(), error),
         })?;
-    if found.after_crash {
-        let in_doubt = found
-            .doubted
-            .iter()
-            .map(|(_, amounts)| amounts.usd().0)
-            .max();
-        tracing::warn!(
-            accounts = found.doubted.len(),
-            in_doubt_usd = %NanoUsd(in_doubt.unwrap_or(0)),
-            "the last run did not stop in good order; what it had been granted and did not prove is in doubt"
-        );
-    }
     let store: Arc<dyn Store> = Arc::new(store);
     let live = Live::new(loaded, None)?;
     live.loaded.policies.not_before(found.last_call_at);
     store.set_limits(limit_ids(&live)).await?;
     let mut ledger = Ledger::new(ledger_settings(live.config()));
-    ledger.begin_with_doubt(doubt_at_start(store.as_ref()).await?);
+    let stake = doubt::stake(store.as_ref()).await?;
+    let of_crashes = doubt::of_crashes(&stake, &live);
+    ledger.begin_with_doubt(stake.of_calls());
+    ledger.set_crash_doubt(of_crashes);
+    if found.after_crash {
+        tracing::warn!(
+            accounts = found.doubted.len(),
+            in_doubt_usd = %of_crashes,
+            "the last run did not stop in good order; what it had been granted and did not prove is in doubt"
+        );
+    }
     let purse = Purse::new(ledger, Arc::clone(&store));
     let tasks = Tasks::new(Arc::clone(&store), found.switches);
     let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
@@ -180,7 +199,9 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     chores.spawn(housekeeping(Arc::clone(&gateway)));
     chores.spawn(courier::run(Arc::clone(&gateway)));
     if let Some(config) = config {
-        chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned()));
+        let lookout = reloads.look_out(&gateway);
+        let lookout = lookout.map_err(|error| StartError::System(error.to_string()))?;
+        chores.spawn(reloads.run(Arc::clone(&gateway), config.to_owned(), lookout));
     }
     Ok(Running {
         gateway,
@@ -305,29 +326,6 @@ pub fn limit_ids(live: &Live) -> Vec<Arc<str>> {
         ALLOWED_TURNS,
     ];
     limits.chain(own.map(Arc::from)).collect()
-}
-
-/// Doubts read at a time at start, in number.
-const DOUBTS_PAGE: usize = 10_000;
-
-/// Dollars in doubt from earlier runs, each call counted once.
-async fn doubt_at_start(store: &dyn Store) -> Result<NanoUsd, StoreError> {
-    let (mut sum, mut after) = (0_u64, None);
-    loop {
-        let filter = store::DoubtFilter {
-            after,
-            rows: Some(DOUBTS_PAGE),
-            ..store::DoubtFilter::default()
-        };
-        let page = store.doubts(filter).await?;
-        for doubt in &page {
-            sum = sum.saturating_add(doubt.amounts.usd().0);
-        }
-        match page.last() {
-            Some(last) if page.len() == DOUBTS_PAGE => after = Some(last.id),
-            _ => return Ok(NanoUsd(sum)),
-        }
-    }
 }
 
 /// Brings gauges up to date, and lets go of tasks at rest.

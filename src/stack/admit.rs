@@ -22,12 +22,12 @@ use super::upstream::Outgoing;
 use super::{Code, Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::clock;
-use crate::config::CallCeilings;
+use crate::config::{CallCeilings, Policies};
 use crate::dialect::{Call, Dialect, Edits};
 use crate::escalation::Question;
-use crate::flights::Boarded;
+use crate::flights::{Aboard, Boarded, Flight};
 use crate::gateway::{Gateway, Live};
-use crate::ledger::{Ask, Asker, Cover, Stand};
+use crate::ledger::{Ask, Asker, Caps, Cover, Edition, Stand};
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
 use crate::store::{NoteKind, TaskOpening};
@@ -87,7 +87,7 @@ where
         let gateway = Arc::clone(&self.gateway);
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            let admission = Admission::of(gateway, &request)?;
+            let mut admission = Admission::of(gateway, &request)?;
             let admitted = match admission.place(&request).await {
                 Ok(placed) => admission.depart(request, placed).await?,
                 Err(NotYet::Refused(refused)) => return Err(refused),
@@ -196,7 +196,7 @@ impl Admission {
         })
     }
 
-    async fn place(&self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
+    async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
         for _ in 0..LOOKS_MAX {
             match self.look(request).await {
                 Err(NotYet::LookAgain) => {}
@@ -209,7 +209,7 @@ impl Admission {
             .into())
     }
 
-    async fn look(&self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
+    async fn look(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
         if self.gateway.is_draining() {
             let message = "The gateway is about to stop; its successor takes calls.";
             return Err(Refused::new(Code::Draining, message).into());
@@ -237,26 +237,35 @@ impl Admission {
         if self.live.loaded.policies.reviews() {
             Box::pin(review::check(self, &task, decisions)).await?;
         }
-        let entered = lineage::enter(self, &task).await?;
-        let stand = entered.as_ref().map(|entered| entered.stand);
-        let (bound, hold) = {
-            let holding = pin!(self.hold(&task, decisions, stand.unwrap_or_default()));
-            let stop = pin!(boarded.flight.stop());
-            match select(holding, stop).await {
-                Either::Left((held, _)) => held?,
-                Either::Right((stop, _)) => {
-                    return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
+        loop {
+            let own = task.caps();
+            let entered = lineage::enter(self, &task).await?;
+            let stand = entered.as_ref().map(|entered| entered.stand);
+            let (bound, hold) = {
+                let holding = pin!(self.hold(&task, decisions, stand.unwrap_or_default()));
+                let stop = pin!(boarded.flight.stop());
+                match select(holding, stop).await {
+                    Either::Left((held, _)) => held?,
+                    Either::Right((stop, _)) => {
+                        return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
+                    }
                 }
+            };
+            if self.is_covered(&task, &own, &boarded.flight, &hold) {
+                return Ok(Placed {
+                    uri,
+                    boarded,
+                    bound,
+                    hold,
+                    entered,
+                    task,
+                });
             }
-        };
-        Ok(Placed {
-            uri,
-            boarded,
-            bound,
-            hold,
-            entered,
-            task,
-        })
+            // Other limits came into force since it was quoted.
+            hold.let_go();
+            boarded.flight.set_aboard(None);
+            self.live = self.gateway.live();
+        }
     }
 
     /// After a wait: what is in force now, at the time it is now.
@@ -265,6 +274,28 @@ impl Admission {
         self.now = clock::now();
         // People take their time; the gateway's own overhead does not count it.
         self.arrived = std::time::Instant::now();
+    }
+
+    /// Puts the hold on the list, where limits that come into force from now on find it. False if some
+    /// already have, or caps were lowered, that it was not held under.
+    fn is_covered(&self, task: &Task, own: &Caps, flight: &Flight, hold: &Hold) -> bool {
+        flight.set_aboard(Some(Aboard {
+            hold: hold.id(),
+            model: Arc::clone(&self.routed.model),
+            provider: self.routed.provider.name.shared(),
+            dialect: self.call.dialect.name(),
+        }));
+        // In this order: what is announced comes into force before it is announced no longer.
+        self.gateway.cover_by_what_comes(task, flight);
+        if task.caps() != *own {
+            return false;
+        }
+        self.gateway.is_in_force(&self.live) || {
+            let covers = |live: &Live| self.covers_by(live, Some(task)).covers;
+            let (before, now) = (covers(&self.live), covers(&self.gateway.live()));
+            let says = |cover: &Cover| (cover.key.clone(), cover.caps, cover.observe);
+            before.iter().map(says).eq(now.iter().map(says))
+        }
     }
 
     /// Where the call goes.
@@ -295,7 +326,7 @@ impl Admission {
             let usd = |caps: &crate::ledger::Caps| caps.0[Meter::Usd as usize].unwrap_or(u64::MAX);
             if usd(&own) < usd(&task.caps()) {
                 let by = self.attribution.identity.shared();
-                Box::pin(tasks.lower_caps(key, own, by)).await?;
+                Box::pin(self.gateway.lower_caps(key, own, by)).await?;
             }
         }
         Ok(task)
@@ -341,6 +372,7 @@ impl Admission {
             caps,
             observe: false,
             warn_permille: None,
+            edition: Edition::Policy(self.live.loaded.policies.version()),
         })
     }
 
@@ -414,34 +446,35 @@ impl Admission {
     }
 
     fn covers(&self, task: Option<&Task>) -> Covers {
+        self.covers_by(&self.live, task)
+    }
+
+    fn covers_by(&self, live: &Live, task: Option<&Task>) -> Covers {
         let facts = self.facts();
         let mut found = Vec::with_capacity(6);
-        let ceilings = self
-            .live
-            .loaded
-            .policies
-            .covers(&facts, clock::now(), &mut found);
-        if task.is_some() && self.live.loaded.policies.wraps_up() {
-            self.keep_reserve(&mut found);
+        let policies = &live.loaded.policies;
+        let ceilings = policies.covers(&facts, clock::now(), &mut found);
+        if task.is_some() && policies.wraps_up() {
+            self.keep_reserve(policies, &mut found);
         }
         let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
         if let Some(task) = task {
             task.own_covers(&mut covers);
         }
-        self.add_ceilings(&ceilings, &mut covers);
+        self.add_ceilings(policies, &ceilings, &mut covers);
         Covers { covers }
     }
 
     /// `per = ["call"]`: covers of this call alone, one for each limit that sets the lowest cap of
     /// some meter.
-    fn add_ceilings(&self, ceilings: &CallCeilings, covers: &mut Vec<Cover>) {
+    fn add_ceilings(&self, policies: &Policies, ceilings: &CallCeilings, covers: &mut Vec<Cover>) {
         for (ceiling, observe) in [(&ceilings.deny, false), (&ceilings.observe, true)] {
             for meter in Meter::ALL {
                 let at = meter as usize;
                 let (Some(cap), Some(index)) = (ceiling.caps.0[at], ceiling.of[at]) else {
                     continue;
                 };
-                let Some(limit) = self.live.loaded.policies.limit(index) else {
+                let Some(limit) = policies.limit(index) else {
                     continue;
                 };
                 let key = crate::ledger::AccountKey {
@@ -455,6 +488,7 @@ impl Admission {
                     caps,
                     observe,
                     warn_permille: None,
+                    edition: Edition::Policy(self.live.loaded.policies.version()),
                 });
             }
         }

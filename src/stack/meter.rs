@@ -267,7 +267,8 @@ impl Underway {
                 return Err(broken.refusal(provider.as_str()));
             }
         }
-        let (Some(Part::Plain(_, buffer)), Some(record)) = (self.part.take(), self.record.take())
+        let (Some(Part::Plain(_, buffer)), Some(mut record)) =
+            (self.part.take(), self.record.take())
         else {
             return Err(Refused::internal("a plain answer was collected"));
         };
@@ -504,7 +505,7 @@ impl Metered {
         let Some(Part::Stream(_, filter)) = &mut self.underway.part else {
             return;
         };
-        let Some(record) = self.underway.record.take() else {
+        let Some(mut record) = self.underway.record.take() else {
             return;
         };
         let answer = filter.finish(clean);
@@ -530,12 +531,13 @@ impl Metered {
         let Some(Part::Stream(_, filter)) = &mut self.underway.part else {
             return None;
         };
-        let Some(record) = self.underway.record.take() else {
+        let Some(mut record) = self.underway.record.take() else {
             // All was said and settled; only the connection ended badly.
             self.underway.part = None;
             return None;
         };
         let refusal = broken.refusal(record.provider.name.as_str());
+        record.saw(filter.reader().visible_bytes());
         let ending = filter.cut(Cut::Error(&refusal.refusal));
         self.underway.part = None;
         record.end(Outcome::Doubt(broken.reason()));
@@ -571,6 +573,9 @@ fn see_through(part: Part, record: Box<Record>) {
     let bounded = gateway.live().config().bounds.finish_upstream;
     gateway.clone().finishing(async move {
         let mut record = record;
+        if let Part::Stream(_, filter) = &part {
+            record.saw(filter.reader().visible_bytes());
+        }
         let outcome = match timeout(bounded, read_to_end(part, &mut record)).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::Doubt("client_gone"),
@@ -619,6 +624,9 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
                 };
                 if !reading.push(data) {
                     return Outcome::Doubt("too_long");
+                }
+                if let Reading::Stream(filter) = &reading {
+                    record.saw(filter.reader().visible_bytes());
                 }
                 // A provider that does not close after its last word has said all the same.
                 if reading.is_over() {

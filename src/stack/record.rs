@@ -16,7 +16,7 @@ use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::{Deadline, Elastic};
 use crate::price::{Card, Context};
-use crate::purse::Hold;
+use crate::purse::{self, Hold};
 use crate::store::{CallEntry, Ending, Entry, TaskState};
 use crate::task::Task;
 use crate::units::{Amounts, Meter, NanoUsd, RequestId, UnixMs};
@@ -99,6 +99,8 @@ struct Progress {
     sent: Option<std::time::Instant>,
     first_byte_seen: bool,
     status: Option<StatusCode>,
+    /// Bytes of output that were seen.
+    visible_bytes: u64,
 }
 
 /// What a plain answer is told of its cost.
@@ -259,6 +261,11 @@ impl Record {
         super::admit::stop_refusal(&self.flight().attribution, stop)
     }
 
+    /// So much output was seen up to now, in bytes.
+    pub fn saw(&mut self, visible_bytes: u64) {
+        self.progress.visible_bytes = visible_bytes;
+    }
+
     /// The answer goes on although more was produced than the provider was told.
     #[must_use]
     pub fn is_beyond(&self, reader: &AnswerReader) -> bool {
@@ -288,7 +295,8 @@ impl Record {
 
     /// What an answer that is over comes to.
     #[must_use]
-    pub fn outcome(&self, answer: Answer) -> Outcome {
+    pub fn outcome(&mut self, answer: Answer) -> Outcome {
+        self.saw(answer.visible_bytes);
         if answer.error.is_some() && !answer.complete {
             return Outcome::Doubt("error_event");
         }
@@ -414,11 +422,7 @@ impl Record {
         if unseen {
             return quoted.saturating_add(&self.counted(answer).with(Meter::Turns, 0));
         }
-        let produced = Elastic {
-            outputs: 1,
-            ..*elastic
-        }
-        .quote(&self.facts.fixed, answer.visible_bytes);
+        let produced = self.quote_of(elastic, answer.visible_bytes);
         let bound = if self.is_more_than_told(answer.visible_bytes) {
             // Who did not keep to what it was told bills beyond the hold: nothing smaller is a bound.
             produced
@@ -426,6 +430,28 @@ impl Record {
             Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])))
         };
         bound.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
+    }
+
+    /// The quoted input, and one token per byte of output.
+    fn quote_of(&self, elastic: &Elastic, visible_bytes: u64) -> Amounts {
+        let one = Elastic {
+            outputs: 1,
+            ..*elastic
+        };
+        one.quote(&self.facts.fixed, visible_bytes)
+    }
+
+    /// What an answer that broke off may cost: the whole hold; more, if more was seen than the
+    /// provider was told.
+    fn doubted(&self) -> Amounts {
+        let (quoted, seen) = (self.quoted(), self.progress.visible_bytes);
+        match &self.facts.elastic {
+            Some(elastic) if self.is_more_than_told(seen) => {
+                let produced = self.quote_of(elastic, seen);
+                Amounts(std::array::from_fn(|i| produced.0[i].max(quoted.0[i])))
+            }
+            _ => quoted,
+        }
     }
 
     fn quoted(&self) -> Amounts {
@@ -440,6 +466,10 @@ impl Record {
     }
 
     fn end_once(&mut self, outcome: Outcome) -> Charged {
+        let doubted = match outcome {
+            Outcome::Doubt(_) => self.doubted(),
+            _ => Amounts::ZERO,
+        };
         let Some(hold) = self.hold.take() else {
             return Charged::default();
         };
@@ -454,26 +484,19 @@ impl Record {
                 reason,
                 answer,
             } => (Ending::Unreconciled, Some(reason), bound, Some(answer)),
-            Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), quoted, None),
+            Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), doubted, None),
             Outcome::Void(reason) => {
                 let attempts = u64::from(refused_upstream);
                 let charged = Amounts::ZERO.with(Meter::Attempts, attempts);
                 (Ending::Void, Some(reason), charged, None)
             }
         };
-        let (end, place) = match ending {
-            Ending::Settle => hold.settle(charged),
-            Ending::Unreconciled => hold.doubt(charged),
-            Ending::Void | Ending::Denied => hold.void(charged[Meter::Attempts]),
-        };
         // Fees for tools are ours, not the provider's; they could not be quoted.
         let fees = answer
             .as_deref()
             .map_or(NanoUsd::ZERO, |answer| self.tool_fees(answer));
-        let overrun = NanoUsd(end.overrun.usd().0.saturating_sub(fees.0));
-        for reached in &end.warned {
-            self.gateway.warn(reached);
-        }
+        let beyond = charged.usd().0.saturating_sub(quoted.usd().0);
+        let overrun = NanoUsd(beyond.saturating_sub(fees.0));
         if let Some(answer) = answer.as_deref() {
             self.count_tools(answer);
         }
@@ -493,7 +516,15 @@ impl Record {
             .filter(|model| **model != self.facts.model)
             .cloned();
         self.count(&charged, ending, &entry.tools, overrun);
-        place.post(Entry::Call(Box::new(entry)));
+        let outcome = match ending {
+            Ending::Settle => purse::Outcome::Settle(charged),
+            Ending::Unreconciled => purse::Outcome::Doubt(charged),
+            Ending::Void | Ending::Denied => purse::Outcome::Void(charged[Meter::Attempts]),
+        };
+        let end = hold.end(outcome, Some(Box::new(entry)));
+        for reached in &end.warned {
+            self.gateway.warn(reached);
+        }
         Charged {
             cost: (ending == Ending::Settle).then(|| charged.usd()),
             answered,
@@ -759,15 +790,13 @@ pub(super) fn agent_joined(admission: &super::admit::Admission) -> CallEntry {
 /// Ends the hold of a task's opening: one task, on the accounts that count them.
 pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
     let charged = Amounts::ZERO.with(Meter::Tasks, 1);
-    let accounts = Arc::clone(&hold.accounts);
-    let (_, place) = hold.settle(charged);
-    if accounts.is_empty() {
-        return;
+    if hold.accounts.is_empty() {
+        return hold.let_go();
     }
     let mut entry = entry_of(admission, Ending::Settle, charged);
     entry.dialect = "task";
     entry.reason = Some("task_opened".into());
     entry.quoted = charged;
-    entry.accounts = accounts;
-    place.post(Entry::Call(Box::new(entry)));
+    entry.accounts = Arc::clone(&hold.accounts);
+    drop(hold.end(purse::Outcome::Settle(charged), Some(Box::new(entry))));
 }

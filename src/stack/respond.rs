@@ -78,6 +78,12 @@ where
             id: HeaderValue::from_str(id.as_str()).ok(),
             gateway: Arc::clone(&self.gateway),
         };
+        let most = live.config().listen.max_header_bytes;
+        if head_bytes(&request) > most {
+            let message = format!("The request's head is larger than {most} bytes.");
+            let refused = Refused::new(Code::InvalidRequest, &message).status(431);
+            return Responding::refused(refused, shape);
+        }
         let target = endpoint::read(request.uri().path(), *request.method() == http::Method::GET);
         let (target, shape) = match target {
             None => {
@@ -169,6 +175,16 @@ where
             },
         }
     }
+}
+
+/// The length of a head in bytes, as HTTP/1 writes it or nearly so. hyper reads a little more than its
+/// bound before it looks.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let uri = request.uri();
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    let headers = request.headers().iter();
+    let each = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    target + each.sum::<usize>()
 }
 
 /// `req_` and 32 hex digits.

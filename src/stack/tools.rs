@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::Facts;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::{Ask, Asker, Caps, Cover};
-use crate::purse::{Hold, NoHold};
-use crate::store::{Ending, Entry};
+use crate::purse::{Hold, NoHold, Outcome};
+use crate::store::Ending;
 use crate::task::Task;
 use crate::units::{Amounts, Meter, UnixMs};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub async fn check(admission: &Admission, task: &Task) -> Result<(), NoHold> {
             .hold(&asker, &mut ask, admission.now, |_| {})
             .await;
         // Nothing was set aside: the question was only whether anything is left.
-        drop(hold?.void(0));
+        hold?.let_go();
     }
     Ok(())
 }
@@ -122,13 +122,11 @@ impl Asked {
         let charged = Amounts::ZERO
             .with(Meter::ToolCalls, count)
             .with(Meter::Usd, price.0.saturating_mul(count));
-        let accounts = Arc::clone(&hold.accounts);
-        let (_, place) = hold.settle(charged);
         let mut entry = journal_entry(&self.attribution, self.admitted, Ending::Settle, charged);
         entry.dialect = "tool";
         entry.model = Arc::clone(tool);
-        entry.accounts = accounts;
+        entry.accounts = Arc::clone(&hold.accounts);
         entry.tools = vec![(Arc::clone(tool), count)];
-        place.post(Entry::Call(Box::new(entry)));
+        drop(hold.end(Outcome::Settle(charged), Some(Box::new(entry))));
     }
 }

@@ -13,6 +13,7 @@ mod schema;
 mod tasks;
 mod writer;
 
+pub(super) use doubts::CRASH;
 pub(super) use escalations::{
     COLUMNS as ESCALATION_COLUMNS, DELIVERY_COLUMNS, read as read_escalation, read_delivery,
 };
@@ -33,14 +34,15 @@ use super::{
 use crate::escalation::{Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
 use crate::units::{AgentId, Amounts, TaskKey, UnixMs};
-use grants::OpenStep;
+use grants::{Needed, OpenStep};
 use group::{Db, Group};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use writer::{Job, Vitals, Writer};
+pub(super) use writer::Vitals;
+use writer::{Job, Writer};
 
 /// Journal places unless configured otherwise, in calls: calls in flight and ends not yet written.
 const PLACES: usize = 16_384;
@@ -180,6 +182,22 @@ impl SqliteStore {
         }
     }
 
+    /// Makes every write fail as on a file that was turned read-only, or lifts that again.
+    #[cfg(test)]
+    pub(crate) async fn set_read_only(&self, on: bool) {
+        let (done, wait) = oneshot::channel();
+        if self.send(Job::ReadOnly(on, done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    fn place(&self, permit: mpsc::OwnedPermit<Entry>) -> Place {
+        Place {
+            permit,
+            vitals: Arc::clone(&self.vitals),
+        }
+    }
+
     async fn send(&self, job: Job) -> Result<(), StoreError> {
         self.jobs.send(job).await.map_err(|_| StoreError::Stopped)
     }
@@ -227,11 +245,20 @@ impl SqliteStore {
                 OpenStep::Done(opened) => return Ok(*opened),
                 OpenStep::NeedSeeds(needed) => needed,
             };
-            for index in needed {
+            for Needed {
+                index,
+                through,
+                known,
+            } in needed
+            {
                 let Some(query) = grants[index].seed.clone() else {
                     continue;
                 };
-                seeds[index] = Some(self.query(move |reader| reader.seed(&query)).await?);
+                let counted = self
+                    .query(move |reader| reader.seed(&query, through))
+                    .await?;
+                let beyond = |all: Amounts, known: &Amounts| all.saturating_sub(known);
+                seeds[index] = Some((beyond(counted.0, &known.0), beyond(counted.1, &known.1)));
             }
         }
     }
@@ -257,16 +284,20 @@ impl Store for SqliteStore {
 
     fn try_reserve(&self) -> Result<Place, StoreError> {
         let place = self.posts.clone().try_reserve_owned();
-        place.map(Place).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Full,
-            mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
-        })
+        place
+            .map(|place| self.place(place))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Full,
+                mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
+            })
     }
 
     fn reserve(&self) -> Pending<'_, Place> {
         Box::pin(async {
             let place = self.posts.clone().reserve_owned().await;
-            place.map(Place).map_err(|_| StoreError::Stopped)
+            place
+                .map(|place| self.place(place))
+                .map_err(|_| StoreError::Stopped)
         })
     }
 

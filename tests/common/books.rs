@@ -5,6 +5,7 @@ use bursar::store::{
     AccountFilter, AccountRow, CallBody, DoubtFilter, Kind, Reader, VerifyOptions,
 };
 use bursar::units::{Amounts, Meter};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One call of the journal.
@@ -88,6 +89,32 @@ pub fn in_doubt(store: &Path) -> u64 {
     let reader = Reader::open(store).expect("a store");
     let doubts = reader.doubts(&DoubtFilter::default()).expect("doubts");
     doubts.iter().map(|doubt| doubt.amounts.usd().0).sum()
+}
+
+/// What the open doubts come to, in nano-dollars: each call's once, and of each crash the accounts of
+/// one limit, the largest but for `partial`, which does not cover every call.
+pub fn at_stake(store: &Path, partial: &str) -> u64 {
+    let reader = Reader::open(store).expect("a store");
+    let doubts = reader.doubts(&DoubtFilter::default()).expect("doubts");
+    let mut calls = 0;
+    let mut crashes: BTreeMap<i64, BTreeMap<String, u64>> = BTreeMap::new();
+    for doubt in doubts {
+        let usd = doubt.amounts.usd().0;
+        if doubt.request.is_some() {
+            calls += usd;
+            continue;
+        }
+        let limit = bursar::config::Limit::name_in(&doubt.accounts[0].limit).to_owned();
+        if limit != partial {
+            *crashes
+                .entry(doubt.at.0)
+                .or_default()
+                .entry(limit)
+                .or_default() += usd;
+        }
+    }
+    let largest = crashes.values().filter_map(|limits| limits.values().max());
+    calls + largest.sum::<u64>()
 }
 
 /// What the comparison counted.

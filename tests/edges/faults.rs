@@ -356,3 +356,104 @@ async fn a_store_that_others_lock_lets_nothing_pass_until_they_let_go() {
     .await;
     world.is_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_store_was_taken_over_ends() {
+    let sim = sim().await;
+    let setup = Setup::new(sim.addr()).limits(HIGH_LIMITS);
+    let dir = setup.write();
+    let store = store_in(&dir);
+    let mut first = Gateway::start_in(dir).await;
+    let ask = crate::common::calls::Ask::chat("sim-a");
+    let caller = first.caller("t");
+    assert_eq!(caller.call(&ask).await.expect("an answer").status, 200);
+    first.quiet().await;
+    // The lock is lost, as on a network disk, and somebody starts another gateway.
+    std::fs::remove_file(store.with_extension("db.lock")).expect("a lock");
+    let second = setup.write();
+    let config = second.path().join("config/bursar.toml");
+    let text = std::fs::read_to_string(&config).expect("a file");
+    let there = format!("sqlite:{}", store.display());
+    std::fs::write(&config, text.replace("sqlite:../data/bursar.db", &there)).expect("a file");
+    let mut successor = Gateway::start_in(second).await;
+    // The first one's next grant finds out.
+    let refused = first.caller("another").call(&ask).await;
+    assert!(refused.is_err() || refused.is_ok_and(|reply| reply.status == 503));
+    let ended = first.ended().await;
+    assert_eq!(ended.code(), Some(69), "unavailable");
+    let log = first.log();
+    assert!(
+        log.contains("a successor has taken over the store"),
+        "{log}"
+    );
+    let reply = successor.caller("t").call(&ask).await.expect("an answer");
+    assert_eq!(reply.status, 200);
+    assert!(successor.stop().await.success());
+    books::verify(&store);
+}
+
+/// Lets the gateway's files grow no further, or lifts that: a disk that takes nothing for a while.
+fn set_writable(gateway: &Gateway, writable: bool) {
+    let most = if writable { "unlimited" } else { "0" };
+    let set = std::process::Command::new("prlimit")
+        .args(["--pid", &gateway.pid().to_string()])
+        .arg(format!("--fsize={most}:unlimited"))
+        .status();
+    assert!(set.expect("prlimit").success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_nothing_for_a_while_loses_nothing() {
+    let sim = sim().await;
+    let setup = Setup::new(sim.addr()).limits(HIGH_LIMITS);
+    // The write fails, as on a disk; the signal would end the process.
+    let dir = setup.under("trap '' XFSZ").write();
+    let mut world = World::around(sim, dir).await;
+    let call = |task: &str| {
+        let call = world.post(CHAT, &chat("sim-a"));
+        call.header("x-bursar-task-id", task).send()
+    };
+    for _ in 0..3 {
+        assert_eq!(call("t").await.status, 200);
+    }
+    world.gateway.quiet().await;
+    set_writable(&world.gateway, false);
+    // What was granted before may be spent; what must be written first is refused.
+    let mut answered = 3;
+    for _ in 0..5 {
+        let reply = call("t").await;
+        match reply.status.as_u16() {
+            200 => answered += 1,
+            _ => assert_refused("granted", &reply, Shape::Openai, 503, "store_unavailable"),
+        }
+    }
+    for task in ["new", "newer"] {
+        let reply = call(task).await;
+        assert_refused(task, &reply, Shape::Openai, 503, "store_unavailable");
+    }
+    let ready = world.ops("/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert!(ready.text().contains("store"), "{}", ready.text());
+    let lag = world
+        .gateway
+        .metrics()
+        .await
+        .get("bursar_journal_lag_seconds");
+    assert!(answered == 3 || lag > 0.0, "{answered} answered, lag {lag}");
+
+    set_writable(&world.gateway, true);
+    until("it writes again", PATIENCE, || async {
+        (call("after").await.status == 200).then_some(())
+    })
+    .await;
+    answered += 1;
+    world.gateway.quiet().await;
+    assert_eq!(world.ops("/readyz").await.status, 200);
+    assert!(world.gateway.stop().await.success());
+    books::verify(&world.gateway.store());
+    let bill = world.sim.bill_by_request();
+    assert_eq!(bill.calls, answered);
+    let journal = books::calls(&world.gateway.store());
+    let settled: u64 = journal.iter().map(|entry| entry.charged.usd().0).sum();
+    assert_eq!(settled, bill.total_nano_usd, "every call is in the journal");
+}

@@ -95,6 +95,20 @@ async fn keys_are_known_valid_and_limited() {
             .await;
         assert_eq!(reply.status, 200, "{name}: {}", reply.text());
     }
+    // An SDK that was given no key of its own sends an empty one beside ours.
+    for (name, empty) in [
+        ("authorization", ""),
+        ("authorization", "Bearer"),
+        ("authorization", "Bearer "),
+        ("api-key", ""),
+    ] {
+        let call = world.post(CHAT, &chat("sim-a")).header(name, empty);
+        let reply = call.header("x-api-key", &key_of("crew")).send().await;
+        assert_eq!(reply.status, 200, "{name}: {empty:?}: {}", reply.text());
+    }
+    let call = world.post(CHAT, &chat("sim-a")).header("x-api-key", "");
+    let call = call.header("authorization", &format!("Bearer {}", key_of("crew")));
+    assert_eq!(call.send().await.status, 200);
 
     // Models that it may not use are refused, and not listed.
     for path in [CHAT, "/v1/messages"] {

@@ -13,6 +13,7 @@ mod common;
 
 mod attribution;
 mod bodies;
+mod clock;
 mod faults;
 mod identities;
 mod input;

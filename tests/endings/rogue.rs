@@ -2,7 +2,10 @@
 //! the overrun is shown, and the next call meets the cap.
 
 use crate::common::calls::{Ask, Dialect, Reply};
-use crate::{DIALECTS, ONE_DOLLAR, Scene};
+use crate::common::fake::{self, Fake, Then};
+use crate::common::gateway::Gateway;
+use crate::common::setup::Setup;
+use crate::{DIALECTS, ONE_DOLLAR, Scene, only_entry};
 use bursar::sim::Settings;
 use bursar::units::Meter;
 
@@ -80,5 +83,33 @@ async fn the_next_call_is_refused_over_the_cap() {
         let next = next.expect("an answer");
         assert_eq!(next.refusal().as_deref(), Some("task_budget_exceeded"));
         assert_eq!(scene.sim.bill().turns, 1);
+    }
+}
+
+/// What was seen bounds the doubt where the hold does not: ten tokens were allowed, four thousand bytes
+/// came, and no usage ever.
+#[tokio::test]
+async fn and_breaks_off() {
+    let piece = format!(
+        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"sim-x\",\
+         \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}},\"finish_reason\":null}}]}}\n\n",
+        "purse ".repeat(50)
+    );
+    let said = piece.repeat(14);
+    for (then, reason) in [(Then::Close, "cut_short"), (Then::Wait, "client_gone")] {
+        let fake = Fake::start(fake::events(&said), then).await;
+        let setup = Setup::new(fake.addr).limits(ONE_DOLLAR);
+        let gateway = Gateway::start(&setup.top("finish_upstream = \"300ms\"")).await;
+        let ask = Ask::chat("sim-x").max_tokens(Some(10)).stream();
+        let reply = gateway.caller("t").call(&ask).await.expect("an answer");
+        assert_cut_cleanly(Dialect::Chat, &reply);
+        let entry = only_entry(&gateway).await;
+        assert_eq!((&*entry.ending, &*entry.reason), ("unreconciled", reason));
+        assert!(entry.charged[Meter::OutputTokens] >= 4_000, "{entry:?}");
+        assert!(entry.usd() >= 4_000 * 4_000, "{entry:?}");
+        assert_eq!(entry.overrun, entry.usd() - entry.held());
+        let metrics = gateway.quiet().await;
+        assert_eq!(metrics.nano("bursar_in_doubt_usd"), entry.usd());
+        assert_eq!(metrics.nano("bursar_overrun_usd_total"), entry.overrun);
     }
 }

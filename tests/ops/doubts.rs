@@ -142,3 +142,56 @@ fn nano(usd: &Value) -> u64 {
     let usd: bursar::units::NanoUsd = usd.as_str().expect("dollars").parse().expect("dollars");
     usd.0
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_leaves_is_shown_by_account_and_counted_once() {
+    let sim = sim().await;
+    let mut gateway = gateway(&sim).await;
+    for task in ["t-1", "t-2"] {
+        let reply = gateway.caller(task).call(&Ask::chat("sim-cheap")).await;
+        assert!(reply.expect("an answer").status.is_success());
+    }
+    gateway.quiet().await;
+    gateway.kill();
+    gateway.start_again().await;
+    let ops = Operator::of(&gateway);
+    let listed = ops.sees("/api/doubts").await;
+    let doubts = listed["doubts"].as_array().unwrap().clone();
+    assert!(doubts.len() > 2, "{listed}");
+    let mut by_limit = std::collections::BTreeMap::<String, u64>::new();
+    for doubt in &doubts {
+        assert_eq!(doubt["reason"], "crash");
+        let limit = doubt["limits"][0].as_str().expect("a limit");
+        *by_limit.entry(limit.to_owned()).or_default() += nano(&doubt["usd"]);
+    }
+    let largest = by_limit.values().copied().max().unwrap_or(0);
+    assert!(
+        largest > 0 && largest < by_limit.values().sum(),
+        "{by_limit:?}"
+    );
+    assert_eq!(nano(&listed["in_doubt_usd"]), largest, "{by_limit:?}");
+    let metrics = gateway.quiet().await;
+    assert_eq!(metrics.nano("bursar_in_doubt_usd"), largest);
+    let shown = says(&gateway.config(), &["doubt", "list"]).await;
+    assert!(shown.contains("crash: task"), "{shown}");
+    assert!(shown.contains("do not add up"), "{shown}");
+
+    // One task's are found by its name, and released by it; the owner's stay.
+    let of_task = ops.sees("/api/doubts?task=t-1").await;
+    assert!(
+        !of_task["doubts"].as_array().unwrap().is_empty(),
+        "{of_task}"
+    );
+    let released = ops
+        .does("/api/doubts/release", json!({"task": "t-1"}))
+        .await;
+    assert!(released["doubts"].as_u64() > Some(0), "{released}");
+    assert_eq!(in_doubt(&ops).await.0, "0.00");
+    let all = ops.does("/api/doubts/release", json!({"all": true})).await;
+    let cleared = nano(&released["cleared_usd"]) + nano(&all["cleared_usd"]);
+    assert_eq!(cleared, largest, "{released} {all}");
+    let metrics = gateway.quiet().await;
+    assert_eq!(metrics.nano("bursar_in_doubt_usd"), 0);
+    let verified = says(&gateway.config(), &["audit", "verify"]).await;
+    assert!(verified.contains("balances agree"), "{verified}");
+}

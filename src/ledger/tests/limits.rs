@@ -278,84 +278,73 @@ proptest::proptest! {
 }
 
 #[test]
-fn the_tree_of_agents_is_bounded_and_a_top_up_raises_the_bound() {
+fn a_new_account_holds_what_is_in_flight_past_its_cap() {
     let mut desk = Desk::new();
-    let task = key("tree", "t");
-    let caps = Caps::default().with(Meter::Depth, 2).with(Meter::FanOut, 3);
-    let ask = Ask {
-        covers: vec![cover(&task, caps)],
-        fixed: Amounts::ZERO,
-        elastic: None,
-    };
-    let at = |depth, fan_out| Asker {
-        stand: Stand { depth, fan_out },
-        ..asker("a", Some("lead"))
-    };
-    let wait = Patience::Wait { deadline: NEVER };
-    let first = held(desk.request_by(&at(2, 3), &ask, wait));
-    desk.settle(first.id, 0);
-    for (stand, meter, cap, there) in [
-        (at(3, 3), Meter::Depth, 2, 2),
-        (at(1, 4), Meter::FanOut, 3, 3),
-    ] {
-        let Verdict::Refused(Refusal::Limit(denial)) = desk.request_by(&stand, &ask, wait) else {
-            panic!("beyond the cap");
-        };
-        assert_eq!((denial.meter, denial.cap), (meter, cap));
-        assert_eq!((denial.settled, denial.needed), (there, 1));
-        assert!(!denial.only_held);
+    let (old, new) = (key("old", "t"), key("new", "t"));
+    let flying = [
+        desk.held(&fixed(60, &[(&old, 1000)])),
+        desk.held(&fixed(60, &[(&old, 1000)])),
+    ];
+    let covers = [cover(&old, usd_cap(1000)), cover(&new, usd_cap(100))];
+    for held in &flying {
+        assert!(desk.ledger.cover(desk.now, held.id, &covers));
+        assert!(
+            desk.ledger.cover(desk.now, held.id, &covers),
+            "once is enough"
+        );
     }
-    let more = Amounts::ZERO.with(Meter::Depth, 1);
-    desk.ledger
-        .topped_up_to(desk.now, &task, &more, &Amounts::ZERO);
-    let deeper = held(desk.request_by(&at(3, 0), &ask, wait));
-    desk.settle(deeper.id, 0);
+    let (grants, waits) = desk.ledger.load(desk.now, std::slice::from_ref(&new));
+    assert_eq!((grants.len(), waits), (1, true));
+    assert_eq!(desk.ledger.footing(flying[0].id), Some(Footing::Awaited));
+    desk.ask(grants);
+    desk.serve();
+    assert_eq!(
+        desk.ledger.load(desk.now, std::slice::from_ref(&new)),
+        (vec![], false)
+    );
+    assert_eq!(
+        (desk.view(&new).held, desk.view(&new).granted),
+        (usd(120), usd(120))
+    );
+    // Nothing fits, but what is held may turn out to be less.
+    let waits = desk.waits(&fixed(30, &[(&new, 100)]));
+    let end = desk.settle(flying[0].id, 20);
+    assert_eq!(end.added, std::slice::from_ref(&new));
+    assert!(desk.answer(waits).is_none());
+    desk.settle(flying[1].id, 20);
+    let next = held(desk.answer(waits).expect("40 spent, 30 wanted, of 100"));
+    assert_eq!(desk.view(&new).settled, usd(40));
+    desk.settle(next.id, 30);
+    assert!(
+        !desk.ledger.cover(desk.now, next.id, &covers),
+        "it has ended"
+    );
     desk.assert_quiet();
 }
 
 #[test]
-fn an_observed_bound_on_the_tree_is_noted() {
+fn a_call_of_an_older_policy_does_not_bring_its_caps_back() {
     let mut desk = Desk::new();
-    let task = key("tree", "t");
-    let mut cover = cover(&task, Caps::default().with(Meter::Depth, 0));
-    cover.observe = true;
-    let ask = Ask {
-        covers: vec![cover],
-        fixed: Amounts::ZERO,
-        elastic: None,
+    let account = key("limit", "t");
+    let mut ask = fixed(60, &[(&account, 100)]);
+    ask.covers[0].edition = Edition::Policy(2);
+    let first = desk.held(&ask);
+    ask.covers[0] = Cover {
+        edition: Edition::Policy(1),
+        ..cover(&account, usd_cap(1000))
     };
-    let deep = Asker {
-        stand: Stand {
-            depth: 1,
-            fan_out: 1,
-        },
-        ..asker("a", None)
-    };
-    let wait = Patience::Wait { deadline: NEVER };
-    let held = held(desk.request_by(&deep, &ask, wait));
-    assert_eq!(held.observed[0].meter, Meter::Depth);
-    desk.settle(held.id, 0);
-}
-
-#[test]
-fn the_first_duration_to_run_out_is_the_deadline_and_an_observed_one_is_none() {
-    let mut desk = Desk::new();
-    let (task, agent) = (key("task", "t"), key("agent", "a"));
-    let lasts = |key: &AccountKey, ms| cover(key, Caps::default().with(Meter::Duration, ms));
-    let call = AccountKey {
-        per: Arc::from([("call", Arc::from("r"))]),
-        ..key("any call", "r")
-    };
-    let mut watched = lasts(&call, 10);
-    watched.observe = true;
-    let ask = Ask {
-        covers: vec![lasts(&task, 1000), lasts(&agent, 400), watched],
-        fixed: Amounts::ZERO,
-        elastic: None,
-    };
-    let held = desk.held(&ask);
-    let deadline = held.deadline.clone().unwrap();
-    assert_eq!((deadline.key, deadline.cap_ms), (agent, 400));
-    assert_eq!(deadline.at, UnixMs(desk.now.0 + 400));
-    desk.settle(held.id, 0);
+    desk.waits(&ask);
+    assert_eq!(desk.view(&account).caps, usd_cap(100));
+    desk.settle(first.id, 60);
+    // A task's own caps have no version: they only ever fall.
+    let own = key("own", "t");
+    for (says, holds) in [(500, 500), (200, 200), (400, 200)] {
+        ask.covers[0] = Cover {
+            edition: Edition::Falling,
+            ..cover(&own, usd_cap(says))
+        };
+        let held = desk.held(&ask);
+        desk.settle(held.id, 0);
+        assert_eq!(desk.view(&own).caps, usd_cap(holds));
+    }
 }

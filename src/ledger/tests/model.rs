@@ -53,6 +53,17 @@ enum Op {
         which: usize,
     },
     Idle,
+    /// A call in flight comes under further accounts.
+    Cover {
+        which: usize,
+        mask: u8,
+    },
+    /// The balances of these are fetched.
+    Load {
+        mask: u8,
+    },
+    /// The limit was away: what is known of its accounts counts no longer.
+    Retire,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -94,6 +105,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Fail),
         1 => (0usize..64).prop_map(|which| Op::Leave { which }),
         1 => Just(Op::Idle),
+        2 => (0usize..64, 1u8..16).prop_map(|(which, mask)| Op::Cover { which, mask }),
+        2 => (1u8..16).prop_map(|mask| Op::Load { mask }),
+        1 => Just(Op::Retire),
     ]
 }
 
@@ -104,6 +118,12 @@ struct Sums {
     topped_up: u64,
     settled: u64,
     in_doubt: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Charge {
+    Settled(u64),
+    InDoubt(u64),
 }
 
 struct Asked {
@@ -134,10 +154,14 @@ struct Model {
     keys: [AccountKey; ACCOUNTS],
     sums: [Sums; ACCOUNTS],
     holds: BTreeMap<HoldId, (u64, u8)>,
+    /// Holds that end once the store has answered.
+    ending: Vec<(HoldId, u64, u8, Charge)>,
     waiting: BTreeMap<WaiterId, Asked>,
     failed: bool,
     /// Accounts on which this step has set money aside.
     newly: u8,
+    /// Accounts on which this step has charged more than was held.
+    overrun: u8,
 }
 
 impl Model {
@@ -154,9 +178,11 @@ impl Model {
             keys,
             sums,
             holds: BTreeMap::new(),
+            ending: Vec::new(),
             waiting: BTreeMap::new(),
             failed: false,
             newly: 0,
+            overrun: 0,
         };
         // One of them is known to the store from before.
         let before = Balance {
@@ -178,11 +204,15 @@ impl Model {
     }
 
     fn held(&self, account: usize) -> u64 {
-        let holds = self
-            .holds
-            .values()
-            .filter(|(_, mask)| mask & 1 << account != 0);
-        holds.map(|(quoted, _)| quoted).sum()
+        let ending = self
+            .ending
+            .iter()
+            .map(|(_, quoted, mask, _)| (quoted, mask));
+        let holds = self.holds.values().map(|(quoted, mask)| (quoted, mask));
+        let here = holds
+            .chain(ending)
+            .filter(|(_, mask)| **mask & 1 << account != 0);
+        here.map(|(quoted, _)| quoted).sum()
     }
 
     fn left(&self, account: usize) -> u64 {
@@ -280,28 +310,45 @@ impl Model {
             }
             Op::Settle { which, permille } => {
                 if let Some((id, quoted, mask)) = self.take(which) {
-                    let charge = quoted * permille / 1000;
-                    self.post(mask, |sums, balance| {
-                        sums.settled += charge;
-                        balance.settled[Meter::Usd] += charge;
-                    });
-                    let end = self.desk.ledger.settle(self.desk.now, id, usd(charge));
-                    assert_eq!(end.overrun.usd().0, charge.saturating_sub(quoted));
+                    self.end(id, quoted, mask, Charge::Settled(quoted * permille / 1000));
                 }
             }
             Op::Void { which } => {
-                if let Some((id, ..)) = self.take(which) {
-                    self.desk.ledger.void(self.desk.now, id, 0);
+                if let Some((id, quoted, mask)) = self.take(which) {
+                    self.end(id, quoted, mask, Charge::Settled(0));
                 }
             }
             Op::Doubt { which } => {
                 if let Some((id, quoted, mask)) = self.take(which) {
-                    self.post(mask, |sums, balance| {
-                        sums.in_doubt += quoted;
-                        balance.in_doubt[Meter::Usd] += quoted;
-                    });
-                    self.desk.ledger.doubt(self.desk.now, id, usd(quoted));
+                    self.end(id, quoted, mask, Charge::InDoubt(quoted));
                 }
+            }
+            Op::Cover { which, mask } => {
+                let covers = self.of(mask).map(|(key, sums)| Cover {
+                    observe: sums.observe,
+                    ..cover(key, usd_cap(sums.cap))
+                });
+                let covers: Vec<_> = covers.collect();
+                let id = self
+                    .holds
+                    .keys()
+                    .nth(which % self.holds.len().max(1))
+                    .copied();
+                if let Some(id) = id {
+                    assert!(self.desk.ledger.cover(self.desk.now, id, &covers));
+                    self.holds
+                        .entry(id)
+                        .and_modify(|(_, before)| *before |= mask);
+                }
+            }
+            Op::Load { mask } => {
+                let keys: Vec<_> = self.of(mask).map(|(key, _)| key.clone()).collect();
+                let (grants, _) = self.desk.ledger.load(self.desk.now, &keys);
+                self.desk.ask(grants);
+            }
+            Op::Retire => {
+                let (levels, _) = self.desk.ledger.retire(self.desk.now, &["limit".into()]);
+                self.page_out(levels);
             }
             Op::Correct { account, quantity } => {
                 let from = quantity.min(self.sums[account].in_doubt);
@@ -367,8 +414,51 @@ impl Model {
         }
     }
 
+    /// As the shell does it: not while the store is being asked about one of its accounts.
+    fn end(&mut self, id: HoldId, quoted: u64, mask: u8, charge: Charge) {
+        if self.desk.ledger.footing(id) == Some(Footing::Awaited) {
+            self.ending.push((id, quoted, mask, charge));
+            return;
+        }
+        let now = self.desk.now;
+        let end = match charge {
+            Charge::Settled(charged) => {
+                if charged > quoted {
+                    self.overrun |= mask;
+                }
+                self.post(mask, |sums, balance| {
+                    sums.settled += charged;
+                    balance.settled[Meter::Usd] += charged;
+                });
+                let end = self.desk.ledger.settle(now, id, usd(charged));
+                assert_eq!(end.overrun.usd().0, charged.saturating_sub(quoted));
+                end
+            }
+            Charge::InDoubt(doubted) => {
+                self.post(mask, |sums, balance| {
+                    sums.in_doubt += doubted;
+                    balance.in_doubt[Meter::Usd] += doubted;
+                });
+                self.desk.ledger.doubt(now, id, usd(doubted))
+            }
+        };
+        assert!(end.added.iter().all(|key| self.keys.contains(key)));
+        assert_eq!(self.desk.ledger.footing(id), None);
+    }
+
+    fn end_delayed(&mut self) {
+        for (id, quoted, mask, charge) in std::mem::take(&mut self.ending) {
+            self.end(id, quoted, mask, charge);
+            self.hear();
+        }
+    }
+
     fn idle(&mut self) {
         let levels = self.desk.ledger.idle(self.desk.now, 0);
+        self.page_out(levels);
+    }
+
+    fn page_out(&mut self, levels: Vec<(AccountKey, Amounts)>) {
         for (key, level) in levels {
             let balance = self.desk.durable.get_mut(&key).expect("known");
             let spent = balance.settled.saturating_add(&balance.in_doubt);
@@ -379,8 +469,7 @@ impl Model {
         }
     }
 
-    /// Collects the answers of this step and compares every sum.
-    fn check(&mut self) {
+    fn hear(&mut self) {
         self.desk.drain();
         let mut answers: Vec<_> = self.desk.answers.drain().collect();
         answers.sort_by_key(|(id, _)| *id);
@@ -388,7 +477,13 @@ impl Model {
             let asked = self.waiting.remove(&id).expect("it waited");
             self.answered(&asked, verdict);
         }
-        let newly = std::mem::take(&mut self.newly);
+    }
+
+    /// Collects the answers of this step and compares every sum.
+    fn check(&mut self) {
+        self.hear();
+        self.end_delayed();
+        let newly = std::mem::take(&mut self.newly) & !std::mem::take(&mut self.overrun);
         for i in self.enforced(newly) {
             assert!(self.held(i) <= self.left(i), "no more is held than is left");
         }
@@ -434,6 +529,9 @@ impl Model {
                     .holds
                     .insert(held.id, (held.quoted.usd().0, asked.mask));
                 assert!(before.is_none());
+                if held.quoted.usd().0 > 0 {
+                    self.newly |= asked.mask;
+                }
             }
             Verdict::Short(_) => assert!(asked.peek),
             Verdict::Refused(Refusal::Limit(denial)) => {

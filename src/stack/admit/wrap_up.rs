@@ -6,7 +6,7 @@
 //! another, and the cap holds all the same.
 
 use super::Admission;
-use crate::config::LimitIndex;
+use crate::config::{LimitIndex, Policies};
 use crate::dialect::takes_notice;
 use crate::ledger::{Cover, Denial};
 use crate::ops::show;
@@ -72,8 +72,7 @@ impl Admission {
 
     /// The reserve is kept from usual calls. A last call makes no tool calls, so none are counted
     /// against it.
-    pub(super) fn keep_reserve(&self, found: &mut [(LimitIndex, Cover)]) {
-        let policies = &self.live.loaded.policies;
+    pub(super) fn keep_reserve(&self, policies: &Policies, found: &mut [(LimitIndex, Cover)]) {
         let last = self.is_last();
         for (index, cover) in found {
             let Some(limit) = policies.limit(*index) else {

@@ -18,13 +18,14 @@ struct Counter<'q> {
 }
 
 impl Reader {
-    /// (settled, in doubt) of the calls that the query describes.
+    /// (settled, in doubt) of the calls that the query describes, as of the row `through`.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(in super::super) fn seed(
         &self,
         query: &SeedQuery,
+        through: i64,
     ) -> Result<(Amounts, Amounts), StoreError> {
         let glob = |glob: &std::sync::Arc<str>| WildMatch::new(glob);
         let globs = query.matching.iter();
@@ -39,17 +40,26 @@ impl Reader {
         };
         match &query.from {
             SeedFrom::Window(start) => {
-                self.rows_since(Some(*start), |row| counter.count(row).map(|()| true))?;
+                self.rows_since(Some(*start), |row| {
+                    let counts = row.seq <= through;
+                    if counts {
+                        counter.count(row)?;
+                    }
+                    Ok(counts)
+                })?;
             }
             SeedFrom::Task(task) => {
-                self.rows_of_task(task, |row| counter.count(row))?;
+                self.rows_of_task(task, |row| match row.seq <= through {
+                    true => counter.count(row),
+                    false => Ok(()),
+                })?;
                 // How doubts ended is in rows that the task's index does not lead to.
                 if let Some(first) = counter.doubts.keys().min().copied() {
                     self.rows(first, |row| {
-                        if row.kind != Kind::Call.name() {
+                        if row.seq <= through && row.kind != Kind::Call.name() {
                             counter.count(row)?;
                         }
-                        Ok(!counter.doubts.is_empty())
+                        Ok(row.seq <= through && !counter.doubts.is_empty())
                     })?;
                 }
             }

@@ -9,10 +9,14 @@ use crate::ledger::AccountKey;
 use crate::units::{Amounts, Meter, NanoUsd};
 use rusqlite::{Params, params};
 
+/// The reason of doubts that a crash raised.
+pub(in super::super) const CRASH: &str = "crash";
+
 /// An open doubt, as far as ending it needs.
 #[derive(Debug)]
 struct Open {
     id: i64,
+    is_of_crash: bool,
     request: Option<String>,
     amounts: Amounts,
     accounts: Vec<i64>,
@@ -61,14 +65,25 @@ pub(super) fn raise_after_crash(group: &mut Group<'_>) -> Db<Vec<(AccountKey, Am
         group.change(index, |balance| {
             balance.in_doubt = balance.in_doubt.saturating_add(&amounts);
         });
-        let sql = "INSERT INTO doubts (id, at, reason, amounts, accounts) VALUES (?1, ?2, 'crash', ?3, ?4)";
+        let key = group.at(index).key.clone();
+        let side = |name: &str| {
+            let found = key.per.iter().find(|(side, _)| *side == name);
+            found.map(|(_, value)| &**value)
+        };
+        // Of one task, if all that the account counts is.
+        let (owner, task) = side("owner").zip(side("task")).unzip();
+        let sql = "INSERT INTO doubts (id, at, reason, owner, task, amounts, accounts)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         group.conn.prepare_cached(sql)?.execute(params![
             seq,
             group.now().0,
+            CRASH,
+            owner,
+            task,
             pack(&amounts).as_slice(),
             serde_json::to_string(&[id])?
         ])?;
-        doubted.push((group.at(index).key.clone(), amounts));
+        doubted.push((key, amounts));
     }
     Ok(doubted)
 }
@@ -153,14 +168,16 @@ pub(super) fn reconcile(
 }
 
 fn find(group: &Group<'_>, condition: &str, values: impl Params) -> Db<Vec<Open>> {
-    let sql =
-        format!("SELECT id, request, amounts, accounts FROM doubts WHERE {condition} ORDER BY id");
+    let sql = format!(
+        "SELECT id, request, amounts, accounts, reason FROM doubts WHERE {condition} ORDER BY id"
+    );
     let mut select = group.conn.prepare_cached(&sql)?;
     let mut rows = select.query(values)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(Open {
             id: row.get(0)?,
+            is_of_crash: row.get::<_, String>(4)? == CRASH,
             request: row.get(1)?,
             amounts: unpack(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?),
             accounts: serde_json::from_str(&row.get::<_, String>(3)?)?,
@@ -207,7 +224,11 @@ fn end(
         *sum = NanoUsd(sum.0.saturating_add(amounts[Meter::Usd]));
     };
     result.doubts += 1;
-    add(&mut result.cleared, &doubt.amounts);
+    if doubt.is_of_crash {
+        result.crashes += 1;
+    } else {
+        add(&mut result.cleared, &doubt.amounts);
+    }
     add(&mut result.spent, actual);
     Ok(())
 }

@@ -12,19 +12,34 @@ use crate::units::{Amounts, UnixMs};
 use rusqlite::{OptionalExtension, params};
 use std::sync::Arc;
 
-/// (settled, in doubt) that the journal holds for an account.
+/// (settled, in doubt) that the journal holds for an account, beyond what the account has.
 pub(super) type Seed = (Amounts, Amounts);
 
 /// Top-ups taken back in one step, in number.
 const LAPSES: i64 = 256;
+/// Stands for the time since when its limit is in force at an account that was opened without a look
+/// at the journal: by a call's end, or while its limit was not in force.
+pub(super) const UNSEEDED: i64 = -1;
+
+/// A seed that must be counted. The count takes its time, and calls end meanwhile: it is of the
+/// rows up to one, and what the account had at that row is taken off.
+#[derive(Debug)]
+pub(super) struct Needed {
+    /// Which grant's.
+    pub index: usize,
+    /// The newest row that counts.
+    pub through: i64,
+    /// What the account has.
+    pub known: Seed,
+}
 
 /// What an `open` came to.
 #[derive(Debug)]
 pub(super) enum OpenStep {
     /// It is done.
     Done(Box<Opened>),
-    /// Nothing was done: the grants at these places need their seed counted first.
-    NeedSeeds(Vec<usize>),
+    /// Nothing was done: these seeds must be counted first.
+    NeedSeeds(Vec<Needed>),
 }
 
 /// The task's row and every grant.
@@ -37,7 +52,17 @@ pub(super) fn open(
     let mut needed = Vec::new();
     for (index, grant) in grants.iter().enumerate() {
         if seeds[index].is_none() && needs_seed(group, grant)? {
-            needed.push(index);
+            let through = group.head.seq;
+            let account = group.account(&grant.key)?;
+            let known = account.map_or((Amounts::ZERO, Amounts::ZERO), |account| {
+                let balance = &group.at(account).balance;
+                (balance.settled, balance.in_doubt)
+            });
+            needed.push(Needed {
+                index,
+                through,
+                known,
+            });
         }
     }
     if !needed.is_empty() {
@@ -67,10 +92,13 @@ fn needs_seed(group: &mut Group<'_>, grant: &Grant) -> Db<bool> {
     let Some(query) = &grant.seed else {
         return Ok(false);
     };
-    let (since, last_call_at) = limit_since(group, &grant.key.limit)?;
+    let Some((since, last_call_at)) = limit_since(group, &grant.key.limit)? else {
+        return Ok(false);
+    };
     match group.account(&grant.key)? {
         Some(index) if group.at(index).limit_since == since => return Ok(false),
-        None if query.whenever_new => return Ok(true),
+        Some(index) if group.at(index).limit_since != UNSEEDED => {}
+        _ if query.whenever_new => return Ok(true),
         _ => {}
     }
     Ok(match &query.from {
@@ -80,19 +108,28 @@ fn needs_seed(group: &mut Group<'_>, grant: &Grant) -> Db<bool> {
 }
 
 fn open_account(group: &mut Group<'_>, grant: &Grant, seed: Option<&Seed>) -> Db<usize> {
-    let (since, _) = limit_since(group, &grant.key.limit)?;
+    // Whoever asks without a seed, or for a limit that is not in force, may have asked before it came
+    // into force: the account is seeded when somebody asks who knows.
+    let since = match &grant.seed {
+        Some(_) => limit_since(group, &grant.key.limit)?.map(|(since, _)| since),
+        None => None,
+    };
     let index = match group.account(&grant.key)? {
         Some(index) => {
-            if let Some(seed) = seed {
+            // Another may have counted it meanwhile.
+            let is_due = since.is_some_and(|since| since != group.at(index).limit_since);
+            if let Some(seed) = seed.filter(|_| is_due) {
                 seed_again(group, index, seed)?;
             }
-            group.set_limit_since(index, since);
+            if let Some(since) = since {
+                group.set_limit_since(index, since);
+            }
             raise(group, index, &grant.upto);
             return Ok(index);
         }
         None => group.new_account(
             &grant.key,
-            since,
+            since.unwrap_or(UNSEEDED),
             seed.unwrap_or(&(Amounts::ZERO, Amounts::ZERO)),
         )?,
     };
@@ -112,8 +149,7 @@ fn raise(group: &mut Group<'_>, index: usize, upto: &Amounts) {
 /// granted, so that the allotment stays as large as it was.
 fn seed_again(group: &mut Group<'_>, index: usize, seed: &Seed) -> Db<()> {
     let account = group.at(index);
-    let settled = seed.0.saturating_sub(&account.balance.settled);
-    let in_doubt = seed.1.saturating_sub(&account.balance.in_doubt);
+    let (settled, in_doubt) = *seed;
     if settled.is_zero() && in_doubt.is_zero() {
         return Ok(());
     }
@@ -133,22 +169,14 @@ fn seed_again(group: &mut Group<'_>, index: usize, seed: &Seed) -> Db<()> {
     Ok(())
 }
 
-/// Since when a limit is in force, and when the newest call before that was; now, if it is new.
-pub(super) fn limit_since(group: &Group<'_>, limit: &str) -> Db<(i64, UnixMs)> {
+/// Since when a limit is in force, and when the newest call before that was; `None`: it is not.
+fn limit_since(group: &Group<'_>, limit: &str) -> Db<Option<(i64, UnixMs)>> {
     let found = group
         .conn
         .prepare_cached("SELECT since, last_call_at FROM limits WHERE id = ?1")?
         .query_row([limit], |row| Ok((row.get(0)?, UnixMs(row.get(1)?))))
         .optional()?;
-    if let Some(found) = found {
-        return Ok(found);
-    }
-    let new = (group.now().0, group.head.last_call_at);
-    group
-        .conn
-        .prepare_cached("INSERT INTO limits VALUES (?1, ?2, ?3)")?
-        .execute(params![limit, new.0, new.1.0])?;
-    Ok(new)
+    Ok(found)
 }
 
 /// Forgets since when other limits than these were in force; these are in force from now at the latest.
@@ -167,8 +195,12 @@ pub(super) fn set_limits(group: &mut Group<'_>, limits: &[Arc<str>]) -> Db<Resul
             .prepare_cached("DELETE FROM limits WHERE id = ?1")?
             .execute([gone])?;
     }
+    let (now, last_call_at) = (group.now().0, group.head.last_call_at.0);
     for limit in limits {
-        limit_since(group, limit)?;
+        group
+            .conn
+            .prepare_cached("INSERT OR IGNORE INTO limits VALUES (?1, ?2, ?3)")?
+            .execute(params![limit, now, last_call_at])?;
     }
     Ok(Ok(()))
 }

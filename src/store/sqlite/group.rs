@@ -315,13 +315,13 @@ impl<'c> Group<'c> {
         Ok(self.adopt(account))
     }
 
-    /// The account, opened empty if it is unknown.
+    /// The account, opened empty if it is unknown; what came before is counted by the next grant.
     pub(super) fn account_or_new(&mut self, key: &AccountKey) -> Db<usize> {
         match self.account(key)? {
             Some(index) => Ok(index),
             None => {
-                let since = super::grants::limit_since(self, &key.limit)?.0;
-                self.new_account(key, since, &(Amounts::ZERO, Amounts::ZERO))
+                let nothing = (Amounts::ZERO, Amounts::ZERO);
+                self.new_account(key, super::grants::UNSEEDED, &nothing)
             }
         }
     }

@@ -148,12 +148,7 @@ pub(super) fn lower_caps(
     let Some(mut record) = find(group, key)? else {
         return Ok(Err(unknown(key)));
     };
-    let lowered = Caps(std::array::from_fn(|i| {
-        match (record.caps.0[i], caps.0[i]) {
-            (Some(old), Some(new)) => Some(old.min(new)),
-            (old, new) => old.or(new),
-        }
-    }));
+    let lowered = record.caps.lowered(caps);
     if lowered != record.caps {
         record.caps = lowered;
         write(group, Kind::TaskChanged, &record, by)?;

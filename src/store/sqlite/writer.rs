@@ -8,8 +8,9 @@
 
 mod job;
 
+pub(in super::super) use job::Vitals;
 use job::{Done, Work};
-pub(super) use job::{Job, Vitals, work};
+pub(super) use job::{Job, work};
 
 use super::super::entry::{StartBody, StopBody};
 use super::super::{Entry, Kind, StoreError};
@@ -20,7 +21,6 @@ use super::{Loaded, Options, doubts, tasks};
 use rusqlite::Connection;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, sleep_until};
@@ -66,6 +66,8 @@ pub(super) struct Writer {
     posts_open: bool,
     /// Entries received and not yet committed, in order.
     kept: Vec<Entry>,
+    /// When the queue was last found empty, Unix milliseconds.
+    emptied_at: i64,
     vitals: Arc<Vitals>,
     retry_at: Option<Instant>,
     rotating: bool,
@@ -94,6 +96,7 @@ impl Writer {
             jobs_open: true,
             posts_open: true,
             kept: Vec::new(),
+            emptied_at: 0,
             vitals,
             retry_at: None,
             rotating: false,
@@ -140,9 +143,19 @@ impl Writer {
                 if !self.conn.is_autocommit() {
                     let _ = self.conn.execute_batch("ROLLBACK");
                 }
-                Err(error)
+                Err(self.successor().unwrap_or(error))
             }
         }
+    }
+
+    /// The epoch of a successor, as an error: its rows fail ours before ours are found to be late.
+    fn successor(&self) -> Option<StoreError> {
+        let ours = self.meta.epoch;
+        let read = self
+            .conn
+            .query_row("SELECT epoch FROM meta", [], |row| row.get(0));
+        let theirs = read.ok().filter(|theirs| *theirs != ours)?;
+        Some(StoreError::Fenced { ours, theirs })
     }
 
     // === the loop ===
@@ -171,7 +184,7 @@ impl Writer {
             job = self.jobs.recv(), if self.jobs_open => self.take(job, works)?,
             entry = self.posts.recv(), if can_receive => match entry {
                 Some(entry) => {
-                    self.keep(entry);
+                    self.kept.push(entry);
                     self.linger(works).await?;
                 }
                 None => self.posts_open = false,
@@ -184,13 +197,48 @@ impl Writer {
         {
             self.take(Some(job), works)?;
         }
-        // After the verbs: an entry posted before a verb was sent is then in the verb's group.
-        while self.kept.len() < GROUP_ENTRIES
-            && let Ok(entry) = self.posts.try_recv()
-        {
-            self.keep(entry);
+        // After the verbs: an entry posted before a verb was sent is then in the verb's group, or, if
+        // they are many, in one before it.
+        let mut behind = self.posts.len();
+        loop {
+            self.take_posts(&mut behind);
+            if works.is_empty() || behind == 0 {
+                break;
+            }
+            if let Err(error) = self.commit_kept() {
+                for work in works.drain(..) {
+                    work.answer(Err(error.clone()));
+                }
+                break;
+            }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Takes what is queued, up to a group's worth. `behind`: how many are known to stand there.
+    fn take_posts(&mut self, behind: &mut usize) {
+        let now = crate::clock::now().0;
+        while self.kept.len() < GROUP_ENTRIES {
+            let Ok(entry) = self.posts.try_recv() else {
+                self.emptied_at = now;
+                *behind = 0;
+                return;
+            };
+            self.kept.push(entry);
+            *behind = behind.saturating_sub(1);
+        }
+    }
+
+    /// Commits the entries alone.
+    fn commit_kept(&mut self) -> Result<(), StoreError> {
+        let kept = std::mem::take(&mut self.kept);
+        let outcome = self.transact(|group| kept.iter().try_for_each(|entry| group.post(entry)));
+        self.kept = kept;
+        match &outcome {
+            Ok(()) => self.succeeded(),
+            Err(error) => self.failed(error),
+        }
+        outcome
     }
 
     async fn linger(&mut self, works: &mut Vec<Box<dyn Work>>) -> Flow {
@@ -219,15 +267,6 @@ impl Writer {
         }
     }
 
-    fn keep(&mut self, entry: Entry) {
-        if self.kept.is_empty() {
-            self.vitals
-                .waiting_since
-                .store(crate::clock::now().0, Ordering::Relaxed);
-        }
-        self.kept.push(entry);
-    }
-
     fn take(&mut self, job: Option<Job>, works: &mut Vec<Box<dyn Work>>) -> Flow {
         match job {
             Some(Job::Work(work)) => works.push(work),
@@ -248,6 +287,11 @@ impl Writer {
                 let limit = more.map_or(1 << 30, |more| pages.unwrap_or(1) + more);
                 let sql = format!("PRAGMA max_page_count = {limit}");
                 let _: Result<i64, _> = self.conn.query_row(&sql, [], |row| row.get(0));
+                let _ = done.send(Ok(()));
+            }
+            #[cfg(test)]
+            Some(Job::ReadOnly(on, done)) => {
+                let _ = self.conn.pragma_update(None, "query_only", on);
                 let _ = done.send(Ok(()));
             }
             #[cfg(test)]
@@ -290,8 +334,8 @@ impl Writer {
     }
 
     fn succeeded(&mut self) {
+        self.vitals.wrote(self.kept.len(), self.emptied_at);
         self.kept.clear();
-        self.vitals.waiting_since.store(0, Ordering::Relaxed);
         if self.retry_at.take().is_some() {
             *self.vitals.fault.lock() = None;
             tracing::info!("the store can write again");

@@ -266,3 +266,61 @@ async fn a_clock_that_steps_back_does_not_turn_the_journal_back() {
     store.stop(Duration::from_secs(1)).await.unwrap();
     assert_sound(&path);
 }
+
+#[tokio::test]
+async fn what_is_posted_lags_until_it_is_written_and_a_verb_waits_for_all_of_it() {
+    let (_directory, path) = place();
+    let mut options = Options::new(&path);
+    options.linger = Duration::from_secs(60);
+    let (store, _) = SqliteStore::open(options).unwrap();
+    assert_eq!(store.health().lag, Duration::ZERO);
+    let keys = [account("task", "t-1")];
+    post(&store, call("r-0", "t-1", Ending::Settle, usd(1), &keys));
+    assert!(
+        store.health().lag > Duration::ZERO,
+        "it is in the queue at least"
+    );
+    // More than a group's worth, while the writer lingers.
+    for row in 1..3_000 {
+        let request = format!("r-{row}");
+        post(&store, call(&request, "t-1", Ending::Settle, usd(1), &keys));
+    }
+    store.flush().await.unwrap();
+    assert_eq!(store.health().lag, Duration::ZERO);
+    let row = Reader::open(&path)
+        .unwrap()
+        .accounts(&AccountFilter::default());
+    assert_eq!(row.unwrap()[0].balance.settled, usd(3_000));
+}
+
+#[tokio::test]
+async fn a_store_that_turns_read_only_refuses_grants_and_keeps_what_was_posted() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    let key = account("task", "t-1");
+    store
+        .open(opening("t-1"), vec![grant(&key, 100)])
+        .await
+        .unwrap();
+    store.set_read_only(true).await;
+    let keys = [key.clone()];
+    post(&store, call("r-1", "t-1", Ending::Settle, usd(40), &keys));
+    let refused = store.open(None, vec![grant(&key, 200)]).await;
+    assert!(
+        matches!(refused, Err(StoreError::ReadOnly(_))),
+        "{refused:?}"
+    );
+    let health = store.health();
+    assert!(
+        matches!(health.fault, Some(StoreError::ReadOnly(_))),
+        "{health:?}"
+    );
+    assert!(health.lag > Duration::ZERO);
+    store.set_read_only(false).await;
+    let found = store.open(None, vec![grant(&key, 200)]).await.unwrap();
+    assert_eq!(found.balances[0].1.settled, usd(40));
+    assert!(store.health().is_healthy());
+    assert_eq!(store.health().lag, Duration::ZERO);
+    assert!(store.stop(Duration::from_secs(1)).await.unwrap());
+    assert_sound(&path);
+}

@@ -72,6 +72,9 @@ async fn a_new_limit_opens_with_its_window() {
     let (_directory, path) = place();
     let store = open(&path);
     with_calls(&store).await;
+    let limits = ["old", "day", "some", "others", "later"];
+    let limits = limits.map(Arc::from).to_vec();
+    store.set_limits(limits).await.unwrap();
     let found = opened(&store, seeded(&day("day"), 100, vec![])).await;
     assert_eq!(
         (found.settled, found.in_doubt, found.granted),
@@ -102,6 +105,10 @@ async fn a_new_limit_opens_with_its_task() {
     let (_directory, path) = place();
     let store = open(&path);
     with_calls(&store).await;
+    store
+        .set_limits(vec!["old".into(), "new".into()])
+        .await
+        .unwrap();
     let found = opened(&store, seeded(&account("new", "t-1"), 7, vec![])).await;
     assert_eq!(
         (found.settled, found.in_doubt, found.granted),
@@ -181,4 +188,51 @@ async fn a_tasks_own_caps_count_what_came_before_them() {
     assert_eq!(again, found, "a second opening adds nothing");
     store.stop(Duration::from_secs(1)).await.unwrap();
     assert_sound(&path);
+}
+
+#[tokio::test]
+async fn a_call_that_ends_before_its_limits_account_is_opened_counts_once() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    with_calls(&store).await;
+    store
+        .set_limits(vec!["old".into(), "day".into()])
+        .await
+        .unwrap();
+    // It was in flight when the limit came, and lists the account that nobody has opened.
+    let key = day("day");
+    let keys = [account("old", "t-1"), key.clone()];
+    post(
+        &store,
+        call("r-5", "t-1", Ending::Settle, usd(1_000), &keys),
+    );
+    post(
+        &store,
+        call("r-6", "t-1", Ending::Unreconciled, usd(7), &keys),
+    );
+    let found = opened(&store, seeded(&key, 100, vec![])).await;
+    assert_eq!((found.settled, found.in_doubt), (usd(1_305), usd(57)));
+    let again = opened(&store, seeded(&key, 100, vec![])).await;
+    assert_eq!(again, found, "a second opening adds nothing");
+    store.stop(Duration::from_secs(1)).await.unwrap();
+    assert_sound(&path);
+}
+
+#[tokio::test]
+async fn a_grant_that_was_asked_for_before_the_limit_came_back_hides_nothing() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    let key = day("day");
+    store.set_limits(vec!["day".into()]).await.unwrap();
+    opened(&store, seeded(&key, 100, vec![])).await;
+    store.set_limits(vec![]).await.unwrap();
+    post(&store, call("r-1", "t-1", Ending::Settle, usd(30), &[]));
+    // Calls from before run on, and ask with and without a seed.
+    opened(&store, seeded(&key, 200, vec![])).await;
+    balance(&store, &key).await;
+    post(&store, call("r-2", "t-1", Ending::Settle, usd(40), &[]));
+    store.set_limits(vec!["day".into()]).await.unwrap();
+    balance(&store, &key).await;
+    let found = opened(&store, seeded(&key, 0, vec![])).await;
+    assert_eq!((found.settled, found.granted), (usd(70), usd(270)));
 }

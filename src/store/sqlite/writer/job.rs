@@ -4,7 +4,7 @@ use super::super::super::{Health, StoreError};
 use super::super::group::{Db, Group};
 use super::super::retention::Rotation;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -72,27 +72,57 @@ pub(in super::super) enum Job {
     #[cfg(test)]
     PageLimit(Option<i64>, Done<()>),
     #[cfg(test)]
+    ReadOnly(bool, Done<()>),
+    #[cfg(test)]
     Die(Done<()>),
 }
 
 /// How the writer does, readable from outside.
 #[derive(Debug, Default)]
-pub(in super::super) struct Vitals {
-    /// When the oldest entry not yet written was received, Unix milliseconds; 0: none waits.
-    pub(super) waiting_since: AtomicI64,
+pub(in super::super::super) struct Vitals {
+    /// Entries that were posted: counted before they are in the queue.
+    posted: AtomicU64,
+    /// Entries that were committed.
+    written: AtomicU64,
+    /// When the oldest entry not yet written was posted at the earliest, Unix milliseconds; 0: nobody
+    /// has noted it.
+    waiting_since: AtomicI64,
     pub(super) fault: Mutex<Option<StoreError>>,
 }
 
 impl Vitals {
+    /// An entry is about to be in the queue.
+    pub(in super::super::super) fn posting(&self) {
+        self.posted.fetch_add(1, Ordering::AcqRel);
+        if self.waiting_since.load(Ordering::Acquire) == 0 {
+            let now = crate::clock::now().0;
+            // Whoever was first is the oldest.
+            let _ =
+                self.waiting_since
+                    .compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// So many entries are committed. Those that still wait were posted after `gathered`.
+    pub(super) fn wrote(&self, entries: usize, gathered: i64) {
+        let written = self.written.fetch_add(entries as u64, Ordering::AcqRel) + entries as u64;
+        let all = written == self.posted.load(Ordering::Acquire);
+        let since = if all { 0 } else { gathered };
+        self.waiting_since.store(since, Ordering::Release);
+    }
+
     pub(in super::super) fn read(&self) -> Health {
-        let since = self.waiting_since.load(Ordering::Relaxed);
-        let waited = match since {
-            0 => 0,
-            since => crate::clock::now().0.saturating_sub(since),
+        let since = self.waiting_since.load(Ordering::Acquire);
+        let waiting = self.posted.load(Ordering::Acquire) != self.written.load(Ordering::Acquire);
+        let waited = match (waiting, since) {
+            (false, _) => 0,
+            // Posted just now.
+            (true, 0) => 1,
+            (true, since) => crate::clock::now().0.saturating_sub(since).max(1),
         };
         Health {
             fault: self.fault.lock().clone(),
-            lag: Duration::from_millis(u64::try_from(waited).unwrap_or(0)),
+            lag: Duration::from_millis(u64::try_from(waited).unwrap_or(1)),
         }
     }
 }

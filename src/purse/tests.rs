@@ -1,0 +1,171 @@
+//! The purse over a real store: an end counts once, however it falls in with the balance.
+
+use super::*;
+use crate::attribution::{Attribution, Source, Sourced};
+use crate::ledger::Footing;
+use crate::ledger::{Caps, Edition, Settings};
+use crate::store::CallEntry;
+use crate::store::{Options, SqliteStore};
+use crate::units::{Meter, NanoUsd, TaskKey};
+
+const NEVER: UnixMs = UnixMs(i64::MAX);
+
+fn purse() -> (tempfile::TempDir, Arc<Purse>) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options::new(directory.path().join("bursar.db"));
+    let (store, _) = SqliteStore::open(options).unwrap();
+    let ledger = Ledger::new(Settings {
+        wait_for_holds_ms: 30_000,
+        line_max_waiters: 10,
+        line_max_bytes: 1 << 20,
+    });
+    (directory, Purse::new(ledger, Arc::new(store)))
+}
+
+fn cover(limit: &str, observe: bool) -> Cover {
+    Cover {
+        key: AccountKey {
+            limit: limit.into(),
+            per: [].into(),
+            window: None,
+        },
+        caps: Caps::default().with(Meter::Usd, 1_000),
+        observe,
+        warn_permille: None,
+        edition: Edition::Policy(0),
+    }
+}
+
+fn usd(nano: u64) -> Amounts {
+    Amounts::ZERO.with(Meter::Usd, nano)
+}
+
+async fn hold(purse: &Arc<Purse>, covers: Vec<Cover>) -> Hold {
+    let asker = Asker {
+        stand: crate::ledger::Stand::default(),
+        task: TaskKey {
+            owner: "o".into(),
+            task: "t".into(),
+        },
+        agent: None,
+        parent: None,
+        bytes: 0,
+        paused_ms: 0,
+        windows_until: None,
+    };
+    let mut ask = Ask {
+        covers,
+        fixed: usd(100),
+        elastic: None,
+    };
+    let held = purse.hold(&asker, &mut ask, NEVER, |_| {}).await;
+    held.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
+    fn said<T>(value: T) -> Sourced<T> {
+        Sourced {
+            value,
+            source: Source::Header,
+        }
+    }
+    Box::new(CallEntry {
+        request: "r".into(),
+        admitted: UnixMs(1),
+        ended: UnixMs(2),
+        attribution: Arc::new(Attribution {
+            owner: "o".into(),
+            identity: "i".into(),
+            task: said("t".into()),
+            agent: None,
+            role: None,
+            parent: None,
+            on_behalf_of: None,
+        }),
+        trace: None,
+        dialect: "openai-chat",
+        model: "m".into(),
+        provider: None,
+        answered: None,
+        answer_id: None,
+        ending: crate::store::Ending::Settle,
+        reason: None,
+        limit: None,
+        quoted: hold.terms.quoted,
+        charged,
+        told: None,
+        overrun: NanoUsd::ZERO,
+        price_version: "-".into(),
+        tools: vec![],
+        status: None,
+        accounts: Arc::clone(&hold.accounts),
+    })
+}
+
+fn settle(hold: Hold, nano: u64) {
+    let entry = entry(&hold, usd(nano));
+    drop(hold.end(Outcome::Settle(usd(nano)), Some(entry)));
+}
+
+/// What the ledger and the store have settled, once both know.
+async fn settled(purse: &Arc<Purse>, key: &AccountKey) -> (u64, u64) {
+    loop {
+        let here = purse.look(|ledger| {
+            let account = ledger.account(key).filter(|account| account.loaded);
+            account.map(|account| (account.settled.usd().0, account.held.usd().0))
+        });
+        if let Some((settled, 0)) = here {
+            purse.store().flush().await.unwrap();
+            let grant = Grant {
+                key: key.clone(),
+                upto: Amounts::ZERO,
+                seed: None,
+            };
+            let opened = purse.store().open(None, vec![grant]).await.unwrap();
+            return (settled, opened.balances[0].1.settled.usd().0);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_ends_before_the_balance_is_asked_for_counts_once() {
+    let (_directory, purse) = purse();
+    let watched = cover("watched", true);
+    // The grant is on its way but nobody has carried it yet: this runtime has one thread.
+    settle(hold(&purse, vec![watched.clone()]).await, 40);
+    assert_eq!(settled(&purse, &watched.key).await, (40, 40));
+    settle(hold(&purse, vec![watched.clone()]).await, 2);
+    assert_eq!(settled(&purse, &watched.key).await, (42, 42));
+}
+
+#[tokio::test]
+async fn an_account_that_is_added_counts_what_ends_before_and_after_it_is_known() {
+    let (_directory, purse) = purse();
+    let (old, new) = (cover("old", false), cover("new", false));
+    let mut holds = Vec::new();
+    for _ in 0..3 {
+        holds.push(hold(&purse, vec![old.clone()]).await);
+    }
+    let added: Vec<_> = holds
+        .iter()
+        .map(|hold| (hold.id(), vec![new.clone()]))
+        .collect();
+    assert_eq!(purse.cover(&added), []);
+    // One ends before the balance is asked for, one while it is, one after.
+    settle(holds.remove(0), 10);
+    let loading = tokio::spawn({
+        let (purse, key) = (Arc::clone(&purse), new.key.clone());
+        async move { purse.load(&[key]).await }
+    });
+    while purse.look(|ledger| ledger.footing(holds[0].id())) != Some(Footing::Awaited) {
+        tokio::task::yield_now().await;
+    }
+    settle(holds.remove(0), 20);
+    loading.await.unwrap().unwrap();
+    purse.delayed().await;
+    settle(holds.remove(0), 30);
+    assert_eq!(settled(&purse, &new.key).await, (60, 60));
+    assert_eq!(settled(&purse, &old.key).await, (60, 60));
+    assert_eq!(purse.cover(&added).len(), 3, "all have ended");
+}
