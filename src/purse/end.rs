@@ -27,6 +27,10 @@ pub(super) struct Ending {
 
 impl Inner {
     /// Ends a hold and posts its entry, unless it has to wait for the store.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an ending that cannot be yet is handed back as it came"
+    )]
     fn end(&mut self, ending: Ending) -> Result<End, Ending> {
         if self.ledger.footing(ending.id) == Some(Footing::Awaited) {
             return Err(ending);
