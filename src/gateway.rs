@@ -17,7 +17,7 @@ use crate::price::Catalogue;
 use crate::purse::Purse;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
-use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, UnixMs};
+use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use parking_lot::RwLock;
@@ -261,6 +261,21 @@ impl Gateway {
                 detail: detail.into(),
             })));
         }
+    }
+
+    /// Tells that a task does not go on as it should.
+    pub fn tell(&self, key: &TaskKey, sign: &crate::task::pulse::Sign) {
+        let crate::task::pulse::Sign {
+            kind,
+            at: _,
+            detail,
+        } = sign;
+        let TaskKey { owner, task } = key;
+        self.metrics.loops.with_label_values(&[kind]).inc();
+        let (task, owner) = (task.as_str(), owner.as_str());
+        tracing::warn!(kind, task, owner, "a task does not go on as it should");
+        let detail = format!("warn: task {task} of {owner}: {detail}");
+        self.journal(NoteKind::Alarm, &format!("loop {kind}"), &detail);
     }
 
     /// From now on new calls are refused.

@@ -1,6 +1,7 @@
 //! The life of a task: opened by its first call, active, suspended, closed. The store keeps it; here
 //! stand the tasks that calls have named lately, so that a call need not ask.
 
+pub mod pulse;
 pub mod tree;
 
 use crate::attribution::Attribution;
@@ -12,6 +13,7 @@ use crate::store::{Store, StoreError, Switch, TaskFilter, TaskOpening, TaskRecor
 use crate::units::{AgentId, EscalationId, Meter, NanoUsd, TaskKey, UnixMs};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use pulse::{Beat, Pulse, PulseRules, Sign};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -78,6 +80,8 @@ pub struct Task {
     hand_offs: Mutex<Option<HandOffs>>,
     /// Its agents, where somebody caps their tree; `None` until the journal was asked.
     tree: Mutex<Option<Tree>>,
+    /// Signs that it does not go on as it should.
+    pulse: Mutex<Pulse>,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -95,6 +99,7 @@ impl Task {
             last_calls: Mutex::default(),
             hand_offs: Mutex::default(),
             tree: Mutex::default(),
+            pulse: Mutex::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -174,6 +179,22 @@ impl Task {
             .lock()
             .get_or_insert_default()
             .hand_off(agent)
+    }
+
+    /// Takes in a call that was admitted; tells what it is a sign of.
+    pub fn beat(&self, rules: &PulseRules, beat: &Beat<'_>) -> Vec<Sign> {
+        self.pulse.lock().beat(rules, beat)
+    }
+
+    /// An admitted call ended; `asked` for tools or not.
+    pub fn ended(&self, agent: Option<&str>, asked: bool) {
+        self.pulse.lock().ended(agent, asked, clock::now());
+    }
+
+    /// Signs that it does not go on as it should, oldest first.
+    #[must_use]
+    pub fn signs(&self) -> Vec<Sign> {
+        self.pulse.lock().signs().to_vec()
     }
 
     /// Looks at the tree of its agents, or changes it, if it is kept.
@@ -506,6 +527,20 @@ impl Tasks {
         known.retain(|_, task| {
             Arc::strong_count(task) > 1 || now.0 - task.used.load(Ordering::Relaxed) < rest
         });
+    }
+
+    /// The tasks that stall, each told once; at most so many at a time, the others with the next look.
+    #[must_use]
+    pub fn stalled(&self, rules: &PulseRules, now: UnixMs, most: usize) -> Vec<(TaskKey, Sign)> {
+        let known = self.known.read();
+        let stalled = known.iter().filter_map(|(key, task)| {
+            let mut pulse = task.pulse.lock();
+            if task.state() != TaskState::Active {
+                pulse.rest(now);
+            }
+            Some((key.clone(), pulse.look(rules, now)?))
+        });
+        stalled.take(most).collect()
     }
 
     /// How many tasks in memory are in each state: active, suspended, closed.

@@ -9,6 +9,7 @@ use super::limit::read_match;
 use super::read::{Section, document};
 use super::value;
 use crate::loops::{Action, Again, Cycle, Growth, Monologue, NoProgress, Rounds, Rules};
+use crate::task::pulse::PulseRules;
 use std::path::Path;
 use toml::de::DeValue;
 
@@ -20,6 +21,7 @@ const MOST: u32 = 1_000;
 pub struct LoopPolicies {
     base: Rules,
     overrides: Vec<Override>,
+    pulse: PulseRules,
 }
 
 /// Rules for some calls.
@@ -44,6 +46,7 @@ impl LoopPolicies {
             Some(Self {
                 overrides: overrides.collect(),
                 base,
+                pulse: read_pulse(file),
             })
         })
     }
@@ -63,6 +66,12 @@ impl LoopPolicies {
     #[must_use]
     pub const fn base(&self) -> &Rules {
         &self.base
+    }
+
+    /// When a task's signs are told.
+    #[must_use]
+    pub const fn pulse(&self) -> &PulseRules {
+        &self.pulse
     }
 
     /// The rules for a call: the first override that matches, else the base.
@@ -147,6 +156,33 @@ fn read_rules(parent: &Section<'_>, default: &Rules) -> Rules {
                 }),
             }
         }),
+    }
+}
+
+/// `[stalled]` and `[state_lost]`: events only, for all tasks alike.
+fn read_pulse(file: &Section<'_>) -> PulseRules {
+    let told = [("off", false), ("warn", true)];
+    let default = PulseRules::default();
+    let lost = table(
+        file,
+        "state_lost",
+        default.state_lost,
+        |section, default| section.or("action", default, value::word(&told)),
+    );
+    let rules = table(file, "stalled", default, |section, default| PulseRules {
+        stalled: section.or("action", default.stalled, value::word(&told)),
+        after_ms: section.or("after", default.after_ms, |value| {
+            let span = value::positive_span(value)?;
+            u64::try_from(span.as_millis()).map_err(|error| error.to_string())
+        }),
+        share_percent: section.or("share_percent", default.share_percent, small(1, 100)),
+        least_agents: section.or("least_agents", default.least_agents, value::size_in(2, 32)),
+        least_turns: section.or("least_turns", default.least_turns, small(1, 1_000_000)),
+        ..default
+    });
+    PulseRules {
+        state_lost: lost,
+        ..rules
     }
 }
 

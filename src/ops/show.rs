@@ -6,6 +6,7 @@ use crate::config::{Limit, Match, Per, Side};
 use crate::escalation::{Decision, Escalation, Reached};
 use crate::ledger::{AccountKey, Caps};
 use crate::store::{CallRow, Doubt, ReportRow, StoreError, Switch, TaskRecord};
+use crate::task::pulse::Sign;
 use crate::units::{Amounts, Meter, NanoUsd, UnixMs};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -32,6 +33,13 @@ pub fn span(ms: u64) -> String {
         || format!("{ms}ms"),
         |(unit, name)| format!("{}{name}", ms / unit),
     )
+}
+
+/// A sign that a task does not go on as it should: `kind`, `at`, `detail`.
+#[must_use]
+pub fn sign(sign: &Sign) -> Value {
+    let Sign { kind, at, detail } = sign;
+    json!({"kind": kind, "at": instant(*at), "detail": detail})
 }
 
 /// One quantity in its meter's unit.

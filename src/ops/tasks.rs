@@ -161,6 +161,9 @@ pub async fn show(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query): 
     shown.insert("accounts".to_owned(), accounts.collect());
     shown.insert("agents".to_owned(), crew.to_json());
     shown.insert("in_flight".to_owned(), flights.len().into());
+    let known = ops.gateway.tasks.known(&key, crate::clock::now());
+    let signs = known.map(|task| task.signs()).unwrap_or_default();
+    shown.insert("signs".to_owned(), signs.iter().map(show::sign).collect());
     Ok(Json(Value::Object(shown)))
 }
 

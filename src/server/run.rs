@@ -18,6 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// How often tasks are looked at whether they stall, milliseconds.
+const PULSE_MS: i64 = 5_000;
+/// Stalled tasks told of at one look.
+const STALLED_AT_ONCE: usize = 1_000;
 /// How often gauges are brought up to date and idle tasks are let go.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -332,9 +336,19 @@ pub fn limit_ids(live: &Live) -> Vec<Arc<str>> {
 async fn housekeeping(gateway: Arc<Gateway>) {
     let mut every = tokio::time::interval(HOUSEKEEPING);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut next_pulse = 0;
     loop {
         every.tick().await;
-        gateway.tasks.sweep(crate::clock::now());
+        let now = crate::clock::now();
+        gateway.tasks.sweep(now);
+        if now.0 >= next_pulse {
+            next_pulse = now.0 + PULSE_MS;
+            let live = gateway.live();
+            let rules = live.loaded.loops.pulse();
+            for (key, sign) in gateway.tasks.stalled(rules, now, STALLED_AT_ONCE) {
+                gateway.tell(&key, &sign);
+            }
+        }
         ops::refresh_gauges(&gateway);
     }
 }

@@ -31,6 +31,7 @@ use crate::ledger::{Ask, Asker, Caps, Cover, Edition, Stand};
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
 use crate::store::{NoteKind, TaskOpening};
+use crate::task::pulse::Beat;
 use crate::task::{Standstill, Task, own_usd};
 use crate::units::{Amounts, Meter, RequestId, UnixMs};
 use bounds::Bound;
@@ -528,6 +529,7 @@ impl Admission {
             task: (Arc::clone(&task), task.paused_ms(self.now)),
         };
         let joins = entered.is_some_and(Entered::admit);
+        self.beat(&task, bound.fixed[Meter::Turns] > 0);
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
             Arc::clone(&self.live),
@@ -559,6 +561,27 @@ impl Admission {
         let body = crate::dialect::rewrite(call, &edits);
         let request = Request::from_parts(parts, Outgoing::Whole(body));
         Ok(Admitted { request, record })
+    }
+
+    /// What the call tells of its task's pulse.
+    fn beat(&self, task: &Task, turn: bool) {
+        let (whose, call) = (&self.attribution, &self.call);
+        if whose.is_unattributed() {
+            return;
+        }
+        // Where the provider keeps the conversation, the call shows only its end.
+        let is_whole = call.ids.previous_response.is_none();
+        let beat = Beat {
+            agent: whose.agent.as_ref().map(|agent| agent.value.as_str()),
+            parent: whose.parent.as_ref().map(|parent| parent.value.as_str()),
+            links: if is_whole { &call.chain.links } else { &[] },
+            body: &call.body,
+            turn,
+            at: self.now,
+        };
+        for sign in task.beat(self.live.loaded.loops.pulse(), &beat) {
+            self.gateway.tell(&whose.task_key(), &sign);
+        }
     }
 
     /// What an operator should see of a call that goes through all the same: observed limits that

@@ -465,6 +465,21 @@ impl Record {
         self.end_once(outcome)
     }
 
+    /// The task's pulse hears that the call is over.
+    fn end_beat(&self, outcome: &Outcome) {
+        let flight = self.flight();
+        if flight.attribution.is_unattributed() {
+            return;
+        }
+        let asked = match outcome {
+            Outcome::Settle { answer, .. } | Outcome::Bounded { answer, .. } => {
+                !answer.tool_calls.is_empty()
+            }
+            Outcome::Doubt(_) | Outcome::Void(_) => false,
+        };
+        self.facts.task.0.ended(flight.agent(), asked);
+    }
+
     fn end_once(&mut self, outcome: Outcome) -> Charged {
         let doubted = match outcome {
             Outcome::Doubt(_) => self.doubted(),
@@ -475,6 +490,7 @@ impl Record {
         };
         let quoted = hold.terms.quoted;
         let told = hold.terms.told;
+        self.end_beat(&outcome);
         let accounts = Arc::clone(&hold.accounts);
         let refused_upstream = self.progress.status.is_some();
         let (ending, reason, charged, mut answer) = match outcome {

@@ -96,6 +96,10 @@ pub fn one(shown: &Value, out: &mut dyn Write) -> Result<(), BookError> {
         let turns = cell(&shown["turns_allowed"]);
         writeln!(out, "a person is asked again after {turns} turns")?;
     }
+    for sign in items(&shown["signs"]) {
+        let of = |name: &str| cell(&sign[name]);
+        writeln!(out, "{} at {}: {}", of("kind"), of("at"), of("detail"))?;
+    }
     writeln!(out)?;
     accounts(&shown["accounts"], out)?;
     writeln!(out)?;

@@ -3,6 +3,7 @@
 use super::super::{Facts, LoopPolicies};
 use super::lines;
 use crate::loops::{Action, Rules};
+use crate::task::pulse::PulseRules;
 use std::path::Path;
 
 fn parse(text: &str) -> LoopPolicies {
@@ -86,4 +87,24 @@ fn every_fault_is_told_with_its_line() {
     assert!(found[3].contains("did you mean `cycle`?"), "{}", found[3]);
     assert!(found[4].contains("needs a `match`"), "{}", found[4]);
     assert!(found[5].contains("did you mean `most`?"), "{}", found[5]);
+}
+
+#[test]
+fn signs_are_told_or_not() {
+    let pulse = |text: &str| *parse(text).pulse();
+    let default = PulseRules::default();
+    assert_eq!(pulse(""), default);
+    let said =
+        pulse("[stalled]\nafter = \"90s\"\nshare_percent = 50\n[state_lost]\naction = \"off\"\n");
+    assert_eq!((said.after_ms, said.share_percent), (90_000, 50));
+    assert!(said.stalled && !said.state_lost);
+    for wrong in [
+        "[stalled]\naction = \"deny\"\n",
+        "[stalled]\nafter = \"0s\"\n",
+        "[stalled]\nshare_percent = 101\n",
+        "[state_lost]\nafter = \"1m\"\n",
+        "[[override]]\nmatch = { role = \"x\" }\n[override.stalled]\nafter = \"1m\"\n",
+    ] {
+        assert!(!faults(wrong).is_empty(), "{wrong}");
+    }
 }
