@@ -9,6 +9,7 @@ use bytes::Bytes;
 use std::ops::Range;
 
 pub mod request;
+pub mod said;
 
 pub use request::{DecodeError, decode, decode_for, rewrite, takes_notice};
 

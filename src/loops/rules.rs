@@ -243,6 +243,12 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Some rule is on.
+    #[must_use]
+    pub fn any_on(&self) -> bool {
+        Rule::ALL.into_iter().any(|rule| self.action(rule).is_on())
+    }
+
     /// What is done when a rule fires.
     #[must_use]
     pub const fn action(&self, rule: Rule) -> Action {

@@ -751,6 +751,31 @@ pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
     place.post(Entry::Call(Box::new(entry)));
 }
 
+/// A call that is refused before it is known where it would go.
+pub(super) struct Refusing<'a> {
+    pub attribution: &'a Arc<Attribution>,
+    pub request: &'a RequestId,
+    pub trace: Option<Trace>,
+    pub call: &'a Call,
+}
+
+/// The same as [`deny`], for such a call.
+pub(super) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, refused: &Refused) {
+    let Ok(place) = gateway.purse.store().try_reserve() else {
+        gateway.metrics.unjournalled.inc();
+        return;
+    };
+    let (attribution, now) = (refusing.attribution, clock::now());
+    let mut entry = journal_entry(attribution, now, Ending::Denied, Amounts::ZERO);
+    entry.request = refusing.request.shared();
+    entry.trace = refusing.trace.map(|trace| trace.ids);
+    entry.dialect = refusing.call.dialect.name();
+    entry.model = refusing.call.model.as_str().into();
+    entry.reason = Some(refused.refusal.code().name().into());
+    entry.limit = refused.refusal.limit().map(Arc::from);
+    place.post(Entry::Call(Box::new(entry)));
+}
+
 /// Ends the hold of a task's opening: one task, on the accounts that count them.
 pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
     let charged = Amounts::ZERO.with(Meter::Tasks, 1);

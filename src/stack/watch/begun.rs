@@ -1,0 +1,127 @@
+//! Who was set to work with which words: an agent used as a tool begins with a text that stood in an
+//! argument of the call that asked for it.
+//!
+//! The receiver speaks before the giver's answer is seen (it stands in the giver's next call), so what
+//! receivers began with is remembered, and a giver's arguments are looked for among it.
+
+use crate::dialect::said::Said;
+use crate::json::strings;
+use crate::loops::{Handoff, Role};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// As many beginnings are remembered; the oldest makes room.
+const MOST_BEGUN: usize = 16;
+/// As many of a message's lines are remembered: some frameworks set the words they hand on between
+/// headings of their own.
+const MOST_TEXTS: usize = 8;
+/// Shorter texts are anybody's, in bytes.
+const LEAST_BYTES: usize = 8;
+/// As many strings of one tool call's arguments are looked for.
+const MOST_ARGUMENTS: usize = 16;
+/// How tools are named that hand the whole conversation to another agent.
+const TRANSFER: [&str; 2] = ["transfer_to_", "handoff_to_"];
+
+/// The beginnings of a task's agents.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Vec<Beginning>);
+
+#[derive(Debug)]
+struct Beginning {
+    agent: u64,
+    name: Arc<str>,
+    texts: Vec<u64>,
+}
+
+/// Work that was handed to another agent.
+#[derive(Debug)]
+pub(super) struct Handed<'a> {
+    to: Arc<str>,
+    text: &'a str,
+}
+
+impl Handed<'_> {
+    pub(super) fn handoff(&self) -> Handoff<'_> {
+        Handoff {
+            to: &self.to,
+            text: self.text,
+        }
+    }
+}
+
+impl Begun {
+    /// An agent was told this.
+    pub(super) fn begin(&mut self, agent: u64, name: &str, said: &[Said<'_>]) {
+        let told = said.iter().filter(|said| said.role == Role::User);
+        let mut texts: Vec<u64> = Vec::new();
+        for said in told {
+            let whole = std::iter::once(&*said.text);
+            for text in whole.chain(said.text.lines()).filter_map(digest) {
+                if texts.len() < MOST_TEXTS && !texts.contains(&text) {
+                    texts.push(text);
+                }
+            }
+        }
+        if texts.is_empty() {
+            return;
+        }
+        if self.0.len() >= MOST_BEGUN {
+            self.0.remove(0);
+        }
+        let name = match self.0.iter().find(|known| known.agent == agent) {
+            Some(known) => Arc::clone(&known.name),
+            None => name.into(),
+        };
+        self.0.push(Beginning { agent, name, texts });
+    }
+
+    /// What this agent handed to others, by what is new of it.
+    pub(super) fn handoffs<'a>(&mut self, agent: u64, said: &'a [Said<'_>]) -> Vec<Handed<'a>> {
+        let mut handed = Vec::new();
+        for tool in said.iter().flat_map(|said| &said.tools) {
+            let transfer = TRANSFER.iter().find_map(|word| tool.name.strip_prefix(word));
+            let found = match transfer {
+                Some(to) => Some(Handed {
+                    to: to.into(),
+                    text: &tool.arguments,
+                }),
+                None => self.handed(agent, &tool.arguments),
+            };
+            handed.extend(found);
+        }
+        handed
+    }
+
+    fn handed<'a>(&mut self, agent: u64, arguments: &'a str) -> Option<Handed<'a>> {
+        if !self.0.iter().any(|begun| begun.agent != agent) {
+            return None;
+        }
+        let body = arguments.as_bytes();
+        for at in strings(body, 0..body.len()).take(MOST_ARGUMENTS) {
+            let text: Option<std::borrow::Cow<'_, str>> = serde_json::from_slice(&body[at]).ok();
+            let Some(digest) = text.as_deref().and_then(digest) else {
+                continue;
+            };
+            let is_it = |begun: &Beginning| begun.agent != agent && begun.texts.contains(&digest);
+            if let Some(place) = self.0.iter().position(is_it) {
+                return Some(Handed {
+                    to: self.0.remove(place).name,
+                    text: arguments,
+                });
+            }
+        }
+        None
+    }
+
+    /// The memory this takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = self.0.iter();
+        let texts = texts.map(|begun| begun.texts.capacity() * size_of::<u64>() + begun.name.len());
+        self.0.capacity() * size_of::<Beginning>() + texts.sum::<usize>()
+    }
+}
+
+fn digest(text: &str) -> Option<u64> {
+    let text = text.trim();
+    (text.len() >= LEAST_BYTES).then(|| xxh3_64(text.as_bytes()))
+}
