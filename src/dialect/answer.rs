@@ -15,6 +15,7 @@ pub(crate) mod scan;
 
 pub use body::{ANSWER_BYTES_MAX, BodyBuffer, Kept};
 pub use cut::{Cut, Stated};
+pub use facts::OUTPUT_BYTES_MAX;
 pub use filter::{EVENT_BYTES_MAX, HELD_BYTES_MAX, StreamFilter};
 
 use super::{Answer, Dialect};
@@ -182,6 +183,7 @@ impl AnswerReader {
             model: facts.model,
             id: facts.id,
             finish: facts.finish,
+            output: facts.output,
         }
     }
 }

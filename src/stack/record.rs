@@ -371,6 +371,15 @@ impl Record {
         asked.count();
     }
 
+    /// The next call may go on from this answer by its id alone.
+    fn keep_output(&self, answer: &Answer) {
+        if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
+            let attribution = &self.flight().attribution;
+            let request = &self.facts.request;
+            super::watch::answered(&self.gateway, attribution, request, (id, output));
+        }
+    }
+
     fn tool_fees(&self, answer: &Answer) -> NanoUsd {
         let fees = answer
             .tool_calls
@@ -471,6 +480,7 @@ impl Record {
         let overrun = NanoUsd(beyond.saturating_sub(fees.0));
         if let Some(answer) = answer.as_deref() {
             self.count_tools(answer);
+            self.keep_output(answer);
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);

@@ -7,6 +7,8 @@ use super::scan::{Cursor, Scan, Text};
 pub(super) const NAME_BYTES_MAX: usize = 512;
 /// Most tool calls of one answer that are kept.
 pub(super) const TOOL_CALLS_MAX: usize = 1024;
+/// Longest `output` of a response that is kept, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Longest usage object that is kept, in bytes.
 const USAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -21,6 +23,7 @@ pub(super) struct Facts {
     pub(super) error: Option<String>,
     pub(super) visible_bytes: u64,
     pub(super) tools: ToolCalls,
+    pub(super) output: Option<Box<[u8]>>,
     /// The dialect's terminal event was seen, or the body was whole.
     pub(super) terminal: bool,
     /// The answer ended as far as its text is concerned, and only bookkeeping was to come.

@@ -22,6 +22,11 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// What has not been walked.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     /// The next byte that is not white space: it tells what kind of value comes.
     pub(crate) fn peek(&mut self) -> Scan<u8> {
         loop {

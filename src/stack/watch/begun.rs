@@ -7,6 +7,7 @@
 use crate::dialect::said::Said;
 use crate::json::strings;
 use crate::loops::{Handoff, Role};
+use std::borrow::Cow;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -37,14 +38,14 @@ struct Beginning {
 #[derive(Debug)]
 pub(super) struct Handed<'a> {
     to: Arc<str>,
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl Handed<'_> {
     pub(super) fn handoff(&self) -> Handoff<'_> {
         Handoff {
             to: &self.to,
-            text: self.text,
+            text: &self.text,
         }
     }
 }
@@ -83,7 +84,7 @@ impl Begun {
             let found = match transfer {
                 Some(to) => Some(Handed {
                     to: to.into(),
-                    text: &tool.arguments,
+                    text: Cow::Borrowed(&tool.arguments),
                 }),
                 None => self.handed(agent, &tool.arguments),
             };
@@ -98,15 +99,17 @@ impl Begun {
         }
         let body = arguments.as_bytes();
         for at in strings(body, 0..body.len()).take(MOST_ARGUMENTS) {
-            let text: Option<std::borrow::Cow<'_, str>> = serde_json::from_slice(&body[at]).ok();
-            let Some(digest) = text.as_deref().and_then(digest) else {
+            let Ok(text) = serde_json::from_slice::<String>(&body[at]) else {
+                continue;
+            };
+            let Some(digest) = digest(&text) else {
                 continue;
             };
             let is_it = |begun: &Beginning| begun.agent != agent && begun.texts.contains(&digest);
             if let Some(place) = self.0.iter().position(is_it) {
                 return Some(Handed {
                     to: self.0.remove(place).name,
-                    text: arguments,
+                    text: Cow::Owned(text),
                 });
             }
         }

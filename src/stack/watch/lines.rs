@@ -44,6 +44,7 @@ pub(super) struct Line {
     pub anchor: u64,
     links: Vec<Mark>,
     answers: u8,
+    answered: bool,
     /// An answer that the next call will name and not repeat.
     answer: Option<Answer>,
 }
@@ -160,6 +161,11 @@ impl Line {
         Some(mark.answers() == u64::from(self.answers))
     }
 
+    /// No answer stands in it so far.
+    pub(super) const fn is_unanswered(&self) -> bool {
+        !self.answered
+    }
+
     fn awaits(&self, previous: u64) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.id == previous)
     }
@@ -169,6 +175,7 @@ impl Line {
         let before = self.answers;
         if answer.is_some() || keys.previous.is_some() {
             self.answers = before.wrapping_add(1);
+            self.answered = true;
         }
         let from = from.max(keys.links.len().saturating_sub(LINKS_OF_A_CALL));
         for (place, link) in (from..).zip(&keys.links[from..]) {

@@ -81,37 +81,43 @@ impl TaskWatch {
         if place == Place::New {
             place = self.find_shortened(seen.call, agent).unwrap_or(place);
         }
-        match place {
+        let (line, from) = match place {
+            Place::On { line, from } => (line, from),
+            Place::New => return self.begins(rules, seen, call, agent),
             Place::Again { line, newest } => {
                 let line = &mut self.lines[line];
                 line.request = seen.request;
                 let verdict = line.verdict.clone().filter(|_| newest)?;
-                Some(Judged {
+                return Some(Judged {
                     verdict,
                     now: false,
-                })
+                });
             }
-            Place::On { line, from } => {
-                let mut line = self.lines.remove(line);
-                let output = line.take_answer();
-                let mut told = said_by_answer(&output);
-                told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
-                let answer = told.iter().rfind(|said| said.is_answer());
-                let new = New {
-                    answer: answer.map(|said| said.place),
-                    said: told,
-                    from,
-                    first: false,
-                };
-                self.judge(rules, seen, call, line, &new)
-            }
-            Place::New => {
-                self.lines_met += 1;
-                let line = Line::new(agent, self.lines_met, seen.name.map(AgentId::shared));
-                let new = opening(seen.call);
-                self.judge(rules, seen, call, line, &new)
-            }
+        };
+        let output = self.lines[line].take_answer();
+        let mut told = said_by_answer(&output);
+        told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
+        let answer = told.iter().rfind(|said| said.is_answer());
+        let answer = answer.map(|said| said.place);
+        if answer.is_none() && self.lines[line].is_unanswered() {
+            // Nothing but the system text is common.
+            return self.begins(rules, seen, call, agent);
         }
+        let new = New {
+            answer,
+            said: told,
+            from,
+            first: false,
+        };
+        let line = self.lines.remove(line);
+        self.judge(rules, seen, call, line, &new)
+    }
+
+    /// A conversation that was not met before.
+    fn begins(&mut self, rules: &Rules, seen: &Seen<'_>, call: u64, agent: u64) -> Option<Judged> {
+        self.lines_met += 1;
+        let line = Line::new(agent, self.lines_met, seen.name.map(AgentId::shared));
+        self.judge(rules, seen, call, line, &opening(seen.call))
     }
 
     /// What was decided by a person lets everything begin anew.
