@@ -1,5 +1,5 @@
 //! Who was set to work with which words: an agent used as a tool begins with a text that stood in an
-//! argument of the call that asked for it.
+//! argument of the call that asked for it, or in the answer itself where agents just talk.
 //!
 //! The receiver speaks before the giver's answer is seen (it stands in the giver's next call), so what
 //! receivers began with is remembered, and a giver's arguments are looked for among it.
@@ -42,6 +42,13 @@ pub(super) struct Handed<'a> {
 }
 
 impl Handed<'_> {
+    fn into_owned<'b>(self) -> Handed<'b> {
+        Handed {
+            to: self.to,
+            text: Cow::Owned(self.text.into_owned()),
+        }
+    }
+
     pub(super) fn handoff(&self) -> Handoff<'_> {
         Handoff {
             to: &self.to,
@@ -79,41 +86,52 @@ impl Begun {
     /// What this agent handed to others, by what is new of it.
     pub(super) fn handoffs<'a>(&mut self, agent: u64, said: &'a [Said<'_>]) -> Vec<Handed<'a>> {
         let mut handed = Vec::new();
-        for tool in said.iter().flat_map(|said| &said.tools) {
-            let transfer = TRANSFER.iter().find_map(|word| tool.name.strip_prefix(word));
-            let found = match transfer {
-                Some(to) => Some(Handed {
-                    to: to.into(),
-                    text: Cow::Borrowed(&tool.arguments),
-                }),
-                None => self.handed(agent, &tool.arguments),
-            };
-            handed.extend(found);
+        for answer in said.iter().filter(|said| said.is_answer()) {
+            for tool in &answer.tools {
+                let transfer = TRANSFER.iter().find_map(|word| tool.name.strip_prefix(word));
+                let found = match transfer {
+                    Some(to) => Some(Handed {
+                        to: to.into(),
+                        text: Cow::Borrowed(&tool.arguments),
+                    }),
+                    None => self.among_strings(agent, &tool.arguments),
+                };
+                handed.extend(found);
+            }
+            // Where agents talk to one another without tools, what one says the other is told.
+            if answer.tools.is_empty() && self.has_others(agent) {
+                let told = self.take(agent, &answer.text);
+                let told = told.or_else(|| answer.text.lines().find_map(|line| self.take(agent, line)));
+                handed.extend(told.or_else(|| self.among_strings(agent, &answer.text)));
+            }
         }
         handed
     }
 
-    fn handed<'a>(&mut self, agent: u64, arguments: &'a str) -> Option<Handed<'a>> {
-        if !self.0.iter().any(|begun| begun.agent != agent) {
+    fn has_others(&self, agent: u64) -> bool {
+        self.0.iter().any(|begun| begun.agent != agent)
+    }
+
+    /// The first JSON string in a text that another agent began with.
+    fn among_strings<'a>(&mut self, agent: u64, json: &str) -> Option<Handed<'a>> {
+        if !self.has_others(agent) {
             return None;
         }
-        let body = arguments.as_bytes();
-        for at in strings(body, 0..body.len()).take(MOST_ARGUMENTS) {
-            let Ok(text) = serde_json::from_slice::<String>(&body[at]) else {
-                continue;
-            };
-            let Some(digest) = digest(&text) else {
-                continue;
-            };
-            let is_it = |begun: &Beginning| begun.agent != agent && begun.texts.contains(&digest);
-            if let Some(place) = self.0.iter().position(is_it) {
-                return Some(Handed {
-                    to: self.0.remove(place).name,
-                    text: Cow::Owned(text),
-                });
-            }
-        }
-        None
+        let body = json.as_bytes();
+        let texts = strings(body, 0..body.len()).take(MOST_ARGUMENTS);
+        let mut texts = texts.filter_map(|at| serde_json::from_slice::<String>(&body[at]).ok());
+        texts.find_map(|text| self.take(agent, &text).map(Handed::into_owned))
+    }
+
+    /// The agent that began with this text; it is remembered no longer.
+    fn take<'a>(&mut self, agent: u64, text: &'a str) -> Option<Handed<'a>> {
+        let digest = digest(text)?;
+        let is_it = |begun: &Beginning| begun.agent != agent && begun.texts.contains(&digest);
+        let place = self.0.iter().position(is_it)?;
+        Some(Handed {
+            to: self.0.remove(place).name,
+            text: Cow::Borrowed(text),
+        })
     }
 
     /// The memory this takes, in bytes.
