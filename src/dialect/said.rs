@@ -62,10 +62,8 @@ pub fn said(call: &Call, places: Range<usize>) -> Vec<Said<'_>> {
             Dialect::AnthropicMessages => messages::message(json, &mut read),
             Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => Ok(()),
         };
-        // An item may have been put to the answer that came before it.
-        let begun = before.saturating_sub(1);
-        let put_to = read.get(begun).is_some_and(Said::is_answer);
-        let from = if put_to { begun } else { before };
+        // An item that made no message of its own was put to the answer before it.
+        let from = before.min(read.len().saturating_sub(1));
         for said in read.iter_mut().skip(from) {
             said.place = place;
         }

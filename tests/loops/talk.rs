@@ -211,6 +211,20 @@ impl Talk {
     }
 }
 
+/// What a call did and what came of it. Where the tool and its arguments are recorded beside the message,
+/// they are what was done.
+fn done(call: &Value) -> Vec<Value> {
+    let mut delta = call["delta"].as_array().expect("a delta").clone();
+    if let (Some(tool), Some(arguments)) = (call["tool"].as_str(), call["args"].as_str()) {
+        for message in &mut delta {
+            if message["tool_calls"].as_array().is_some_and(|tools| tools.len() == 1) {
+                message["tool_calls"] = json!([{"name": tool, "arguments": arguments}]);
+            }
+        }
+    }
+    delta
+}
+
 /// An answer's text and tool calls.
 fn said(answer: &Value) -> (String, Vec<(String, String)>) {
     let text = answer["content"].as_str().unwrap_or_default().to_owned();
@@ -234,7 +248,7 @@ pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -
         let talk = talks
             .entry(agent.to_owned())
             .or_insert_with(|| Talk::new(form, agent));
-        let delta = call["delta"].as_array().expect("a delta").clone();
+        let delta = done(call);
         let failed = call["http_status"].as_u64().is_some_and(|status| status >= 400);
         let is_twin = !group.is_null() && call["parallel_group"] == group;
         group = call["parallel_group"].clone();
@@ -260,9 +274,14 @@ pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -
         }
     }
     if first.is_none() {
-        let talk = &talks[&last];
-        let reply = scene.send(form, (task, &last), &talk.body()).await;
-        first = reply.header("x-bursar-warning").map(|warning| (calls.len(), warning));
+        // Each agent sends what came of its last call.
+        let mut agents: Vec<&String> = talks.keys().collect();
+        agents.sort_by_key(|agent| **agent != last);
+        for agent in agents {
+            let reply = scene.send(form, (task, agent), &talks[agent].body()).await;
+            let warning = reply.header("x-bursar-warning");
+            first = first.or(warning.map(|warning| (calls.len(), warning)));
+        }
     }
     first.map(|(at, warning)| (at, warning.trim_start_matches("loop=").to_owned()))
 }

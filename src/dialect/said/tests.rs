@@ -98,3 +98,14 @@ fn the_items_of_a_response_are_one_answer() {
     let text = r#"{"model":"m","input":"Look it up"}"#;
     assert_eq!(read(Dialect::OpenaiResponses, text), ["user:Look it up"]);
 }
+
+#[test]
+fn an_answer_says_nothing_beside_its_call() {
+    let body = r#"{"model":"m","input":[{"type":"message","id":"m1","role":"assistant","content":[{"type":"output_text","text":""}]},
+        {"type":"function_call","id":"f1","call_id":"c1","name":"find","arguments":"{}"},
+        {"type":"function_call_output","call_id":"c1","output":"no"}]}"#;
+    let call = decode(Dialect::OpenaiResponses, body.into()).unwrap();
+    let read = said(&call, 0..3);
+    assert_eq!(shown(&read), ["assistant: find{}", "tool:no"]);
+    assert_eq!([read[0].place, read[1].place], [1, 2]);
+}

@@ -84,19 +84,23 @@ impl Begun {
     }
 
     /// What this agent handed to others, by what is new of it.
-    pub(super) fn handoffs<'a>(&mut self, agent: u64, said: &'a [Said<'_>]) -> Vec<Handed<'a>> {
+    pub(super) fn handoffs<'a>(
+        &mut self,
+        agent: u64,
+        said: &'a [Said<'_>],
+        agents: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<Handed<'a>> {
         let mut handed = Vec::new();
         for answer in said.iter().filter(|said| said.is_answer()) {
             for tool in &answer.tools {
-                let transfer = TRANSFER.iter().find_map(|word| tool.name.strip_prefix(word));
-                let found = match transfer {
-                    Some(to) => Some(Handed {
+                let transfer = transfer(&tool.name).and_then(|to| {
+                    let to = agents.clone().find(|agent| is_named(agent, to))?;
+                    Some(Handed {
                         to: to.into(),
                         text: Cow::Borrowed(&tool.arguments),
-                    }),
-                    None => self.among_strings(agent, &tool.arguments),
-                };
-                handed.extend(found);
+                    })
+                });
+                handed.extend(transfer.or_else(|| self.among_strings(agent, &tool.arguments)));
             }
             // Where agents talk to one another without tools, what one says the other is told.
             if answer.tools.is_empty() && self.has_others(agent) {
@@ -140,6 +144,20 @@ impl Begun {
         let texts = texts.map(|begun| begun.texts.capacity() * size_of::<u64>() + begun.name.len());
         self.0.capacity() * size_of::<Beginning>() + texts.sum::<usize>()
     }
+}
+
+/// To whom a tool of this name hands the conversation.
+fn transfer(tool: &str) -> Option<&str> {
+    TRANSFER.iter().find_map(|word| tool.strip_prefix(word))
+}
+
+/// Tools cannot have every sign in their names that agents have.
+fn is_named(agent: &str, tool: &str) -> bool {
+    let letters = |name: &'_ str| {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
+        letters.map(|byte| byte.to_ascii_lowercase()).collect::<Vec<u8>>()
+    };
+    letters(agent) == letters(tool)
 }
 
 fn digest(text: &str) -> Option<u64> {

@@ -112,11 +112,13 @@ impl<'a> Keys<'a> {
 
     /// Where the call belongs among these conversations.
     pub(super) fn find(&self, lines: &[Line], agent: u64) -> Place {
-        let Some((last, before)) = self.links.split_last() else {
-            return Place::New;
+        let (last, before) = match (self.links.split_last(), self.previous) {
+            (Some((last, before)), _) => (self.key(last), before),
+            // It only names what it goes on from.
+            (None, Some(previous)) => (previous, self.links),
+            (None, None) => return Place::New,
         };
         let own = || (0..).zip(lines).filter(|(_, line)| line.agent == agent);
-        let last = self.key(last);
         if let Some((line, newest)) = own().find_map(|(i, line)| Some((i, line.met(last)?))) {
             return Place::Again { line, newest };
         }
@@ -181,14 +183,21 @@ impl Line {
         for (place, link) in (from..).zip(&keys.links[from..]) {
             let is_before = answer.is_some_and(|answer| place < answer);
             let answers = if is_before { before } else { self.answers };
-            if self.links.len() >= MOST_LINKS {
-                self.links.remove(0);
-            } else if self.links.len() == self.links.capacity() {
-                self.links.reserve_exact(LINKS_OF_A_CALL);
-            }
-            self.links.push(Mark::new(keys.key(link), answers));
+            self.mark(Mark::new(keys.key(link), answers));
+        }
+        if let (Some(previous), []) = (keys.previous, keys.links) {
+            self.mark(Mark::new(previous, self.answers));
         }
         self.answer = None;
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        if self.links.len() >= MOST_LINKS {
+            self.links.remove(0);
+        } else if self.links.len() == self.links.capacity() {
+            self.links.reserve_exact(LINKS_OF_A_CALL);
+        }
+        self.links.push(mark);
     }
 
     /// One more message: the newest.

@@ -49,6 +49,8 @@ pub(super) struct Judged {
 #[derive(Debug, Default)]
 pub(super) struct TaskWatch {
     watch: Watch,
+    /// The agent of the first call.
+    root: Option<u64>,
     /// The conversations, the one that spoke last at the end.
     lines: Vec<Line>,
     begun: Begun,
@@ -75,6 +77,7 @@ impl TaskWatch {
     pub(super) fn observe(&mut self, rules: &Rules, seen: &Seen<'_>) -> Option<Judged> {
         self.hear_decisions(seen.decisions);
         let agent = xxh3_64(seen.agent.as_bytes());
+        self.root.get_or_insert(agent);
         let call = self.number(seen.request);
         let keys = Keys::of(seen.call);
         let mut place = keys.find(&self.lines, agent);
@@ -95,10 +98,16 @@ impl TaskWatch {
             }
         };
         let output = self.lines[line].take_answer();
-        let mut told = said_by_answer(&output);
+        // Only what the call names and does not repeat.
+        let named = seen.call.ids.previous_response.is_some();
+        let mut told = if named { said_by_answer(&output) } else { Vec::new() };
         told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
+        if self.root != Some(agent) {
+            set_instructions_apart(&mut told);
+        }
         let answer = told.iter().rfind(|said| said.is_answer());
-        let answer = answer.map(|said| said.place);
+        // What was only named stands in front of the call's own messages.
+        let answer = answer.map(|said| if named { 0 } else { said.place });
         if answer.is_none() && self.lines[line].is_unanswered() {
             // Nothing but the system text is common.
             return self.begins(rules, seen, call, agent);
@@ -187,7 +196,8 @@ impl TaskWatch {
         let tools: Vec<Vec<ToolCall<'_>>> = new.said.iter().map(tools).collect();
         let messages = new.said.iter().zip(&tools);
         let messages: Vec<Message<'_>> = messages.map(|(said, tools)| message(said, tools)).collect();
-        let handoffs = self.begun.handoffs(line.agent, &new.said);
+        let names = self.lines.iter().filter_map(|line| line.name.as_deref());
+        let handoffs = self.begun.handoffs(line.agent, &new.said, names);
         let context = measure(&mut line, seen.call, new);
         let resets = self.watch.resets();
         let observed = Observed {
@@ -327,6 +337,20 @@ impl<'a> HandedOver<'a> {
             circumstance: Circumstance::Fresh,
             chain: None,
             context: None,
+        }
+    }
+}
+
+/// What an agent is told after its tools' results is new work, and not what came of the work before; a
+/// person speaks to the root agent only.
+fn set_instructions_apart(told: &mut [Said<'_>]) {
+    let mut has_results = false;
+    for said in told {
+        match said.role {
+            Role::Assistant => has_results = false,
+            Role::Tool => has_results = true,
+            Role::User if has_results => said.role = Role::Other,
+            Role::User | Role::Other => {}
         }
     }
 }
