@@ -240,11 +240,10 @@ fn said(answer: &Value) -> (String, Vec<(String, String)>) {
 pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -> Option<(usize, String)> {
     let mut talks: HashMap<String, Talk> = HashMap::new();
     let calls = run["agent_calls"].as_array().expect("calls");
-    let (mut group, mut last) = (Value::Null, String::new());
+    let mut group = Value::Null;
     let mut first = None;
     for (at, call) in calls.iter().enumerate() {
         let agent = call["agent"].as_str().expect("an agent");
-        agent.clone_into(&mut last);
         let talk = talks
             .entry(agent.to_owned())
             .or_insert_with(|| Talk::new(form, agent));
@@ -274,10 +273,14 @@ pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -
         }
     }
     if first.is_none() {
-        // Each agent sends what came of its last call.
-        let mut agents: Vec<&String> = talks.keys().collect();
-        agents.sort_by_key(|agent| **agent != last);
-        for agent in agents {
+        // Each agent sends what came of its last call, in the order of those.
+        let mut agents: Vec<(usize, &str)> = Vec::new();
+        for agent in talks.keys() {
+            let last = calls.iter().rposition(|call| call["agent"] == agent.as_str());
+            agents.extend(last.map(|last| (last, agent.as_str())));
+        }
+        agents.sort_unstable();
+        for (_, agent) in agents {
             let reply = scene.send(form, (task, agent), &talks[agent].body()).await;
             let warning = reply.header("x-bursar-warning");
             first = first.or(warning.map(|warning| (calls.len(), warning)));
