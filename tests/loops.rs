@@ -6,9 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
-mod common;
 #[path = "loops/acting.rs"]
 mod acting;
+#[path = "loops/chanting.rs"]
+mod chanting;
+mod common;
 #[path = "loops/kinds.rs"]
 mod kinds;
 #[path = "loops/provider.rs"]

@@ -90,7 +90,9 @@ fn read_override(section: &Section<'_>, base: &Rules) -> Override {
     for side in [Side::Provider, Side::Tool] {
         if matches.on(side).is_some() {
             let side = side.name();
-            section.fault(&format!("rules on loops cannot `match` a {side}: it is not known yet"));
+            section.fault(&format!(
+                "rules on loops cannot `match` a {side}: it is not known yet"
+            ));
         }
     }
     let rules = read_rules(section, base);
@@ -141,6 +143,13 @@ fn read_rules(parent: &Section<'_>, default: &Rules) -> Rules {
                 nothing_new: section.or("nothing_new", default.nothing_new, value::size_in(2, 18)),
             },
         ),
+        ends_chants: table(parent, "chant", default.ends_chants, |section, default| {
+            section.or(
+                "action",
+                default,
+                value::word(&[("off", false), ("end", true)]),
+            )
+        }),
         growth: table(parent, "growth", default.growth, |section, default| {
             Growth {
                 action: section.or("action", default.action, action),

@@ -19,6 +19,7 @@ pub use facts::OUTPUT_BYTES_MAX;
 pub use filter::{EVENT_BYTES_MAX, HELD_BYTES_MAX, StreamFilter};
 
 use super::{Answer, Dialect};
+use crate::loops::Chanting;
 use crate::price::usage::{Shape, from_json};
 use crate::sse::Event;
 use facts::Facts;
@@ -105,6 +106,17 @@ impl AnswerReader {
                 progress.event(facts, name, data).map(|()| Kind::Ordinary)
             }
         }
+    }
+
+    /// From now on it listens for a chant: the same words over and over.
+    pub(crate) fn listen(&mut self) {
+        self.facts.chant.get_or_insert_default();
+    }
+
+    /// The answer chants.
+    #[must_use]
+    pub const fn chanting(&self) -> Option<Chanting> {
+        self.facts.chanting
     }
 
     /// Notes an event that was too long to read.

@@ -196,6 +196,8 @@ pub struct Rules {
     pub no_progress: NoProgress,
     /// Too much.
     pub growth: Growth,
+    /// Streams that chant are ended.
+    pub ends_chants: bool,
 }
 
 impl Default for Rules {
@@ -238,6 +240,7 @@ impl Default for Rules {
                 inherited_percent: 80,
                 least_bytes: 64 << 10,
             },
+            ends_chants: true,
         }
     }
 }

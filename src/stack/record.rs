@@ -15,6 +15,7 @@ use crate::dialect::{Answer, Call, Dialect, Usage};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::Elastic;
+use crate::loops::Chanting;
 use crate::price::{Card, Context};
 use crate::purse::{self, Hold};
 use crate::store::{CallEntry, Ending, Entry};
@@ -245,6 +246,18 @@ impl Record {
         let told = self.told();
         reported.is_some_and(|reported| told.is_some_and(|told| reported > told))
             || self.is_more_than_told(reader.visible_bytes())
+    }
+
+    /// A stream of this call is ended if it chants.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        super::watch::ends_chants(&self.live, &self.call, &self.flight().attribution)
+    }
+
+    /// It does: a count and an event.
+    pub fn chants(&self, chanting: Chanting) {
+        let attribution = &self.flight().attribution;
+        super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
     }
 
     /// So many bytes are more tokens than the provider was told, however long its tokens are.

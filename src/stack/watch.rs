@@ -21,11 +21,11 @@ use super::upstream::Outgoing;
 use super::{Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::clock;
-use crate::config::Facts;
+use crate::config::{Facts, LoopPolicies};
 use crate::dialect::{Call, Dialect};
 use crate::escalation::Asker;
-use crate::gateway::Gateway;
-use crate::loops::Action;
+use crate::gateway::{Gateway, Live};
+use crate::loops::{Action, Chanting, Rules};
 use crate::store::NoteKind;
 use crate::task::Task;
 use crate::units::{RequestId, TaskKey};
@@ -147,25 +147,19 @@ impl Look {
             id, live, target, ..
         } = arrival(extensions);
         let loops = &live.loaded.loops;
-        let rules = if loops.is_uniform() {
-            *loops.base()
-        } else {
-            // The model as the caller names it: where it goes is not known yet.
-            let model = call.model.as_str().into();
-            let facts = Facts::new(attribution, model, "".into(), call.dialect.name());
-            *loops.of(&facts)
-        };
+        let rules = rules(loops, call, attribution);
         if !rules.any_on() {
             return Ok(None);
         }
         let (key, now) = (attribution.task_key(), clock::now());
         let task = gateway.tasks.known(&key, now);
         let decisions = task.as_ref().map_or(0, |task| task.decisions());
-        let judged = gateway
-            .watching
-            .look(&key, now, |watch| {
-                watch.observe(&rules, &seen(attribution, call, id, decisions, &mut [0; 32]))
-            });
+        let judged = gateway.watching.look(&key, now, |watch| {
+            watch.observe(
+                &rules,
+                &seen(attribution, call, id, decisions, &mut [0; 32]),
+            )
+        });
         let Some(judged) = judged else {
             return Ok(None);
         };
@@ -200,7 +194,8 @@ impl Look {
             "a loop was detected"
         );
         let row = verdict.row(owner.as_str(), task.as_str());
-        self.gateway.journal(NoteKind::Alarm, &format!("loop {rule}"), &row);
+        self.gateway
+            .journal(NoteKind::Alarm, &format!("loop {rule}"), &row);
     }
 
     fn refuse(&self, verdict: &Verdict) -> Refused {
@@ -234,7 +229,8 @@ impl Look {
         };
         let (reason, evidence) = verdict.question();
         let desk = &self.gateway.escalations;
-        desk.open(task, self.decisions, (reason, evidence, asker)).await?;
+        desk.open(task, self.decisions, (reason, evidence, asker))
+            .await?;
         Ok(())
     }
 }
@@ -251,6 +247,49 @@ pub(super) fn answered(
     gateway
         .watching
         .look_if_known(&key, now, |watch| watch.answered(number, id, output));
+}
+
+/// The rules for this call. The model is as the caller names it: where it goes is not known yet.
+fn rules(loops: &LoopPolicies, call: &Call, attribution: &Attribution) -> Rules {
+    if loops.is_uniform() {
+        return *loops.base();
+    }
+    let model = call.model.as_str().into();
+    let facts = Facts::new(attribution, model, "".into(), call.dialect.name());
+    *loops.of(&facts)
+}
+
+/// Whether a stream of this call is ended if it chants.
+pub(super) fn ends_chants(live: &Live, call: &Call, attribution: &Attribution) -> bool {
+    rules(&live.loaded.loops, call, attribution).ends_chants
+}
+
+/// A stream chants, and is ended: a count and an event.
+pub(super) fn chants(
+    gateway: &Gateway,
+    attribution: &Attribution,
+    request: &RequestId,
+    chanting: Chanting,
+) {
+    const KIND: &str = "chant";
+    let TaskKey { owner, task } = attribution.task_key();
+    let Chanting {
+        period_bytes,
+        times,
+    } = chanting;
+    gateway.metrics.loops.with_label_values(&[KIND]).inc();
+    tracing::warn!(
+        task = task.as_str(),
+        owner = owner.as_str(),
+        request = request.as_str(),
+        period_bytes,
+        times,
+        "a stream chanted and was ended"
+    );
+    let row = format!(
+        "end: task {task} of {owner}: the stream of {request} said the same {period_bytes} bytes {times} times"
+    );
+    gateway.journal(NoteKind::Alarm, "loop chant", &row);
 }
 
 /// Formats whose calls say who said what.
@@ -279,7 +318,10 @@ fn seen<'a>(
             None => std::str::from_utf8(digits).unwrap_or_default(),
         },
         name: agent,
-        parent: attribution.parent.as_ref().map(|parent| parent.value.as_str()),
+        parent: attribution
+            .parent
+            .as_ref()
+            .map(|parent| parent.value.as_str()),
         request: verdict::number(request.as_str()),
         decisions,
     }

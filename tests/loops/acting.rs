@@ -45,7 +45,9 @@ impl<'a> Looping<'a> {
     /// Makes the call that was made last once more.
     async fn again(&self) -> Reply {
         let body = self.talk.body();
-        self.scene.send(self.form, (self.task, "seeker"), &body).await
+        self.scene
+            .send(self.form, (self.task, "seeker"), &body)
+            .await
     }
 
     /// Takes one step.
@@ -88,7 +90,10 @@ async fn a_refusal_names_rule_calls_and_digests_in_each_dialect() {
                 Form::Messages => "billing_error",
                 _ => "insufficient_quota",
             };
-            assert_eq!((&error["type"], &error["code"]), (&json!(kind), &json!("loop_detected")));
+            assert_eq!(
+                (&error["type"], &error["code"]),
+                (&json!(kind), &json!("loop_detected"))
+            );
             let details = &error["bursar"];
             assert_eq!(details["rule"], "repeat");
             assert_eq!(details["agent"], "seeker");
@@ -96,11 +101,16 @@ async fn a_refusal_names_rule_calls_and_digests_in_each_dialect() {
             assert_eq!(details["digests"].as_array().map(Vec::len), Some(1));
             assert_eq!(details["retryable"], false);
             let message = error["message"].as_str().expect("a message");
-            assert!(message.contains("`repeat`") && message.contains(&ids[2]), "{message}");
+            assert!(
+                message.contains("`repeat`") && message.contains(&ids[2]),
+                "{message}"
+            );
         }
         assert_eq!(scene.provider.asked(), asked, "nothing was sent");
         // A person speaks to it, and it goes on.
-        looping.talk.told("Let the search be and write down what you know.");
+        looping
+            .talk
+            .told("Let the search be and write down what you know.");
         let reply = looping.step().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
@@ -114,7 +124,10 @@ async fn a_refusal_names_rule_calls_and_digests_in_each_dialect() {
         .output()
         .expect("the binary");
     let trace = String::from_utf8_lossy(&done.stdout);
-    assert!(trace.contains("loop_detected") && trace.contains("repeat"), "{trace}");
+    assert!(
+        trace.contains("loop_detected") && trace.contains("repeat"),
+        "{trace}"
+    );
 }
 
 #[tokio::test]
@@ -127,10 +140,20 @@ async fn a_nudge_is_given_once_and_behind_the_last_message() {
         let sent = looping.talk.body();
         let reply = looping.step().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        assert_eq!(reply.header("x-bursar-warning").as_deref(), Some("loop=repeat"));
+        assert_eq!(
+            reply.header("x-bursar-warning").as_deref(),
+            Some("loop=repeat")
+        );
         let asked: Value = serde_json::from_slice(&scene.provider.asked_last()).expect("JSON");
-        let list = if sent["messages"].is_array() { "messages" } else { "input" };
-        let (sent, asked) = (sent[list].as_array().unwrap(), asked[list].as_array().unwrap());
+        let list = if sent["messages"].is_array() {
+            "messages"
+        } else {
+            "input"
+        };
+        let (sent, asked) = (
+            sent[list].as_array().unwrap(),
+            asked[list].as_array().unwrap(),
+        );
         assert_eq!(asked.len(), sent.len() + 1, "{form:?}");
         assert_eq!(asked[..sent.len()], sent[..]);
         let notice = asked.last().expect("a notice");
@@ -140,7 +163,10 @@ async fn a_nudge_is_given_once_and_behind_the_last_message() {
         // The episode goes on: it is warned of, and the model was told.
         let sent = looping.talk.body();
         let reply = looping.step().await;
-        assert_eq!(reply.header("x-bursar-warning").as_deref(), Some("loop=repeat"));
+        assert_eq!(
+            reply.header("x-bursar-warning").as_deref(),
+            Some("loop=repeat")
+        );
         let asked: Value = serde_json::from_slice(&scene.provider.asked_last()).expect("JSON");
         assert_eq!(asked[list], sent[list], "{form:?}");
     }
@@ -159,9 +185,20 @@ async fn a_person_is_asked_and_lets_it_go_on() {
         .await;
         assert_eq!(question["task"], "ask");
         let id = question["id"].as_str().expect("an id").to_owned();
-        let shown = scene.get(&format!("/api/escalations/{id}")).await.to_string();
-        assert!(shown.contains("\"repeat\"") && shown.contains("req_"), "{shown}");
-        scene.post(&format!("/api/escalations/{id}/approve"), &json!({"by": "ann"})).await
+        let shown = scene
+            .get(&format!("/api/escalations/{id}"))
+            .await
+            .to_string();
+        assert!(
+            shown.contains("\"repeat\"") && shown.contains("req_"),
+            "{shown}"
+        );
+        scene
+            .post(
+                &format!("/api/escalations/{id}/approve"),
+                &json!({"by": "ann"}),
+            )
+            .await
     };
     let (reply, approved) = tokio::join!(looping.step(), approving);
     assert_eq!(approved.status, 200, "{}", approved.text());
@@ -169,7 +206,10 @@ async fn a_person_is_asked_and_lets_it_go_on() {
     // The windows began anew: two more of the same are no loop yet.
     for _ in 0..2 {
         let reply = looping.step().await;
-        assert_eq!((reply.status, reply.header("x-bursar-warning")), (StatusCode::OK, None));
+        assert_eq!(
+            (reply.status, reply.header("x-bursar-warning")),
+            (StatusCode::OK, None)
+        );
     }
 }
 
@@ -186,7 +226,9 @@ async fn a_person_is_asked_and_says_no() {
         })
         .await;
         let why = json!({"by": "ann", "why": "enough"});
-        scene.post(&format!("/api/escalations/{id}/deny"), &why).await
+        scene
+            .post(&format!("/api/escalations/{id}/deny"), &why)
+            .await
     };
     let (reply, _) = tokio::join!(looping.step(), denying);
     assert_eq!(reply.status, StatusCode::PAYMENT_REQUIRED);
@@ -211,5 +253,8 @@ async fn rules_are_switched_off_for_some_and_reloaded() {
     })
     .await;
     let reply = looping.step().await;
-    assert_eq!(reply.header("x-bursar-warning").as_deref(), Some("loop=repeat"));
+    assert_eq!(
+        reply.header("x-bursar-warning").as_deref(),
+        Some("loop=repeat")
+    );
 }

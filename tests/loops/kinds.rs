@@ -22,11 +22,17 @@ fn replayed(runs: &[Value]) -> HashMap<String, Option<(usize, String)>> {
         .arg(file.path())
         .output()
         .expect("the binary");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     let lines = String::from_utf8(done.stdout).expect("text");
     let line = |line: &str| {
         let line: Value = serde_json::from_str(line).expect("a line");
-        let at = line["at"].as_u64().map(|at| usize::try_from(at).expect("an index"));
+        let at = line["at"]
+            .as_u64()
+            .map(|at| usize::try_from(at).expect("an index"));
         let rule = line["rule"].as_str().map(str::to_owned);
         (line["id"].as_str().expect("an id").to_owned(), at.zip(rule))
     };
@@ -82,8 +88,16 @@ async fn what_only_looks_like_a_loop_passes() {
 async fn recorded_runs_fire_where_replay_says_so() {
     let file = std::env::var("LOOP_RUNS").expect("LOOP_RUNS");
     let text = std::fs::read_to_string(file).expect("the runs");
-    let runs = text.lines().map(|line| serde_json::from_str(line).expect("a run"));
+    let runs = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a run"));
     let runs: Vec<Value> = runs.collect();
     let differ = compare(&runs).await;
-    assert!(differ.is_empty(), "{} of {}:\n{}", differ.len(), runs.len() * Form::ALL.len(), differ.join("\n"));
+    assert!(
+        differ.is_empty(),
+        "{} of {}:\n{}",
+        differ.len(),
+        runs.len() * Form::ALL.len(),
+        differ.join("\n")
+    );
 }

@@ -74,7 +74,13 @@ impl Provider {
 
     /// What it was asked last, byte for byte.
     pub fn asked_last(&self) -> Bytes {
-        self.script.lock().unwrap().asked.last().expect("a call").clone()
+        self.script
+            .lock()
+            .unwrap()
+            .asked
+            .last()
+            .expect("a call")
+            .clone()
     }
 }
 
@@ -89,7 +95,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = request.into_body().collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body = body
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let mut script = told.lock().unwrap();
     script.asked.push(body);
     let answer = Full::new(Bytes::from(script.answer.clone()));

@@ -18,7 +18,10 @@ fn says(agent: &str, text: &str) -> Value {
 fn beginning() -> Vec<Value> {
     (0..3)
         .map(|n| {
-            let page = format!("Chapter {n} of the ledger tells of {} chests and who carried them away.", n + 7);
+            let page = format!(
+                "Chapter {n} of the ledger tells of {} chests and who carried them away.",
+                n + 7
+            );
             step("a", "read", &format!("{{\"chapter\":{n}}}"), &page)
         })
         .collect()
@@ -36,8 +39,13 @@ const NOTHING: &str = "The archive holds no document of that name in any of its 
 pub fn loops() -> Vec<Value> {
     let search = r#"{"q": "purse", "page": 1}"#;
     let steps = [search, r#"{"q":"chest"}"#, r#"{"q":"coin"}"#];
-    let period = |length: usize| (0..14).map(move |n| step("a", "search", steps[n % length], NOTHING));
-    let key_orders = [search, r#"{"page":1,"q":"purse"}"#, r#"{ "page" : 1.0, "q":"purse" }"#];
+    let period =
+        |length: usize| (0..14).map(move |n| step("a", "search", steps[n % length], NOTHING));
+    let key_orders = [
+        search,
+        r#"{"page":1,"q":"purse"}"#,
+        r#"{ "page" : 1.0, "q":"purse" }"#,
+    ];
     vec![
         run("exact", (0..6).map(|_| step("a", "search", search, NOTHING))),
         run("key_order", (0..6).map(|n| step("a", "search", key_orders[n % 3], NOTHING))),
@@ -67,7 +75,12 @@ pub fn harmless() -> Vec<Value> {
     };
     let mut retries = Vec::new();
     for n in 0..4 {
-        let mut call = step("a", "look", &format!("{{\"room\":{n}}}"), &format!("Room {n} holds {n} tables, and nothing else of note."));
+        let mut call = step(
+            "a",
+            "look",
+            &format!("{{\"room\":{n}}}"),
+            &format!("Room {n} holds {n} tables, and nothing else of note."),
+        );
         for _ in 0..3 {
             call["http_status"] = 503.into();
             retries.push(call.clone());

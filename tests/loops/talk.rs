@@ -61,7 +61,9 @@ impl Scene {
             .header("x-bursar-agent-id", agent)
             .body(Bytes::from(body.to_string()).into());
         let answer = self.http.send(request.expect("a request")).await;
-        Reply::read(answer.expect("an answer")).await.expect("a body")
+        Reply::read(answer.expect("an answer"))
+            .await
+            .expect("a body")
     }
 
     /// A POST on `ops`.
@@ -141,8 +143,13 @@ impl Talk {
             "input_tokens": 9, "output_tokens": 900});
         match self.form {
             Form::Chat => {
-                let calls: Vec<Value> = (0..).zip(&tools).map(|(i, (name, arguments))| json!({"id": id(i),
-                    "type": "function", "function": {"name": name, "arguments": arguments}})).collect();
+                let calls: Vec<Value> = (0..)
+                    .zip(&tools)
+                    .map(|(i, (name, arguments))| {
+                        json!({"id": id(i),
+                    "type": "function", "function": {"name": name, "arguments": arguments}})
+                    })
+                    .collect();
                 let mut message = json!({"role": "assistant", "content": text});
                 if !calls.is_empty() {
                     message["tool_calls"] = calls.into();
@@ -153,15 +160,18 @@ impl Talk {
             Form::Messages => {
                 let mut content = vec![json!({"type": "text", "text": text})];
                 content.extend((0..).zip(&tools).map(|(i, (name, arguments))| {
-                    let input: Value = serde_json::from_str(arguments).unwrap_or(json!({"text": arguments}));
+                    let input: Value =
+                        serde_json::from_str(arguments).unwrap_or(json!({"text": arguments}));
                     json!({"type": "tool_use", "id": id(i), "name": name, "input": input})
                 }));
                 json!({"id": format!("msg_{at}"), "type": "message", "role": "assistant", "model": "sim-cheap",
                     "content": content, "stop_reason": "end_turn", "usage": usage})
             }
             Form::Responses | Form::Chained => {
-                let mut output = vec![json!({"type": "message", "id": format!("m{at}"), "role": "assistant",
-                    "content": [{"type": "output_text", "text": text}]})];
+                let mut output = vec![
+                    json!({"type": "message", "id": format!("m{at}"), "role": "assistant",
+                    "content": [{"type": "output_text", "text": text}]}),
+                ];
                 output.extend((0..).zip(&tools).map(|(i, (name, arguments))| json!({"type": "function_call",
                     "id": format!("fc_{at}_{i}"), "call_id": id(i), "name": name, "arguments": arguments})));
                 json!({"id": format!("resp_{}_{at}", self.agent), "object": "response", "status": "completed",
@@ -217,7 +227,10 @@ fn done(call: &Value) -> Vec<Value> {
     let mut delta = call["delta"].as_array().expect("a delta").clone();
     if let (Some(tool), Some(arguments)) = (call["tool"].as_str(), call["args"].as_str()) {
         for message in &mut delta {
-            if message["tool_calls"].as_array().is_some_and(|tools| tools.len() == 1) {
+            if message["tool_calls"]
+                .as_array()
+                .is_some_and(|tools| tools.len() == 1)
+            {
                 message["tool_calls"] = json!([{"name": tool, "arguments": arguments}]);
             }
         }
@@ -237,7 +250,12 @@ fn said(answer: &Value) -> (String, Vec<(String, String)>) {
 }
 
 /// Makes the calls of a run; what the gateway warned of first: at which call, and by which rule.
-pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -> Option<(usize, String)> {
+pub async fn first_warning(
+    scene: &Scene,
+    form: Form,
+    task: &str,
+    run: &Value,
+) -> Option<(usize, String)> {
     let mut talks: HashMap<String, Talk> = HashMap::new();
     let calls = run["agent_calls"].as_array().expect("calls");
     let mut group = Value::Null;
@@ -248,7 +266,9 @@ pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -
             .entry(agent.to_owned())
             .or_insert_with(|| Talk::new(form, agent));
         let delta = done(call);
-        let failed = call["http_status"].as_u64().is_some_and(|status| status >= 400);
+        let failed = call["http_status"]
+            .as_u64()
+            .is_some_and(|status| status >= 400);
         let is_twin = !group.is_null() && call["parallel_group"] == group;
         group = call["parallel_group"].clone();
         // A twin's body is that of the first of its group.
@@ -264,7 +284,9 @@ pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -
         if !failed {
             talk.goes_on(&answer, &delta);
             if let (Some(to), Some(text)) = (call["to"].as_str(), call["instruction"].as_str()) {
-                let other = talks.entry(to.to_owned()).or_insert_with(|| Talk::new(form, to));
+                let other = talks
+                    .entry(to.to_owned())
+                    .or_insert_with(|| Talk::new(form, to));
                 other.told(text);
             }
         }
@@ -276,7 +298,9 @@ pub async fn first_warning(scene: &Scene, form: Form, task: &str, run: &Value) -
         // Each agent sends what came of its last call, in the order of those.
         let mut agents: Vec<(usize, &str)> = Vec::new();
         for agent in talks.keys() {
-            let last = calls.iter().rposition(|call| call["agent"] == agent.as_str());
+            let last = calls
+                .iter()
+                .rposition(|call| call["agent"] == agent.as_str());
             agents.extend(last.map(|last| (last, agent.as_str())));
         }
         agents.sort_unstable();

@@ -208,6 +208,12 @@ impl<'a> Text<'a> {
         u64::try_from(len).unwrap_or(u64::MAX)
     }
 
+    /// The text as it stands, if that is what it means.
+    pub(crate) fn plain(self) -> Option<&'a str> {
+        let is_plain = memchr::memchr(b'\\', self.0).is_none();
+        is_plain.then(|| std::str::from_utf8(self.0).ok())?
+    }
+
     /// Unescaped; the raw text, made valid, where that fails. At most `bytes_max` bytes are kept.
     pub(crate) fn decoded(self, bytes_max: usize) -> String {
         let raw = self.0;

@@ -105,7 +105,8 @@ impl Begun {
             // Where agents talk to one another without tools, what one says the other is told.
             if answer.tools.is_empty() && self.has_others(agent) {
                 let told = self.take(agent, &answer.text);
-                let told = told.or_else(|| answer.text.lines().find_map(|line| self.take(agent, line)));
+                let told =
+                    told.or_else(|| answer.text.lines().find_map(|line| self.take(agent, line)));
                 handed.extend(told.or_else(|| self.among_strings(agent, &answer.text)));
             }
         }
@@ -155,7 +156,9 @@ fn transfer(tool: &str) -> Option<&str> {
 fn is_named(agent: &str, tool: &str) -> bool {
     let letters = |name: &'_ str| {
         let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
-        letters.map(|byte| byte.to_ascii_lowercase()).collect::<Vec<u8>>()
+        letters
+            .map(|byte| byte.to_ascii_lowercase())
+            .collect::<Vec<u8>>()
     };
     letters(agent) == letters(tool)
 }

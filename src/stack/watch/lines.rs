@@ -126,7 +126,11 @@ impl<'a> Keys<'a> {
             let goes_on = own().find(|(_, line)| line.awaits(previous));
             return goes_on.map_or(Place::New, |(line, _)| Place::On { line, from: 0 });
         }
-        for (from, link) in (1..=before.len()).rev().zip(before.iter().rev()).take(LOOK_BACK) {
+        for (from, link) in (1..=before.len())
+            .rev()
+            .zip(before.iter().rev())
+            .take(LOOK_BACK)
+        {
             let key = self.key(link);
             let found = own().find_map(|(i, line)| Some((i, line.goes_on(key)?)));
             match found {
@@ -169,7 +173,9 @@ impl Line {
     }
 
     fn awaits(&self, previous: u64) -> bool {
-        self.answer.as_ref().is_some_and(|answer| answer.id == previous)
+        self.answer
+            .as_ref()
+            .is_some_and(|answer| answer.id == previous)
     }
 
     /// Takes in the messages of a call from `from` on, the last answer among them standing at `answer`.
@@ -214,7 +220,9 @@ impl Line {
             0
         } else {
             let unexplained = (now - self.bytes).saturating_sub(new);
-            self.context_bytes.saturating_add(added).saturating_add(unexplained)
+            self.context_bytes
+                .saturating_add(added)
+                .saturating_add(unexplained)
         };
         self.bytes = now;
         self.context_bytes
@@ -233,7 +241,10 @@ impl Line {
 
     /// What the answer before asked for: a JSON array of items; empty if it is not known.
     pub(super) fn take_answer(&mut self) -> Box<[u8]> {
-        self.answer.take().map(|answer| answer.output).unwrap_or_default()
+        self.answer
+            .take()
+            .map(|answer| answer.output)
+            .unwrap_or_default()
     }
 
     /// The memory this takes beside itself, in bytes.
@@ -259,7 +270,9 @@ fn digest_of(output: &[u8]) -> Box<[u8]> {
         all.rotate_left(1) ^ one.0
     });
     let text = said.iter().map(|said| &*said.text);
-    let text = text.fold(digest, |all, text| all.rotate_left(1) ^ xxh3_64(text.as_bytes()));
+    let text = text.fold(digest, |all, text| {
+        all.rotate_left(1) ^ xxh3_64(text.as_bytes())
+    });
     format!(r#"[{{"type":"function_call","name":"-","arguments":"{text:016x}"}}]"#)
         .into_bytes()
         .into()

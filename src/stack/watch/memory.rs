@@ -85,7 +85,12 @@ impl Watching {
     }
 
     /// Looks at a task if it is known.
-    pub(super) fn look_if_known(&self, key: &TaskKey, now: UnixMs, look: impl FnOnce(&mut TaskWatch)) {
+    pub(super) fn look_if_known(
+        &self,
+        key: &TaskKey,
+        now: UnixMs,
+        look: impl FnOnce(&mut TaskWatch),
+    ) {
         let is_known = self.shard(key).lock().tasks.contains_key(key);
         if is_known {
             self.look(key, now, look);
@@ -108,7 +113,10 @@ impl Watching {
     /// Tasks remembered.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().tasks.len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().tasks.len())
+            .sum()
     }
 }
 

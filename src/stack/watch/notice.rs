@@ -1,8 +1,8 @@
 //! A notice to the model: one message of the gateway's, behind the caller's last, so that what a provider
 //! has cached of the conversation stays good.
 
-use crate::dialect::{Call, Dialect, decode_for};
 use crate::dialect::said::said;
+use crate::dialect::{Call, Dialect, decode_for};
 use crate::json::{Change, quoted, splice};
 
 /// The call with the notice in it, read anew: the quote is of the bytes that leave. `None` where a call

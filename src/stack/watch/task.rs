@@ -100,7 +100,11 @@ impl TaskWatch {
         let output = self.lines[line].take_answer();
         // Only what the call names and does not repeat.
         let named = seen.call.ids.previous_response.is_some();
-        let mut told = if named { said_by_answer(&output) } else { Vec::new() };
+        let mut told = if named {
+            said_by_answer(&output)
+        } else {
+            Vec::new()
+        };
         told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
         if self.root != Some(agent) {
             set_instructions_apart(&mut told);
@@ -174,9 +178,7 @@ impl TaskWatch {
         let digests: Vec<u64> = read.iter().map(Said::digest).collect();
         // What is new ends with something new.
         for (pair, after) in digests.windows(2).zip(read.iter().skip(1)).rev().skip(1) {
-            let is_here = |line: &Line| {
-                known(&line) && line.anchor == anchor(pair[0], pair[1])
-            };
+            let is_here = |line: &Line| known(&line) && line.anchor == anchor(pair[0], pair[1]);
             if let Some(line) = self.lines.iter().rposition(is_here) {
                 let from = after.place + 1;
                 return (from < messages).then_some(Place::On { line, from });
@@ -195,7 +197,8 @@ impl TaskWatch {
     ) -> Option<Judged> {
         let tools: Vec<Vec<ToolCall<'_>>> = new.said.iter().map(tools).collect();
         let messages = new.said.iter().zip(&tools);
-        let messages: Vec<Message<'_>> = messages.map(|(said, tools)| message(said, tools)).collect();
+        let messages: Vec<Message<'_>> =
+            messages.map(|(said, tools)| message(said, tools)).collect();
         let names = self.lines.iter().filter_map(|line| line.name.as_deref());
         let handoffs = self.begun.handoffs(line.agent, &new.said, names);
         let context = measure(&mut line, seen.call, new);
@@ -230,7 +233,10 @@ impl TaskWatch {
             firing = self.watch.observe(rules, &alone).or(firing);
         }
         let handoff = last.map(super::begun::Handed::handoff);
-        let whole = Observed { handoff, ..observed };
+        let whole = Observed {
+            handoff,
+            ..observed
+        };
         firing = self.watch.observe(rules, &whole).or(firing);
 
         let interrupted = resets != self.watch.resets();
@@ -390,7 +396,11 @@ fn opening(call: &Call) -> New<'_> {
     New {
         said: told,
         answer,
-        from: if answer.is_some() || head == 0 { from } else { 0 },
+        from: if answer.is_some() || head == 0 {
+            from
+        } else {
+            0
+        },
         first: true,
     }
 }

@@ -72,12 +72,20 @@ impl Verdict {
     /// The calls and digests, in a sentence.
     fn seen_in(&self) -> String {
         let from = self.calls.len().saturating_sub(CALLS_IN_WORDS);
-        let calls: Vec<String> = self.calls[from..].iter().map(|call| request(*call)).collect();
+        let calls: Vec<String> = self.calls[from..]
+            .iter()
+            .map(|call| request(*call))
+            .collect();
         let digests = self.digests.iter().take(CALLS_IN_WORDS);
         let digests: Vec<String> = digests.map(|digest| digest_hex(*digest)).collect();
         let mut text = String::new();
         if !calls.is_empty() {
-            let _ = write!(text, "{} calls, the last being {}", self.calls.len(), calls.join(", "));
+            let _ = write!(
+                text,
+                "{} calls, the last being {}",
+                self.calls.len(),
+                calls.join(", ")
+            );
         }
         if !digests.is_empty() {
             let _ = write!(text, "; digests {}", digests.join(", "));
@@ -96,7 +104,11 @@ impl Verdict {
             rule: self.rule.name(),
             agent: self.agent.clone(),
             calls: self.calls.iter().map(|call| request(*call)).collect(),
-            digests: self.digests.iter().map(|digest| digest_hex(*digest)).collect(),
+            digests: self
+                .digests
+                .iter()
+                .map(|digest| digest_hex(*digest))
+                .collect(),
         };
         Refusal::circle(&message, circle)
     }

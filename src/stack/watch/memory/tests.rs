@@ -18,9 +18,8 @@ fn call(watching: &Watching, n: usize, now: i64, turns: usize) {
         )
     };
     let turns: String = (0..turns).map(turn).collect();
-    let body = format!(
-        r#"{{"model":"m","messages":[{{"role":"user","content":"Look it up."}}{turns}]}}"#
-    );
+    let body =
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"Look it up."}}{turns}]}}"#);
     let call = decode(Dialect::OpenaiChat, body.into()).unwrap();
     let seen = Seen {
         call: &call,

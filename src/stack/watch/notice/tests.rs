@@ -29,6 +29,8 @@ fn the_notice_stands_behind_the_last_message_and_nothing_else_changes() {
     }
     assert_eq!(
         noticed(Dialect::OpenaiResponses, r#"{"input":"Go.","model":"m"}"#),
-        Some(format!(r#"{{"input":[{{"role":"user","content":"Go."}},{MESSAGE}],"model":"m"}}"#))
+        Some(format!(
+            r#"{{"input":[{{"role":"user","content":"Go."}},{MESSAGE}],"model":"m"}}"#
+        ))
     );
 }

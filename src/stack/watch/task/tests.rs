@@ -84,7 +84,11 @@ fn a_repeated_step_fires_on_the_call_that_brings_its_third_outcome() {
     assert_eq!(judged.verdict.action, Action::Deny);
     assert!(judged.now && judged.verdict.first);
     let refusal = judged.verdict.refusal();
-    assert!(refusal.message().contains("rule `repeat`"), "{}", refusal.message());
+    assert!(
+        refusal.message().contains("rule `repeat`"),
+        "{}",
+        refusal.message()
+    );
     // The answers that the third, second and first call had.
     let body = refusal.body(crate::dialect::refusal::Family::Openai);
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -134,7 +138,11 @@ fn retries_twins_and_replays_are_no_loops() {
         }
         before.push(messages.clone());
         turn(&mut messages, &format!("{{\"q\":{n}}}"), SAME.1);
-        turn(&mut messages, r#"{"q":"news"}"#, &format!("News {n} of the day."));
+        turn(
+            &mut messages,
+            r#"{"q":"news"}"#,
+            &format!("News {n} of the day."),
+        );
     }
     // A workflow engine runs all of it again, twice, and goes on.
     for _ in 0..2 {
@@ -154,7 +162,11 @@ fn conversations_that_part_are_looked_at_one_by_one() {
             assert_eq!(told.rule("a", messages), None, "{round} {n}");
             // All begin with the same step, then differ.
             let step = if round == 0 { 0 } else { n * 10 + round };
-            turn(messages, &format!("{{\"q\":{step}}}"), &format!("Page {step}"));
+            turn(
+                messages,
+                &format!("{{\"q\":{step}}}"),
+                &format!("Page {step}"),
+            );
         }
     }
 }
@@ -213,7 +225,11 @@ fn answers_that_are_only_named_are_remembered() {
             let again = told.body("a", None, Dialect::OpenaiResponses, &body);
             assert_eq!(again.is_some(), at >= 3, "{at}");
             let (id, call) = (format!("resp_{at}"), format!("call_{at}"));
-            let query = if long { "purse ".repeat(2_000) } else { "purse".to_owned() };
+            let query = if long {
+                "purse ".repeat(2_000)
+            } else {
+                "purse".to_owned()
+            };
             let output = json!([{"type": "reasoning", "id": format!("rs_{at}"), "summary": []},
                 {"type": "function_call", "id": format!("fc_{at}"), "call_id": call, "name": "search",
                  "arguments": json!({"q": query}).to_string()}]);
@@ -232,14 +248,20 @@ fn an_agent_used_as_a_tool_is_handed_work() {
         let rule = told.rule("boss", &boss);
         assert_eq!(rule, (at >= 3).then_some(Rule::Rounds), "{at}");
         // In other words each time, and with another answer.
-        let ask = format!("Please {} the report on purses for the board.",
-            ["write", "compose", "draft", "prepare", "produce", "make"][at]);
+        let ask = format!(
+            "Please {} the report on purses for the board.",
+            ["write", "compose", "draft", "prepare", "produce", "make"][at]
+        );
         let helper = vec![
             json!({"role": "system", "content": "You write."}),
             json!({"role": "user", "content": format!("Your task:\n{ask}\nBegin.")}),
         ];
         assert_eq!(told.rule("writer", &helper), None);
-        turn(&mut boss, &json!({"task": ask}).to_string(), "The report on purses is written.");
+        turn(
+            &mut boss,
+            &json!({"task": ask}).to_string(),
+            "The report on purses is written.",
+        );
     }
 }
 
@@ -278,17 +300,27 @@ fn the_memory_of_a_task_is_bounded() {
         let mut messages = begun();
         for n in 0..40 {
             told.call(&format!("agent-{agent}"), &messages);
-            let (q, page) = (format!("{{\"q\":\"{agent} {n}\"}}"), format!("Page {n} of {agent}."));
+            let (q, page) = (
+                format!("{{\"q\":\"{agent} {n}\"}}"),
+                format!("Page {n} of {agent}."),
+            );
             turn(&mut messages, &q, &page.repeat(20));
         }
     }
     let bytes = told.watch.bytes();
-    assert!(bytes < crate::loops::MOST_TASK_BYTES + (64 << 10), "{bytes}");
+    assert!(
+        bytes < crate::loops::MOST_TASK_BYTES + (64 << 10),
+        "{bytes}"
+    );
     let mut short = Told::default();
     let mut messages = begun();
     for n in 0..10 {
         short.call("a", &messages);
-        turn(&mut messages, &format!("{{\"q\":{n}}}"), &format!("Page {n}."));
+        turn(
+            &mut messages,
+            &format!("{{\"q\":{n}}}"),
+            &format!("Page {n}."),
+        );
     }
     let bytes = short.watch.bytes();
     assert!(bytes < 4 << 10, "{bytes}");
