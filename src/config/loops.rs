@@ -90,7 +90,7 @@ fn read_override(section: &Section<'_>, base: &Rules) -> Override {
     for side in [Side::Provider, Side::Tool] {
         if matches.on(side).is_some() {
             let side = side.name();
-            section.fault(&format!(
+            section.fault(format!(
                 "rules on loops cannot `match` a {side}: it is not known yet"
             ));
         }

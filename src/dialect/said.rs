@@ -175,7 +175,9 @@ impl<'a> Parts<'a> {
             match &*key.text(body) {
                 "text" | "refusal" => text = string(cursor)?,
                 "type" => thinks = string(cursor)?.is_some_and(|kind| is_thinking(&kind)),
-                _ => drop(cursor.skip()?),
+                _ => {
+                    cursor.skip()?;
+                }
             }
             Ok::<_, JsonError>(())
         })?;

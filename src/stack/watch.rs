@@ -83,17 +83,19 @@ where
             Err(refused) => return Watched::refused(refused),
         };
         let Some((look, judged)) = looked else {
-            return Watched::passing(self.inner.call(request), None);
+            return Watched::passing(self.inner.call(request), Marks::default());
         };
         look.tell(&judged);
         let verdict = judged.verdict;
+        let mut marks = Marks {
+            warning: verdict.warning(),
+            noticed: false,
+        };
         match verdict.action {
             Action::Off | Action::Warn => {}
             Action::Deny => return Watched::refused(look.refuse(&verdict)),
             Action::Nudge => {
-                if verdict.first {
-                    look.nudge(&verdict, &mut request);
-                }
+                marks.noticed = verdict.first && look.nudge(&verdict, &mut request);
             }
             Action::Escalate => {
                 if let Some(task) = look.task.clone() {
@@ -103,14 +105,14 @@ where
                             look.ask(&task, &verdict).await?;
                             // Admission finds the task waiting, and holds the call open.
                             let mut answer = inner.call(request).await?;
-                            stamp(&mut answer, verdict.warning());
+                            marks.stamp(&mut answer);
                             Ok(answer)
                         }),
                     };
                 }
             }
         }
-        Watched::passing(self.inner.call(request), verdict.warning())
+        Watched::passing(self.inner.call(request), marks)
     }
 }
 
@@ -210,12 +212,15 @@ impl Look {
         refused
     }
 
-    fn nudge(&self, verdict: &Verdict, request: &mut Request<Outgoing>) {
+    /// Puts the notice in; false if the call cannot take one.
+    fn nudge(&self, verdict: &Verdict, request: &mut Request<Outgoing>) -> bool {
         let notice = verdict.notice();
-        let noticed = notice::with_notice(&self.call, self.deployment.as_deref(), &notice);
+        let noticed = notice::with_notice(&self.call, self.deployment.as_deref(), notice);
+        let is_noticed = noticed.is_some();
         if let Some(call) = noticed {
             request.extensions_mut().insert(Arc::new(call));
         }
+        is_noticed
     }
 
     async fn ask(&self, task: &Arc<Task>, verdict: &Verdict) -> Result<(), Refused> {
@@ -327,9 +332,25 @@ fn seen<'a>(
     }
 }
 
-fn stamp(answer: &mut Response<AnswerBody>, warning: Option<HeaderValue>) {
-    if let Some(warning) = warning {
-        answer.headers_mut().insert(&headers::WARNING, warning);
+/// What an answer's head tells of a loop.
+#[derive(Debug, Default)]
+pub struct Marks {
+    warning: Option<HeaderValue>,
+    /// The model was told.
+    noticed: bool,
+}
+
+impl Marks {
+    fn stamp(&mut self, answer: &mut Response<AnswerBody>) {
+        let head = answer.headers_mut();
+        if let Some(warning) = self.warning.take() {
+            head.insert(&headers::WARNING, warning);
+        }
+        if self.noticed {
+            // A notice of admission's own is the later one, and stays.
+            let notice = head.entry(&headers::NOTICE);
+            notice.or_insert(HeaderValue::from_static("loop"));
+        }
     }
 }
 
@@ -341,7 +362,7 @@ pin_project! {
     #[project = WatchedProj]
     pub enum Watched<F> {
         /// It passes, perhaps with a warning.
-        Passing { #[pin] future: F, warning: Option<HeaderValue> },
+        Passing { #[pin] future: F, marks: Marks },
         /// A person is asked first.
         Asking { future: Asking },
         /// It is refused.
@@ -350,8 +371,8 @@ pin_project! {
 }
 
 impl<F> Watched<F> {
-    const fn passing(future: F, warning: Option<HeaderValue>) -> Self {
-        Self::Passing { future, warning }
+    const fn passing(future: F, marks: Marks) -> Self {
+        Self::Passing { future, marks }
     }
 
     const fn refused(refused: Refused) -> Self {
@@ -368,9 +389,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            WatchedProj::Passing { future, warning } => {
+            WatchedProj::Passing { future, marks } => {
                 let mut answer = ready!(future.poll(cx))?;
-                stamp(&mut answer, warning.take());
+                marks.stamp(&mut answer);
                 Poll::Ready(Ok(answer))
             }
             WatchedProj::Asking { future } => future.as_mut().poll(cx),

@@ -144,6 +144,7 @@ async fn a_nudge_is_given_once_and_behind_the_last_message() {
             reply.header("x-bursar-warning").as_deref(),
             Some("loop=repeat")
         );
+        assert_eq!(reply.header("x-bursar-notice").as_deref(), Some("loop"));
         let asked: Value = serde_json::from_slice(&scene.provider.asked_last()).expect("JSON");
         let list = if sent["messages"].is_array() {
             "messages"

@@ -16,7 +16,9 @@ pub(super) fn message<'a>(json: &'a [u8], read: &mut Vec<Said<'a>>) -> Result<()
                 cursor.array(|cursor, _| wanted(cursor, &mut said.tools))?;
             }
             "function_call" => wanted(cursor, &mut said.tools)?,
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
         Ok::<_, JsonError>(())
     })?;
@@ -59,7 +61,9 @@ fn inner<'a>(
     match name {
         "name" => wanted.name = string(cursor)?.unwrap_or_default(),
         "arguments" | "input" => wanted.arguments = text_or_json(cursor)?.unwrap_or_default(),
-        _ => drop(cursor.skip()?),
+        _ => {
+            cursor.skip()?;
+        }
     }
     Ok(())
 }

@@ -21,7 +21,9 @@ pub(super) fn message<'a>(json: &'a [u8], read: &mut Vec<Said<'a>>) -> Result<()
                 })?;
             }
             "content" => parts.read(cursor)?,
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
         Ok::<_, JsonError>(())
     })?;
@@ -65,7 +67,9 @@ impl<'a> Block<'a> {
                 "input" => block.input = text_or_json(cursor)?,
                 "content" => block.content.read(cursor)?,
                 "is_error" => block.is_error = body[cursor.skip()?.at] == *b"true",
-                _ => drop(cursor.skip()?),
+                _ => {
+                    cursor.skip()?;
+                }
             }
             Ok::<_, JsonError>(())
         })?;

@@ -50,7 +50,9 @@ fn next<'a>(cursor: &mut Cursor<'a>, read: &mut Vec<Said<'a>>) -> Result<(), Jso
             "arguments" | "input" | "action" | "operation" | "code" => {
                 item.arguments = text_or_json(cursor)?;
             }
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
         Ok::<_, JsonError>(())
     })?;

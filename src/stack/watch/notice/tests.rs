@@ -6,7 +6,7 @@ const MESSAGE: &str = r#"{"role":"user","content":"[Notice] \"Stop\" that."}"#;
 
 fn noticed(dialect: Dialect, body: &str) -> Option<String> {
     let call = decode(dialect, body.to_owned().into()).unwrap();
-    let noticed: Call = with_notice(&call, None, NOTICE)?;
+    let noticed: Call = with_notice(&call, None, NOTICE.to_owned())?;
     Some(String::from_utf8(noticed.body.to_vec()).unwrap())
 }
 
