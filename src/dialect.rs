@@ -9,6 +9,7 @@ use bytes::Bytes;
 use std::ops::Range;
 
 pub mod request;
+pub mod said;
 
 pub use request::{DecodeError, decode, decode_for, rewrite, takes_notice};
 
@@ -326,4 +327,7 @@ pub struct Answer {
     pub id: Option<String>,
     /// Why it stopped, as the dialect says it.
     pub finish: Option<String>,
+    /// The `output` of an `openai-responses` answer as it stands: the next call may name it by the answer's
+    /// id rather than repeat it. `None` if it is longer than [`answer::OUTPUT_BYTES_MAX`].
+    pub output: Option<Box<[u8]>>,
 }

@@ -15,6 +15,7 @@ use crate::escalation::Escalations;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
+use crate::stack::watch::Watching;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, UnixMs};
@@ -186,6 +187,8 @@ pub struct Gateway {
     pub scales: Scales,
     /// Fields that no table lists and that were journalled.
     pub unlisted: Unlisted,
+    /// What is remembered of tasks to know loops by.
+    pub watching: Watching,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -210,6 +213,7 @@ impl Gateway {
             answers: Answers::default(),
             scales: Scales::default(),
             unlisted: Unlisted::default(),
+            watching: Watching::default(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })

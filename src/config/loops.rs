@@ -3,7 +3,7 @@
 //!
 //! Every table and key may be left out: what is not said is the default.
 
-use super::facts::{Facts, Match};
+use super::facts::{Facts, Match, Side};
 use super::fault::Faults;
 use super::limit::read_match;
 use super::read::{Section, document};
@@ -65,6 +65,12 @@ impl LoopPolicies {
         &self.base
     }
 
+    /// The same rules hold for every call.
+    #[must_use]
+    pub const fn is_uniform(&self) -> bool {
+        self.overrides.is_empty()
+    }
+
     /// The rules for a call: the first override that matches, else the base.
     #[must_use]
     pub fn of(&self, facts: &Facts) -> &Rules {
@@ -80,6 +86,14 @@ fn read_override(section: &Section<'_>, base: &Rules) -> Override {
     let matches = read_match(section);
     if matches.sides.is_empty() {
         section.fault("an override needs a `match`; what is for every call stands above it");
+    }
+    for side in [Side::Provider, Side::Tool] {
+        if matches.on(side).is_some() {
+            let side = side.name();
+            section.fault(format!(
+                "rules on loops cannot `match` a {side}: it is not known yet"
+            ));
+        }
     }
     let rules = read_rules(section, base);
     section.close();
@@ -129,6 +143,13 @@ fn read_rules(parent: &Section<'_>, default: &Rules) -> Rules {
                 nothing_new: section.or("nothing_new", default.nothing_new, value::size_in(2, 18)),
             },
         ),
+        ends_chants: table(parent, "chant", default.ends_chants, |section, default| {
+            section.or(
+                "action",
+                default,
+                value::word(&[("off", false), ("end", true)]),
+            )
+        }),
         growth: table(parent, "growth", default.growth, |section, default| {
             Growth {
                 action: section.or("action", default.action, action),

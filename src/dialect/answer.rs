@@ -15,9 +15,11 @@ pub(crate) mod scan;
 
 pub use body::{ANSWER_BYTES_MAX, BodyBuffer, Kept};
 pub use cut::{Cut, Stated};
+pub use facts::OUTPUT_BYTES_MAX;
 pub use filter::{EVENT_BYTES_MAX, HELD_BYTES_MAX, StreamFilter};
 
 use super::{Answer, Dialect};
+use crate::loops::Chanting;
 use crate::price::usage::{Shape, from_json};
 use crate::sse::Event;
 use facts::Facts;
@@ -106,6 +108,17 @@ impl AnswerReader {
         }
     }
 
+    /// From now on it listens for a chant: the same words over and over.
+    pub(crate) fn listen(&mut self) {
+        self.facts.chant.get_or_insert_default();
+    }
+
+    /// The answer chants.
+    #[must_use]
+    pub const fn chanting(&self) -> Option<Chanting> {
+        self.facts.chanting
+    }
+
     /// Notes an event that was too long to read.
     pub(crate) fn unreadable(&mut self, bytes: usize) {
         self.facts.unreadable(bytes);
@@ -182,6 +195,7 @@ impl AnswerReader {
             model: facts.model,
             id: facts.id,
             finish: facts.finish,
+            output: facts.output,
         }
     }
 }

@@ -335,6 +335,7 @@ async fn housekeeping(gateway: Arc<Gateway>) {
     loop {
         every.tick().await;
         gateway.tasks.sweep(crate::clock::now());
+        gateway.watching.sweep(crate::clock::now());
         ops::refresh_gauges(&gateway);
     }
 }

@@ -142,7 +142,10 @@ impl Underway {
         if is_event_stream(&parts.headers) {
             parts.headers.remove(header::CONTENT_LENGTH);
             record.stamp_remaining(&mut parts.headers);
-            let filter = StreamFilter::new(record.call.dialect, record.hide_usage);
+            let mut filter = StreamFilter::new(record.call.dialect, record.hide_usage);
+            if record.listens() {
+                filter = filter.listening();
+            }
             self.part = Some(Part::Stream(body, Box::new(filter)));
             let metered = Metered::new(self);
             return Ok(Response::from_parts(
@@ -496,6 +499,10 @@ impl Metered {
             return None;
         }
         if record.is_beyond(filter.reader()) {
+            return self.cut(&Cut::Length(None));
+        }
+        if let Some(chanting) = filter.reader().chanting() {
+            record.chants(chanting);
             return self.cut(&Cut::Length(None));
         }
         None

@@ -15,6 +15,7 @@ use crate::dialect::{Answer, Call, Dialect, Usage};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::{Deadline, Elastic};
+use crate::loops::Chanting;
 use crate::price::{Card, Context};
 use crate::purse::{self, Hold};
 use crate::store::{CallEntry, Ending, Entry, TaskState};
@@ -275,6 +276,18 @@ impl Record {
             || self.is_more_than_told(reader.visible_bytes())
     }
 
+    /// A stream of this call is ended if it chants.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        super::watch::ends_chants(&self.live, &self.call, &self.flight().attribution)
+    }
+
+    /// It does: a count and an event.
+    pub fn chants(&self, chanting: Chanting) {
+        let attribution = &self.flight().attribution;
+        super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
+    }
+
     /// So many bytes are more tokens than the provider was told, however long its tokens are.
     fn is_more_than_told(&self, visible_bytes: u64) -> bool {
         let floor = self
@@ -399,6 +412,15 @@ impl Record {
         asked.count();
     }
 
+    /// The next call may go on from this answer by its id alone.
+    fn keep_output(&self, answer: &Answer) {
+        if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
+            let attribution = &self.flight().attribution;
+            let request = &self.facts.request;
+            super::watch::answered(&self.gateway, attribution, request, (id, output));
+        }
+    }
+
     fn tool_fees(&self, answer: &Answer) -> NanoUsd {
         let fees = answer
             .tool_calls
@@ -499,6 +521,7 @@ impl Record {
         let overrun = NanoUsd(beyond.saturating_sub(fees.0));
         if let Some(answer) = answer.as_deref() {
             self.count_tools(answer);
+            self.keep_output(answer);
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
@@ -785,6 +808,31 @@ pub(super) fn agent_joined(admission: &super::admit::Admission) -> CallEntry {
     entry.dialect = "task";
     entry.reason = Some("agent_joined".into());
     entry
+}
+
+/// A call that is refused before it is known where it would go.
+pub(super) struct Refusing<'a> {
+    pub attribution: &'a Arc<Attribution>,
+    pub request: &'a RequestId,
+    pub trace: Option<Trace>,
+    pub call: &'a Call,
+}
+
+/// The same as [`deny`], for such a call.
+pub(super) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, refused: &Refused) {
+    let Ok(place) = gateway.purse.store().try_reserve() else {
+        gateway.metrics.unjournalled.inc();
+        return;
+    };
+    let (attribution, now) = (refusing.attribution, clock::now());
+    let mut entry = journal_entry(attribution, now, Ending::Denied, Amounts::ZERO);
+    entry.request = refusing.request.shared();
+    entry.trace = refusing.trace.map(|trace| trace.ids);
+    entry.dialect = refusing.call.dialect.name();
+    entry.model = refusing.call.model.as_str().into();
+    entry.reason = Some(refused.refusal.code().name().into());
+    entry.limit = refused.refusal.limit().map(Arc::from);
+    place.post(Entry::Call(Box::new(entry)));
 }
 
 /// Ends the hold of a task's opening: one task, on the accounts that count them.

@@ -2,11 +2,14 @@
 //! Everything kept is bounded, for it comes from outside.
 
 use super::scan::{Cursor, Scan, Text};
+use crate::loops::{Chant, Chanting};
 
 /// Longest id, name or reason that is kept, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 512;
 /// Most tool calls of one answer that are kept.
 pub(super) const TOOL_CALLS_MAX: usize = 1024;
+/// Longest `output` of a response that is kept, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Longest usage object that is kept, in bytes.
 const USAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -20,7 +23,11 @@ pub(super) struct Facts {
     pub(super) finish: Option<String>,
     pub(super) error: Option<String>,
     pub(super) visible_bytes: u64,
+    /// Listens for a chant, if somebody wants to know.
+    pub(super) chant: Option<Chant>,
+    pub(super) chanting: Option<Chanting>,
     pub(super) tools: ToolCalls,
+    pub(super) output: Option<Box<[u8]>>,
     /// The dialect's terminal event was seen, or the body was whole.
     pub(super) terminal: bool,
     /// The answer ended as far as its text is concerned, and only bookkeeping was to come.
@@ -30,6 +37,13 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn produced(&mut self, text: Text<'_>) {
         self.visible_bytes = self.visible_bytes.saturating_add(text.decoded_len());
+        if let Some(chant) = &mut self.chant {
+            let chanting = match text.plain() {
+                Some(text) => chant.hear(text),
+                None => chant.hear(&text.decoded(usize::MAX)),
+            };
+            self.chanting = chanting.or(self.chanting);
+        }
     }
 
     /// Something that could not be read was passed on; each of its bytes may be a token.

@@ -55,6 +55,13 @@ impl StreamFilter {
         }
     }
 
+    /// The same, which also tells when the answer chants.
+    #[must_use]
+    pub fn listening(mut self) -> Self {
+        self.reader.listen();
+        self
+    }
+
     /// What has been read so far.
     #[must_use]
     pub fn reader(&self) -> &AnswerReader {

@@ -1,7 +1,7 @@
 //! `openai-responses` answers.
 
 use super::chat::content;
-use super::facts::{Facts, NAME_BYTES_MAX, first, last};
+use super::facts::{Facts, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, first, last};
 use super::scan::{Cursor, Malformed, Scan, Text};
 
 /// Most output items that are remembered for a clean ending.
@@ -143,6 +143,7 @@ fn response(facts: &mut Facts, progress: &mut Progress, json: &[u8]) -> Scan<boo
             })?,
             b"output" => {
                 let mut position = 0;
+                let from = cursor.rest();
                 cursor.array(|cursor| {
                     let item = Item::read(cursor)?;
                     item.note(facts, position);
@@ -150,6 +151,9 @@ fn response(facts: &mut Facts, progress: &mut Progress, json: &[u8]) -> Scan<boo
                     position += 1;
                     Ok(())
                 })?;
+                let output = &from[..from.len() - cursor.rest().len()];
+                let keeps = position > 0 && output.len() <= OUTPUT_BYTES_MAX;
+                facts.output = keeps.then(|| output.into());
             }
             _ => drop(cursor.skip()?),
         }
