@@ -1,6 +1,10 @@
 //! The life of a task: opened by its first call, active, suspended, closed. The store keeps it; here
 //! stand the tasks that calls have named lately, so that a call need not ask.
 
+mod conducted;
+
+pub use conducted::{Checking, Conducted};
+
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::escalation::{Asked, allowed_account};
@@ -73,6 +77,8 @@ pub struct Task {
     last_calls: Mutex<Vec<LastCall>>,
     /// Counted only where somebody reviews them; `None` until the journal was asked.
     hand_offs: Mutex<Option<HandOffs>>,
+    /// What went wrong with its agents lately.
+    pub conducted: Conducted,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -89,6 +95,7 @@ impl Task {
             used: AtomicI64::new(now.0),
             last_calls: Mutex::default(),
             hand_offs: Mutex::default(),
+            conducted: Conducted::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -189,6 +196,9 @@ impl Task {
     fn decided(&self, record: &TaskRecord) {
         let mut known = self.record.write();
         self.decisions.fetch_add(1, Ordering::AcqRel);
+        if record.state == TaskState::Active {
+            self.conducted.forget();
+        }
         if record.state == TaskState::Active
             && let Some(hand_offs) = &mut *self.hand_offs.lock()
         {
@@ -418,6 +428,13 @@ impl Tasks {
         let known = self.known.read().get(&record.key).cloned();
         if let Some(task) = known {
             task.decided(record);
+        }
+    }
+
+    /// Somebody has raised the task's caps, and has looked at it for that.
+    pub fn topped_up(&self, key: &TaskKey) {
+        if let Some(task) = self.known.read().get(key) {
+            task.conducted.forget();
         }
     }
 

@@ -9,6 +9,7 @@ mod chat;
 mod cut;
 mod facts;
 mod filter;
+mod given;
 mod messages;
 mod responses;
 pub(crate) mod scan;
@@ -16,6 +17,7 @@ pub(crate) mod scan;
 pub use body::{ANSWER_BYTES_MAX, BodyBuffer, Kept};
 pub use cut::{Cut, Stated};
 pub use filter::{EVENT_BYTES_MAX, HELD_BYTES_MAX, StreamFilter};
+pub use given::{GIVEN_BYTES_MAX, Given, GivenCall, Keep};
 
 use super::{Answer, Dialect};
 use crate::price::usage::{Shape, from_json};
@@ -64,6 +66,11 @@ impl AnswerReader {
             facts: Facts::default(),
             progress,
         }
+    }
+
+    /// Keeps what `keep` names of what it reads from here on.
+    pub fn keep(&mut self, keep: Keep) {
+        self.facts.given = keep.any().then(|| Box::new(Given::new(keep)));
     }
 
     /// Reads a whole plain JSON answer. One that is cut short or no JSON is not complete, and each
@@ -182,6 +189,7 @@ impl AnswerReader {
             model: facts.model,
             id: facts.id,
             finish: facts.finish,
+            given: facts.given,
         }
     }
 }

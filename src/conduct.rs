@@ -1,0 +1,263 @@
+//! How the agents of one task conduct themselves, as far as it went wrong: malformed answers and failed
+//! calls in a row, and children that failed. Pure: it is told how calls ended, and says what stands out.
+//!
+//! **Invariant:** only agents whose newest call went wrong are kept, and at most [`MOST_AGENTS`] of
+//! them: a task whose calls go well takes nothing here.
+
+use crate::units::AgentId;
+use std::fmt;
+use std::sync::Arc;
+
+/// As many agents of a task are kept; the one longest silent makes room.
+pub const MOST_AGENTS: usize = 32;
+/// As many calls of a run are remembered by id, the newest.
+const MOST_CALLS: usize = 8;
+
+/// Which agent: by its name, else by its system text and tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// By name.
+    Named(AgentId),
+    /// By the digest of its system text and tools.
+    Like(u128),
+}
+
+impl Who {
+    /// Its name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&AgentId> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Like(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => write!(f, "agent `{name}`"),
+            Self::Like(_) => f.write_str("an agent without a name"),
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Well.
+    Good,
+    /// With an answer that breaks what was declared; how.
+    Malformed(Arc<str>),
+    /// With no answer, or perhaps none; why.
+    Failed(Arc<str>),
+    /// Refused by us for good; the code.
+    Refused(Arc<str>),
+}
+
+/// What stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Malformed answers of an agent in a row.
+    Malformed,
+    /// Failed calls of an agent in a row.
+    Failures,
+    /// Failed children of an agent.
+    Children,
+}
+
+impl Kind {
+    /// The rule's name in configuration, the journal and metrics.
+    #[must_use]
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Failures | Self::Children => "failures",
+        }
+    }
+}
+
+/// From how many on something stands out; `None`: never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Malformed answers in a row.
+    pub malformed: Option<u32>,
+    /// Failed calls in a row.
+    pub failures: Option<u32>,
+    /// Failed children.
+    pub children: Option<u32>,
+}
+
+/// Something that stands out, with its evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub kind: Kind,
+    /// How many.
+    pub count: u32,
+    /// The newest fault, or the children's names.
+    pub what: Arc<str>,
+    /// The calls, by `x-bursar-request-id`, the newest last.
+    pub calls: Vec<Arc<str>>,
+    /// Nobody was told of it yet.
+    pub first: bool,
+}
+
+/// The agents of one task that went wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Conduct {
+    agents: Vec<Agent>,
+    ticks: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Agent {
+    who: Who,
+    parent: Option<AgentId>,
+    malformed: Run,
+    failed: Run,
+    /// The code, if its newest call was refused.
+    refused: Option<Arc<str>>,
+    /// When its newest call ended.
+    tick: u64,
+    /// Its parent's operators were told.
+    told_parent: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Run {
+    count: u32,
+    what: Arc<str>,
+    calls: Vec<Arc<str>>,
+    told: bool,
+}
+
+impl Run {
+    fn more(&mut self, what: &Arc<str>, call: &Arc<str>) {
+        self.count = self.count.saturating_add(1);
+        self.what = Arc::clone(what);
+        if self.calls.len() == MOST_CALLS {
+            self.calls.remove(0);
+        }
+        self.calls.push(Arc::clone(call));
+    }
+
+    fn finding(&mut self, kind: Kind, from: Option<u32>) -> Option<Finding> {
+        if self.count < from? {
+            return None;
+        }
+        Some(Finding {
+            kind,
+            count: self.count,
+            what: Arc::clone(&self.what),
+            calls: self.calls.clone(),
+            first: !std::mem::replace(&mut self.told, true),
+        })
+    }
+}
+
+impl Conduct {
+    /// Nothing went wrong lately.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.agents.is_empty()
+    }
+
+    /// Takes in how a call ended.
+    pub fn ended(&mut self, who: &Who, parent: Option<&AgentId>, end: &End, call: &Arc<str>) {
+        self.ticks += 1;
+        let known = self.agents.iter().position(|agent| agent.who == *who);
+        if *end == End::Good {
+            if let Some(index) = known {
+                self.agents.swap_remove(index);
+            }
+            return;
+        }
+        let index = known.unwrap_or_else(|| self.begin(who));
+        let tick = self.ticks;
+        let agent = &mut self.agents[index];
+        agent.tick = tick;
+        agent.refused = None;
+        agent.parent = parent.cloned().or(agent.parent.take());
+        match end {
+            End::Malformed(what) => {
+                agent.malformed.more(what, call);
+                agent.failed.more(what, call);
+            }
+            End::Failed(what) => agent.failed.more(what, call),
+            // It is its parent who should know; the agent itself has been told.
+            End::Refused(code) => agent.refused = Some(Arc::clone(code)),
+            End::Good => {}
+        }
+    }
+
+    /// A place for one more; that of the longest silent if there are too many.
+    fn begin(&mut self, who: &Who) -> usize {
+        let agent = Agent {
+            who: who.clone(),
+            parent: None,
+            malformed: Run::default(),
+            failed: Run::default(),
+            refused: None,
+            tick: 0,
+            told_parent: false,
+        };
+        if self.agents.len() < MOST_AGENTS {
+            self.agents.push(agent);
+            return self.agents.len() - 1;
+        }
+        let ticks = self.agents.iter().map(|agent| agent.tick).enumerate();
+        let index = ticks.min_by_key(|(_, tick)| *tick).map_or(0, |(i, _)| i);
+        self.agents[index] = agent;
+        index
+    }
+
+    /// What stands out about an agent, the most telling first.
+    pub fn judge(&mut self, who: &Who, from: &Thresholds) -> Option<Finding> {
+        if let Some(agent) = self.agents.iter_mut().find(|agent| agent.who == *who) {
+            let malformed = agent.malformed.finding(Kind::Malformed, from.malformed);
+            let failed = || agent.failed.finding(Kind::Failures, from.failures);
+            if let Some(found) = malformed.or_else(failed) {
+                return Some(found);
+            }
+        }
+        self.judge_children(who.name()?, from.children?)
+    }
+
+    fn judge_children(&mut self, parent: &AgentId, from: u32) -> Option<Finding> {
+        let mine = |agent: &&mut Agent| agent.parent.as_ref() == Some(parent);
+        let mut children: Vec<_> = self.agents.iter_mut().filter(mine).collect();
+        let count = u32::try_from(children.len()).unwrap_or(u32::MAX);
+        if count < from {
+            return None;
+        }
+        children.sort_by_key(|child| child.tick);
+        let names: Vec<String> = children.iter().map(|child| child.who.to_string()).collect();
+        let calls = children
+            .iter()
+            .filter_map(|child| child.failed.calls.last());
+        let calls = calls.cloned().collect();
+        let first = children.iter().any(|child| !child.told_parent);
+        for child in children {
+            child.told_parent = true;
+        }
+        Some(Finding {
+            kind: Kind::Children,
+            count,
+            what: names.join(", ").into(),
+            calls,
+            first,
+        })
+    }
+
+    /// The agents whose newest call went wrong: by name, and why.
+    pub fn failed(&self) -> impl Iterator<Item = (&AgentId, &str)> {
+        self.agents.iter().filter_map(|agent| {
+            let what = agent.refused.as_ref().unwrap_or(&agent.failed.what);
+            Some((agent.who.name()?, &**what))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

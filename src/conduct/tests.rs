@@ -1,0 +1,94 @@
+use super::*;
+
+fn named(name: &str) -> Who {
+    Who::Named(name.into())
+}
+
+fn bad() -> End {
+    End::Malformed("the arguments of tool `t` break `required`".into())
+}
+
+const FROM: Thresholds = Thresholds {
+    malformed: Some(3),
+    failures: Some(4),
+    children: Some(2),
+};
+
+fn ends(conduct: &mut Conduct, who: &Who, ends: &[End]) {
+    for (number, end) in ends.iter().enumerate() {
+        let call: Arc<str> = format!("r{number}").into();
+        conduct.ended(who, None, end, &call);
+    }
+}
+
+#[test]
+fn so_many_malformed_answers_in_a_row_stand_out_once() {
+    let (mut conduct, who) = (Conduct::default(), named("a"));
+    ends(&mut conduct, &who, &[bad(), bad()]);
+    assert_eq!(conduct.judge(&who, &FROM), None);
+    ends(&mut conduct, &who, &[bad()]);
+    let found = conduct.judge(&who, &FROM).unwrap();
+    assert_eq!(
+        (found.kind, found.count, found.first),
+        (Kind::Malformed, 3, true)
+    );
+    assert_eq!(found.calls.len(), 3);
+    assert!(!conduct.judge(&who, &FROM).unwrap().first);
+    assert_eq!(conduct.judge(&named("b"), &FROM), None);
+}
+
+#[test]
+fn a_good_answer_in_between_starts_anew() {
+    let (mut conduct, who) = (Conduct::default(), named("a"));
+    ends(&mut conduct, &who, &[bad(), bad(), End::Good, bad(), bad()]);
+    assert_eq!(conduct.judge(&who, &FROM), None);
+    ends(&mut conduct, &who, &[End::Good]);
+    assert!(conduct.is_empty());
+}
+
+#[test]
+fn failures_of_all_kinds_add_up_and_malformed_ones_alone_count_as_such() {
+    let (mut conduct, who) = (Conduct::default(), Who::Like(7));
+    let failed = || End::Failed("reset".into());
+    ends(
+        &mut conduct,
+        &who,
+        &[bad(), failed(), bad(), End::Refused("x".into())],
+    );
+    assert_eq!(conduct.judge(&who, &FROM), None);
+    ends(&mut conduct, &who, &[failed()]);
+    let found = conduct.judge(&who, &FROM).unwrap();
+    assert_eq!((found.kind, found.count), (Kind::Failures, 4));
+}
+
+#[test]
+fn failed_children_stand_out_with_their_parent() {
+    let mut conduct = Conduct::default();
+    let (boss, call) = (AgentId::from("boss"), Arc::from("r"));
+    let failed = End::Failed("timeout".into());
+    for child in ["x", "y"] {
+        conduct.ended(&named(child), Some(&boss), &failed, &call);
+    }
+    let found = conduct.judge(&named("boss"), &FROM).unwrap();
+    assert_eq!(
+        (found.kind, found.count, found.first),
+        (Kind::Children, 2, true)
+    );
+    assert_eq!(&*found.what, "agent `x`, agent `y`");
+    // One of them came round.
+    conduct.ended(&named("y"), Some(&boss), &End::Good, &call);
+    assert_eq!(conduct.judge(&named("boss"), &FROM), None);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut conduct = Conduct::default();
+    for number in 0..1_000 {
+        let who = named(&format!("agent-{number}"));
+        ends(&mut conduct, &who, &vec![bad(); 20]);
+    }
+    assert_eq!(conduct.agents.len(), MOST_AGENTS);
+    let newest = named("agent-999");
+    let found = conduct.judge(&newest, &FROM).unwrap();
+    assert_eq!((found.count, found.calls.len()), (20, MOST_CALLS));
+}
