@@ -1,7 +1,7 @@
 //! How the agents of one task conduct themselves, as far as it went wrong: malformed answers and failed
 //! calls in a row, and children that failed. Pure: it is told how calls ended, and says what stands out.
 //!
-//! **Invariant:** only agents whose newest call went wrong are kept, and at most [`MOST_AGENTS`] of
+//! **Invariant:** only agents whose last judged call went wrong are kept, and at most [`MOST_AGENTS`] of
 //! them: a task whose calls go well takes nothing here.
 
 use crate::units::AgentId;
@@ -47,6 +47,8 @@ impl fmt::Display for Who {
 pub enum End {
     /// Well.
     Good,
+    /// With an answer whose form nobody can judge.
+    Answered,
     /// With an answer that breaks what was declared; how.
     Malformed(Arc<str>),
     /// With no answer, or perhaps none; why.
@@ -116,6 +118,8 @@ struct Agent {
     parent: Option<AgentId>,
     malformed: Run,
     failed: Run,
+    /// Its newest call went wrong.
+    is_failed: bool,
     /// The code, if its newest call was refused.
     refused: Option<Arc<str>>,
     /// When its newest call ended.
@@ -167,17 +171,27 @@ impl Conduct {
     pub fn ended(&mut self, who: &Who, parent: Option<&AgentId>, end: &End, call: &Arc<str>) {
         self.ticks += 1;
         let known = self.agents.iter().position(|agent| agent.who == *who);
-        if *end == End::Good {
-            if let Some(index) = known {
+        match (end, known) {
+            (End::Good | End::Answered, None) => return,
+            (End::Good, Some(index)) => {
                 self.agents.swap_remove(index);
+                return;
             }
-            return;
+            (End::Answered, Some(index)) => {
+                let agent = &mut self.agents[index];
+                (agent.failed, agent.is_failed) = (Run::default(), false);
+                if agent.malformed.count == 0 {
+                    self.agents.swap_remove(index);
+                }
+                return;
+            }
+            _ => {}
         }
         let index = known.unwrap_or_else(|| self.begin(who));
         let tick = self.ticks;
         let agent = &mut self.agents[index];
         agent.tick = tick;
-        agent.refused = None;
+        (agent.is_failed, agent.refused) = (true, None);
         agent.parent = parent.cloned().or(agent.parent.take());
         match end {
             End::Malformed(what) => {
@@ -187,7 +201,7 @@ impl Conduct {
             End::Failed(what) => agent.failed.more(what, call),
             // It is its parent who should know; the agent itself has been told.
             End::Refused(code) => agent.refused = Some(Arc::clone(code)),
-            End::Good => {}
+            End::Good | End::Answered => {}
         }
     }
 
@@ -198,6 +212,7 @@ impl Conduct {
             parent: None,
             malformed: Run::default(),
             failed: Run::default(),
+            is_failed: false,
             refused: None,
             tick: 0,
             told_parent: false,
@@ -225,7 +240,7 @@ impl Conduct {
     }
 
     fn judge_children(&mut self, parent: &AgentId, from: u32) -> Option<Finding> {
-        let mine = |agent: &&mut Agent| agent.parent.as_ref() == Some(parent);
+        let mine = |agent: &&mut Agent| agent.is_failed && agent.parent.as_ref() == Some(parent);
         let mut children: Vec<_> = self.agents.iter_mut().filter(mine).collect();
         let count = u32::try_from(children.len()).unwrap_or(u32::MAX);
         if count < from {
@@ -252,7 +267,8 @@ impl Conduct {
 
     /// The agents whose newest call went wrong: by name, and why.
     pub fn failed(&self) -> impl Iterator<Item = (&AgentId, &str)> {
-        self.agents.iter().filter_map(|agent| {
+        let failed = self.agents.iter().filter(|agent| agent.is_failed);
+        failed.filter_map(|agent| {
             let what = agent.refused.as_ref().unwrap_or(&agent.failed.what);
             Some((agent.who.name()?, &**what))
         })

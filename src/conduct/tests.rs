@@ -62,6 +62,19 @@ fn failures_of_all_kinds_add_up_and_malformed_ones_alone_count_as_such() {
 }
 
 #[test]
+fn an_answer_that_nobody_can_judge_ends_a_row_of_failures_alone() {
+    let (mut conduct, who) = (Conduct::default(), named("a"));
+    let failed = || End::Failed("reset".into());
+    ends(&mut conduct, &who, &[bad(), bad(), failed(), End::Answered]);
+    assert_eq!(conduct.failed().count(), 0);
+    ends(&mut conduct, &who, &[failed(), bad()]);
+    assert_eq!(conduct.judge(&who, &FROM).unwrap().kind, Kind::Malformed);
+    let other = named("b");
+    ends(&mut conduct, &other, &[failed(), End::Answered]);
+    assert_eq!(conduct.agents.len(), 1);
+}
+
+#[test]
 fn failed_children_stand_out_with_their_parent() {
     let mut conduct = Conduct::default();
     let (boss, call) = (AgentId::from("boss"), Arc::from("r"));

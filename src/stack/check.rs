@@ -121,7 +121,7 @@ pub fn ended(
                 let fault = fault.to_string();
                 counted.count(checking.task(), &End::Malformed(fault.into()));
             }
-            Verdict::Unknown => {}
+            Verdict::Unknown => counted.count(checking.task(), &End::Answered),
         }
     });
 }
@@ -149,13 +149,14 @@ struct Counted {
 impl Counted {
     fn count(&self, task: &Task, end: &End) {
         let conducted = &task.conducted;
-        if *end == End::Good && conducted.is_quiet() {
+        let is_answered = matches!(end, End::Good | End::Answered);
+        if is_answered && conducted.is_quiet() {
             return;
         }
         let parent = self.attribution.parent.as_ref();
         let parent = parent.map(|parent| &parent.value);
         conducted.ended(&self.who, parent, end, &self.request);
-        if *end == End::Good {
+        if is_answered {
             return;
         }
         // Told at once, though nothing is done before the agent's next call.

@@ -63,9 +63,9 @@ pub struct Note {
     pub detail: Arc<str>,
 }
 
-/// A row of the journal about a question, owned.
+/// A row of a task's story beside its calls, owned: a question, an answer, a remark about an agent.
 #[derive(Clone, Debug)]
-pub struct EscalationRow {
+pub struct StoryRow {
     /// Its number.
     pub seq: i64,
     /// Its time.

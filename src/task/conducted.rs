@@ -82,7 +82,7 @@ impl Conducted {
     /// Takes in how a call ended.
     pub fn ended(&self, who: &Who, parent: Option<&AgentId>, end: &End, call: &Arc<str>) {
         let mut kept = self.kept.lock();
-        if kept.is_none() && *end == End::Good {
+        if kept.is_none() && matches!(end, End::Good | End::Answered) {
             return;
         }
         let conduct = kept.get_or_insert_default();
