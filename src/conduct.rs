@@ -12,6 +12,10 @@ use std::sync::Arc;
 pub const MOST_AGENTS: usize = 32;
 /// As many calls of a run are remembered by id, the newest.
 const MOST_CALLS: usize = 8;
+/// As many pieces of a run's answers are remembered, the newest, to know who was handed them.
+const MOST_TRACES: usize = 16;
+/// As many agents that were handed such a piece are remembered for each agent.
+const MOST_RECEIVERS: usize = 16;
 
 /// Which agent: by its name, else by its system text and tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +53,13 @@ pub enum End {
     Good,
     /// With an answer whose form nobody can judge.
     Answered,
-    /// With an answer that breaks what was declared; how.
-    Malformed(Arc<str>),
+    /// With an answer that breaks what was declared.
+    Malformed {
+        /// How.
+        what: Arc<str>,
+        /// Pieces by which the answer is known where it is handed on.
+        traces: Vec<Box<[u8]>>,
+    },
     /// With no answer, or perhaps none; why.
     Failed(Arc<str>),
     /// Refused by us for good; the code.
@@ -124,8 +133,23 @@ struct Agent {
     refused: Option<Arc<str>>,
     /// When its newest call ended.
     tick: u64,
-    /// Its parent's operators were told.
+    /// It was told as a child of its parent.
     told_parent: bool,
+    /// Pieces of the answers of a row of malformed ones.
+    traces: Vec<Box<[u8]>>,
+    /// Who is known to have what it handed on.
+    receivers: Vec<AgentId>,
+}
+
+/// Somebody was handed what an agent had said while it went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandedOn {
+    /// Who went wrong.
+    pub from: Who,
+    /// How.
+    pub what: Arc<str>,
+    /// Its calls.
+    pub calls: Vec<Arc<str>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -194,7 +218,10 @@ impl Conduct {
         (agent.is_failed, agent.refused) = (true, None);
         agent.parent = parent.cloned().or(agent.parent.take());
         match end {
-            End::Malformed(what) => {
+            End::Malformed { what, traces } => {
+                agent.traces.extend(traces.iter().cloned());
+                let most = agent.traces.len().saturating_sub(MOST_TRACES);
+                agent.traces.drain(..most);
                 agent.malformed.more(what, call);
                 agent.failed.more(what, call);
             }
@@ -216,6 +243,8 @@ impl Conduct {
             refused: None,
             tick: 0,
             told_parent: false,
+            traces: Vec::new(),
+            receivers: Vec::new(),
         };
         if self.agents.len() < MOST_AGENTS {
             self.agents.push(agent);
@@ -237,6 +266,29 @@ impl Conduct {
             }
         }
         self.judge_children(who.name()?, from.children?)
+    }
+
+    /// Agents that were found to give malformed answers, of which the request of `to` holds a piece; each
+    /// is told once. The parent of one is told without that.
+    pub fn handed_on(&mut self, to: &AgentId, request: &[u8]) -> Vec<HandedOn> {
+        let mut found = Vec::new();
+        for agent in &mut self.agents {
+            let is_other = agent.malformed.told && agent.who.name() != Some(to);
+            let is_known = agent.parent.as_ref() == Some(to) || agent.receivers.contains(to);
+            if !is_other || is_known || agent.receivers.len() == MOST_RECEIVERS {
+                continue;
+            }
+            let has = |trace: &[u8]| memchr::memmem::find(request, trace).is_some();
+            if agent.traces.iter().any(|trace| has(trace)) {
+                agent.receivers.push(to.clone());
+                found.push(HandedOn {
+                    from: agent.who.clone(),
+                    what: Arc::clone(&agent.malformed.what),
+                    calls: agent.malformed.calls.clone(),
+                });
+            }
+        }
+        found
     }
 
     fn judge_children(&mut self, parent: &AgentId, from: u32) -> Option<Finding> {

@@ -147,7 +147,18 @@ async fn what_a_tripped_agent_handed_on_is_marked_for_its_parent() {
     for _ in 0..3 {
         answered(&child, &bad).await;
     }
-    assert_eq!(call(&child, &bad).await.status, 402);
+    let tripped = call(&child, &bad).await;
+    assert_eq!(tripped.status, 402);
+    // Somebody else gets what it had said, with the ids of its calls.
+    let plain = ask("sim-bad-args", Dialect::Chat, false);
+    let gone = gateway.caller("t").agent("gone");
+    let mut said = call(&gone, &plain).await;
+    for _ in 0..2 {
+        said = call(&gone, &plain).await;
+    }
+    let mut next = ask("sim-cheap", Dialect::Chat, false);
+    next.history = plain.answered(&said);
+    answered(&gateway.caller("t").agent("heir"), &next).await;
     gateway.quiet().await;
     let story = bursar(&gateway, &["audit", "trace", "t"]);
     assert!(
@@ -158,6 +169,14 @@ async fn what_a_tripped_agent_handed_on_is_marked_for_its_parent() {
         story.contains("agent `boss` has what it handed on"),
         "{story}"
     );
+    assert!(
+        story.contains("! has what gone handed on (malformed)"),
+        "{story}"
+    );
+    assert!(
+        story.contains("agent `heir` has what it handed on"),
+        "{story}"
+    );
     let story = bursar(&gateway, &["audit", "trace", "t", "--json"]);
     let lines = story
         .lines()
@@ -165,7 +184,7 @@ async fn what_a_tripped_agent_handed_on_is_marked_for_its_parent() {
     let mark = lines
         .filter(|line| line["mark"].is_object())
         .collect::<Vec<_>>();
-    assert_eq!(mark.len(), 1, "{story}");
+    assert_eq!(mark.len(), 3, "{story}");
     let mark = &mark[0]["mark"];
     assert_eq!(
         (&mark["agent"], &mark["received_by"]),

@@ -5,7 +5,10 @@ fn named(name: &str) -> Who {
 }
 
 fn bad() -> End {
-    End::Malformed("the arguments of tool `t` break `required`".into())
+    End::Malformed {
+        what: "the arguments of tool `t` break `required`".into(),
+        traces: vec![b"call_12345678".as_slice().into()],
+    }
 }
 
 const FROM: Thresholds = Thresholds {
@@ -91,6 +94,28 @@ fn failed_children_stand_out_with_their_parent() {
     // One of them came round.
     conduct.ended(&named("y"), Some(&boss), &End::Good, &call);
     assert_eq!(conduct.judge(&named("boss"), &FROM), None);
+}
+
+#[test]
+fn who_was_handed_what_a_tripped_agent_said_is_told_once() {
+    let mut conduct = Conduct::default();
+    let (boss, call) = (AgentId::from("boss"), Arc::from("r"));
+    let request = br#"{"messages":[{"role":"tool","tool_call_id":"call_12345678"}]}"#;
+    let writer = AgentId::from("writer");
+    for _ in 0..3 {
+        conduct.ended(&named("a"), Some(&boss), &bad(), &call);
+        assert_eq!(conduct.handed_on(&writer, request), []);
+    }
+    conduct.judge(&named("a"), &FROM).unwrap();
+    assert_eq!(conduct.handed_on(&writer, b"{}"), []);
+    let found = conduct.handed_on(&writer, request);
+    assert_eq!(
+        (found.len(), &found[0].from, found[0].calls.len()),
+        (1, &named("a"), 3)
+    );
+    for other in [writer, boss, AgentId::from("a")] {
+        assert_eq!(conduct.handed_on(&other, request), []);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::{Code, Refused};
 use crate::attribution::Attribution;
-use crate::conduct::{End, Finding, Kind, Who};
+use crate::conduct::{End, Finding, HandedOn, Kind, Who};
 use crate::config::ConductRules;
 use crate::dialect::Dialect;
 use crate::dialect::answer::Given;
@@ -118,8 +118,11 @@ pub fn ended(
         match declared.check(&given, ended.finish.as_deref()) {
             Verdict::Good => counted.count(checking.task(), &End::Good),
             Verdict::Bad(fault) => {
-                let fault = fault.to_string();
-                counted.count(checking.task(), &End::Malformed(fault.into()));
+                let end = End::Malformed {
+                    what: fault.to_string().into(),
+                    traces: given.traces().map(Into::into).collect(),
+                };
+                counted.count(checking.task(), &end);
             }
             Verdict::Unknown => counted.count(checking.task(), &End::Answered),
         }
@@ -198,6 +201,23 @@ pub fn tell(gateway: &Gateway, attribution: &Attribution, who: &Who, found: &Fin
         &detail,
         &found.calls,
     );
+}
+
+/// Marks in the audit story who else has what agents that went wrong had handed on.
+pub fn tell_handed_on(gateway: &Gateway, attribution: &Attribution, task: &Task, request: &[u8]) {
+    let Some(to) = &attribution.agent else {
+        return;
+    };
+    for handed in task.conducted.handed_on(&to.value, request) {
+        let HandedOn { from, what, calls } = handed;
+        let rule = Kind::Malformed.rule();
+        let detail = format!(
+            "{} was handed what {from} had said, of which {what}",
+            to.value
+        );
+        let to = Some(to.value.shared());
+        mark(gateway, attribution, rule, &from, to, &detail, &calls);
+    }
 }
 
 /// Writes a remark about an agent into the journal; left out while the journal is full.

@@ -2,7 +2,7 @@
 //! for which its next call waits a moment, so that it meets what its last answer came to.
 
 use super::Task;
-use crate::conduct::{Conduct, End, Finding, Thresholds, Who};
+use crate::conduct::{Conduct, End, Finding, HandedOn, Thresholds, Who};
 use crate::units::AgentId;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -95,6 +95,14 @@ impl Conducted {
     /// What stands out about an agent.
     pub fn judge(&self, who: &Who, from: &Thresholds) -> Option<Finding> {
         self.kept.lock().as_mut()?.judge(who, from)
+    }
+
+    /// Agents that gave malformed answers, of which this request holds a piece.
+    pub fn handed_on(&self, to: &AgentId, request: &[u8]) -> Vec<HandedOn> {
+        let mut kept = self.kept.lock();
+        let kept = kept.as_mut();
+        kept.map(|conduct| conduct.handed_on(to, request))
+            .unwrap_or_default()
     }
 
     /// The agents whose newest call went wrong, by name, and why.

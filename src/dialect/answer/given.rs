@@ -8,6 +8,10 @@ use std::borrow::Cow;
 
 /// Most that is kept of one answer, in bytes; of a longer one nothing is.
 pub const GIVEN_BYTES_MAX: usize = 256 * 1024;
+/// Shortest and longest piece of an answer that it is known by elsewhere, in bytes.
+const TRACE_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
+/// Shortest id of a tool call that it is known by, in bytes.
+const ID_BYTES_MIN: usize = 8;
 /// Most calls and texts of one answer that are kept, each.
 const PARTS_MAX: usize = 256;
 
@@ -150,6 +154,17 @@ impl Given {
         self.declined
     }
 
+    /// Pieces by which the answer is known where it is handed on: ids of its tool calls, and the longest
+    /// stretch of each text that looks the same however often it is put in quotes.
+    pub fn traces(&self) -> impl Iterator<Item = &[u8]> {
+        let calls = self.calls.iter();
+        let ids = calls.clone().map(|call| &*call.id);
+        let ids = ids.filter(|id| id.len() >= ID_BYTES_MIN);
+        let arguments = calls.map(|call| &*call.arguments);
+        let texts = self.texts.iter().map(|(_, text)| &**text);
+        ids.chain(arguments.chain(texts).filter_map(stretch))
+    }
+
     pub(super) fn leave_out(&mut self) {
         self.is_partial = true;
         (self.calls, self.texts) = (Vec::new(), Vec::new());
@@ -259,6 +274,17 @@ impl Given {
             self.leave_out();
         }
     }
+}
+
+/// The longest stretch without anything that is escaped, if it is long enough to tell texts apart.
+fn stretch(text: &[u8]) -> Option<&[u8]> {
+    let plain =
+        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\') || *byte == b' ';
+    let longest = text
+        .split(|byte| !plain(byte))
+        .max_by_key(|stretch| stretch.len())?;
+    let longest = &longest[..longest.len().min(*TRACE_BYTES.end())];
+    (longest.len() >= *TRACE_BYTES.start()).then_some(longest)
 }
 
 /// The text that stands in quotes so, if it is one.

@@ -5,7 +5,7 @@
 use super::{Admission, NotYet};
 use crate::escalation::{Evidence, Opened, Reason};
 use crate::loops::Action;
-use crate::stack::check::{action, sentence, tell, who};
+use crate::stack::check::{action, sentence, tell, tell_handed_on, who};
 use crate::stack::{Code, Refused};
 use crate::task::Task;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub(super) async fn check(
     task.conducted.settled().await;
     let whose = &admission.attribution;
     let who = who(whose, admission.call.chain.root);
+    tell_handed_on(&admission.gateway, whose, task, &admission.call.body);
     let rules = admission.rules();
     let Some(found) = task.conducted.judge(&who, &rules.thresholds()) else {
         return Ok(());
