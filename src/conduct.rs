@@ -2,20 +2,20 @@
 //! calls in a row, and children that failed. Pure: it is told how calls ended, and says what stands out.
 //!
 //! **Invariant:** only agents whose last judged call went wrong are kept, and at most [`MOST_AGENTS`] of
-//! them: a task whose calls go well takes nothing here.
+//! them, in some 64 KiB at the very most: a task whose calls go well takes nothing here.
 
 use crate::units::AgentId;
 use std::fmt;
 use std::sync::Arc;
 
 /// As many agents of a task are kept; the one longest silent makes room.
-pub const MOST_AGENTS: usize = 32;
+pub const MOST_AGENTS: usize = 16;
 /// As many calls of a run are remembered by id, the newest.
 const MOST_CALLS: usize = 8;
 /// As many pieces of a run's answers are remembered, the newest, to know who was handed them.
-const MOST_TRACES: usize = 16;
+const MOST_TRACES: usize = 8;
 /// As many agents that were handed such a piece are remembered for each agent.
-const MOST_RECEIVERS: usize = 16;
+const MOST_RECEIVERS: usize = 4;
 
 /// Which agent: by its name, else by its system text and tools.
 #[derive(Clone, Debug, PartialEq, Eq)]

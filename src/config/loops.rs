@@ -18,7 +18,7 @@ const MOST: u32 = 1_000;
 /// Most of anything in a row.
 const MOST_IN_ROW: u32 = 1_000;
 /// Most failed children: as many as are kept, but for the parent itself.
-const CHILDREN: u32 = 31;
+const CHILDREN: u32 = 15;
 
 /// The rules in force.
 #[derive(Clone, Debug, Default, PartialEq)]
