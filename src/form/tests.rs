@@ -330,7 +330,8 @@ fn structured_answers_in_each_dialect() {
         "output_config": {"format": {"type": "json_schema", "schema": schema}}});
     let older = json!({"model": "m", "max_tokens": 9, "messages": [],
         "output_format": {"type": "json_schema", "schema": schema}});
-    let cases: [(Dialect, Value, fn(&str) -> Value); 4] = [
+    type Case = (Dialect, Value, fn(&str) -> Value);
+    let cases: [Case; 4] = [
         (
             Dialect::OpenaiChat,
             chat,
