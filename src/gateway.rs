@@ -12,6 +12,7 @@ use crate::attribution::Attribution;
 use crate::config::{self, Loaded, Unattributed};
 use crate::conversation::Known;
 use crate::escalation::Escalations;
+use crate::form::Forms;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
@@ -183,6 +184,8 @@ pub struct Gateway {
     pub known: Known,
     /// Answers that were handed out, by id.
     pub answers: Answers,
+    /// What requests declared of their answers' form.
+    pub forms: Forms,
     /// Models that produce more than they are told.
     pub scales: Scales,
     /// Fields that no table lists and that were journalled.
@@ -211,6 +214,7 @@ impl Gateway {
             metrics,
             known: Known::new(MAX_KNOWN),
             answers: Answers::default(),
+            forms: Forms::default(),
             scales: Scales::default(),
             unlisted: Unlisted::default(),
             watching: Watching::default(),

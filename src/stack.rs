@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod authenticate;
 pub mod body;
 pub mod budget;
+mod check;
 pub mod decode;
 pub mod elsewhere;
 pub mod endpoint;

@@ -1,7 +1,10 @@
 //! The life of a task: opened by its first call, active, suspended, closed. The store keeps it; here
 //! stand the tasks that calls have named lately, so that a call need not ask.
 
+mod conducted;
 pub mod tree;
+
+pub use conducted::{Checking, Conducted};
 
 use crate::attribution::Attribution;
 use crate::clock;
@@ -78,6 +81,8 @@ pub struct Task {
     hand_offs: Mutex<Option<HandOffs>>,
     /// Its agents, where somebody caps their tree; `None` until the journal was asked.
     tree: Mutex<Option<Tree>>,
+    /// What went wrong with its agents lately.
+    pub conducted: Conducted,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -95,6 +100,7 @@ impl Task {
             last_calls: Mutex::default(),
             hand_offs: Mutex::default(),
             tree: Mutex::default(),
+            conducted: Conducted::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -205,6 +211,9 @@ impl Task {
     fn decided(&self, record: &TaskRecord) {
         let mut known = self.record.write();
         self.decisions.fetch_add(1, Ordering::AcqRel);
+        if record.state == TaskState::Active {
+            self.conducted.forget();
+        }
         if record.state == TaskState::Active
             && let Some(hand_offs) = &mut *self.hand_offs.lock()
         {
@@ -448,6 +457,13 @@ impl Tasks {
         }
         let pairs = self.store.agents(key.clone(), MAX_PAIRS).await?;
         Ok(Tree::of(&pairs).reached())
+    }
+
+    /// Somebody has raised the task's caps, and has looked at it for that.
+    pub fn topped_up(&self, key: &TaskKey) {
+        if let Some(task) = self.known.read().get(key) {
+            task.conducted.forget();
+        }
     }
 
     /// Lowers a task's own caps durably; higher ones are ignored. Not for calls in flight:

@@ -9,6 +9,7 @@ mod chat;
 mod cut;
 mod facts;
 mod filter;
+mod given;
 mod messages;
 mod responses;
 pub(crate) mod scan;
@@ -17,6 +18,7 @@ pub use body::{ANSWER_BYTES_MAX, BodyBuffer, Kept};
 pub use cut::{Cut, Stated};
 pub use facts::OUTPUT_BYTES_MAX;
 pub use filter::{EVENT_BYTES_MAX, HELD_BYTES_MAX, StreamFilter};
+pub use given::{GIVEN_BYTES_MAX, Given, GivenCall, Keep};
 
 use super::{Answer, Dialect};
 use crate::loops::Chanting;
@@ -66,6 +68,11 @@ impl AnswerReader {
             facts: Facts::default(),
             progress,
         }
+    }
+
+    /// Keeps what `keep` names of what it reads from here on.
+    pub fn keep(&mut self, keep: Keep) {
+        self.facts.given = keep.any().then(|| Box::new(Given::new(keep)));
     }
 
     /// Reads a whole plain JSON answer. One that is cut short or no JSON is not complete, and each
@@ -196,6 +203,7 @@ impl AnswerReader {
             id: facts.id,
             finish: facts.finish,
             output: facts.output,
+            given: facts.given,
         }
     }
 }

@@ -24,6 +24,7 @@ names! {
     NOTICE = "x-bursar-notice";
     COST_USD = "x-bursar-cost-usd";
     WARNING = "x-bursar-warning";
+    RETRY_COUNT = "x-stainless-retry-count";
     TRACEPARENT = "traceparent";
     TRACESTATE = "tracestate";
     BAGGAGE = "baggage";

@@ -142,7 +142,8 @@ impl Underway {
         if is_event_stream(&parts.headers) {
             parts.headers.remove(header::CONTENT_LENGTH);
             record.stamp_remaining(&mut parts.headers);
-            let mut filter = StreamFilter::new(record.call.dialect, record.hide_usage);
+            let (dialect, keep) = (record.call.dialect, record.keep());
+            let mut filter = StreamFilter::new(dialect, record.hide_usage).keeping(keep);
             if record.listens() {
                 filter = filter.listening();
             }
@@ -156,7 +157,7 @@ impl Underway {
         let length = body.size_hint().exact();
         self.part = Some(Part::Plain(
             body,
-            Box::new(BodyBuffer::new(record.call.dialect, length)),
+            Box::new(BodyBuffer::new(record.call.dialect, length).keeping(record.keep())),
         ));
         self.plain_answer(parts).await
     }
@@ -608,11 +609,11 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
                 }
                 let dialect = record.call.dialect;
                 if is_event_stream(&parts.headers) {
-                    let filter = Box::new(StreamFilter::new(dialect, false));
+                    let filter = Box::new(StreamFilter::new(dialect, false).keeping(record.keep()));
                     (body, Reading::Stream(filter))
                 } else {
                     let length = body.size_hint().exact();
-                    let buffer = Box::new(BodyBuffer::new(dialect, length));
+                    let buffer = Box::new(BodyBuffer::new(dialect, length).keeping(record.keep()));
                     (body, Reading::Plain(buffer))
                 }
             }

@@ -4,6 +4,7 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
+use super::check::{self, Watched};
 use super::tools::Asked;
 use super::trace::Trace;
 use super::{Refused, headers};
@@ -93,6 +94,8 @@ pub struct Facts {
     pub notice: Option<&'static str>,
     /// Its task, and for how long that had been suspended when the call was admitted, milliseconds.
     pub task: (Arc<Task>, u64),
+    /// What is kept to see how it ends.
+    pub watched: Watched,
 }
 
 #[derive(Default)]
@@ -148,6 +151,13 @@ impl Record {
     #[must_use]
     pub fn flight(&self) -> &Arc<Flight> {
         &self.boarded.flight
+    }
+
+    /// What of the answer is to be kept for a check.
+    #[must_use]
+    pub fn keep(&self) -> crate::dialect::answer::Keep {
+        let declared = self.facts.watched.declared.as_ref();
+        declared.map(|declared| declared.keep()).unwrap_or_default()
     }
 
     /// Noted just before the first byte leaves.
@@ -526,6 +536,13 @@ impl Record {
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
         }
+        let ended = check::Ended {
+            ending,
+            reason,
+            status: self.progress.status.map(|status| status.as_u16()),
+            given: answer.as_mut().and_then(|answer| answer.given.take()),
+            finish: answer.as_mut().and_then(|answer| answer.finish.take()),
+        };
         let entry = self.entry(
             ending,
             reason,
@@ -539,6 +556,7 @@ impl Record {
             .filter(|model| **model != self.facts.model)
             .cloned();
         self.count(&charged, ending, &entry.tools, overrun);
+        let request = Arc::clone(&entry.request);
         let outcome = match ending {
             Ending::Settle => purse::Outcome::Settle(charged),
             Ending::Unreconciled => purse::Outcome::Doubt(charged),
@@ -548,6 +566,14 @@ impl Record {
         for reached in &end.warned {
             self.gateway.warn(reached);
         }
+        check::ended(
+            &self.gateway,
+            &self.boarded.flight.attribution,
+            self.call.dialect,
+            &request,
+            &self.facts.watched,
+            ended,
+        );
         Charged {
             cost: (ending == Ending::Settle).then(|| charged.usd()),
             answered,

@@ -1,6 +1,7 @@
 //! What any answer tells, whatever its format: ids, usage, tool calls, and how much was produced.
 //! Everything kept is bounded, for it comes from outside.
 
+use super::given::{Given, Piece};
 use super::scan::{Cursor, Scan, Text};
 use crate::loops::{Chant, Chanting};
 
@@ -32,6 +33,8 @@ pub(super) struct Facts {
     pub(super) terminal: bool,
     /// The answer ended as far as its text is concerned, and only bookkeeping was to come.
     pub(super) finished: bool,
+    /// What is kept for a check of its form; `None` where nobody checks.
+    pub(super) given: Option<Box<Given>>,
 }
 
 impl Facts {
@@ -46,8 +49,78 @@ impl Facts {
         }
     }
 
+    /// What stands before the cursor, to be kept; nothing where nobody keeps it.
+    pub(super) fn piece<'a>(&self, cursor: &Cursor<'a>) -> Scan<Piece<'a>> {
+        if self.given.is_none() {
+            return Ok(Piece::None);
+        }
+        Piece::of(cursor.clone())
+    }
+
+    /// Keeps more of the arguments of a call that is kept.
+    pub(super) fn say_more(&mut self, place: (u64, u64), text: Text<'_>) {
+        if let Some(given) = &mut self.given {
+            given.more(place, text);
+        }
+    }
+
+    /// Keeps a tool call, or more of it, if anything is kept.
+    pub(super) fn say_call(
+        &mut self,
+        place: (u64, u64),
+        id: Option<Text<'_>>,
+        name: Option<Text<'_>>,
+        piece: Piece<'_>,
+    ) {
+        if let Some(given) = &mut self.given {
+            given.call(place, id, name, piece);
+        }
+    }
+
+    /// Keeps the text of a message's parts, if anything is kept.
+    pub(super) fn say_parts(&mut self, key: u64, cursor: &mut Cursor<'_>) -> Scan<()> {
+        let mut is_whole = true;
+        cursor.array(|cursor| {
+            let (mut kind, mut text) = (None, None);
+            cursor.object(|key, cursor| {
+                match key {
+                    b"type" => kind = cursor.text()?,
+                    b"text" => text = cursor.text()?,
+                    _ => drop(cursor.skip()?),
+                }
+                Ok(())
+            })?;
+            match (kind.map(|kind| kind.0), text) {
+                (Some(b"refusal"), _) => self.decline(),
+                (_, Some(text)) => {
+                    self.say_text(key, text, is_whole);
+                    is_whole = false;
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps more of a text, if anything is kept.
+    pub(super) fn say_text(&mut self, key: u64, text: Text<'_>, is_whole: bool) {
+        if let Some(given) = &mut self.given {
+            given.text(key, text, is_whole);
+        }
+    }
+
+    /// The model declined to answer.
+    pub(super) fn decline(&mut self) {
+        if let Some(given) = &mut self.given {
+            given.decline();
+        }
+    }
+
     /// Something that could not be read was passed on; each of its bytes may be a token.
     pub(super) fn unreadable(&mut self, bytes: usize) {
+        if let Some(given) = &mut self.given {
+            given.leave_out();
+        }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.visible_bytes = self.visible_bytes.saturating_add(bytes);
     }

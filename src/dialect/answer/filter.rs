@@ -62,6 +62,13 @@ impl StreamFilter {
         self
     }
 
+    /// The same, keeping what `keep` names of the answer.
+    #[must_use]
+    pub fn keeping(mut self, keep: super::Keep) -> Self {
+        self.reader.keep(keep);
+        self
+    }
+
     /// What has been read so far.
     #[must_use]
     pub fn reader(&self) -> &AnswerReader {
