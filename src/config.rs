@@ -37,7 +37,7 @@ pub use keep::{Durability, JournalSettings, Log, LogFormat, LogLevel, StoreSetti
 pub use keyring::{KeyringError, NewKey, append, new_key, revoke};
 pub use limit::{Limit, Per, ToolPrices};
 pub use listen::{Address, Listen, Tls};
-pub use loops::LoopPolicies;
+pub use loops::{ConductRules, LoopPolicies};
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
 pub use secret::{Kept, Secret, SecretError};

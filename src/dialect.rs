@@ -9,6 +9,7 @@ use bytes::Bytes;
 use std::ops::Range;
 
 pub mod request;
+pub mod said;
 
 pub use request::{DecodeError, decode, decode_for, rewrite, takes_notice};
 
@@ -125,6 +126,13 @@ pub struct Places {
     pub tool_choice_open: bool,
     /// `tools` is there and not empty: without it, servers refuse fields about parallel calls.
     pub has_tools: bool,
+    /// The value of `tools`, or of the older `functions`; empty if there is neither.
+    pub tools: Range<usize>,
+    /// `tools` and `functions` are both there.
+    pub tools_twice: bool,
+    /// The value of the field that asks for a form of answer: `response_format`, `text`,
+    /// `output_config` or `output_format`; empty if there is none.
+    pub answer_form: Range<usize>,
 }
 
 /// What enters the prompt.
@@ -326,4 +334,9 @@ pub struct Answer {
     pub id: Option<String>,
     /// Why it stopped, as the dialect says it.
     pub finish: Option<String>,
+    /// The `output` of an `openai-responses` answer as it stands: the next call may name it by the answer's
+    /// id rather than repeat it. `None` if it is longer than [`answer::OUTPUT_BYTES_MAX`].
+    pub output: Option<Box<[u8]>>,
+    /// What was kept of it for a check of its form.
+    pub given: Option<Box<answer::Given>>,
 }

@@ -12,9 +12,11 @@ use crate::attribution::Attribution;
 use crate::config::{self, Loaded, Unattributed};
 use crate::conversation::Known;
 use crate::escalation::Escalations;
+use crate::form::Forms;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
+use crate::stack::watch::Watching;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
@@ -182,10 +184,14 @@ pub struct Gateway {
     pub known: Known,
     /// Answers that were handed out, by id.
     pub answers: Answers,
+    /// What requests declared of their answers' form.
+    pub forms: Forms,
     /// Models that produce more than they are told.
     pub scales: Scales,
     /// Fields that no table lists and that were journalled.
     pub unlisted: Unlisted,
+    /// What is remembered of tasks to know loops by.
+    pub watching: Watching,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -208,8 +214,10 @@ impl Gateway {
             metrics,
             known: Known::new(MAX_KNOWN),
             answers: Answers::default(),
+            forms: Forms::default(),
             scales: Scales::default(),
             unlisted: Unlisted::default(),
+            watching: Watching::default(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })

@@ -6,11 +6,13 @@
 pub mod attribution;
 pub mod cli;
 pub mod clock;
+pub mod conduct;
 pub mod config;
 pub mod conversation;
 pub mod dialect;
 pub mod escalation;
 pub mod flights;
+pub mod form;
 pub mod gateway;
 pub mod json;
 pub mod ledger;

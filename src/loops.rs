@@ -98,6 +98,8 @@ pub struct Watch {
     asks: Asks,
     heard: Heard,
     chains: Recent<u64, MOST_CHAINS>,
+    /// How often the windows began anew.
+    resets: u32,
 }
 
 /// An agent in one of its conversations.
@@ -169,6 +171,7 @@ impl Watch {
 
     /// A person stepped in by other means (a decision, a top-up): every window starts anew.
     pub fn reset(&mut self) {
+        self.resets = self.resets.wrapping_add(1);
         for agent in &mut self.agents {
             agent.steps.clear();
             agent.fired = None;
@@ -176,6 +179,12 @@ impl Watch {
         self.steps.clear();
         self.monologue = Monologues::default();
         self.asks.clear();
+    }
+
+    /// How often a person has stepped in: what was refused before may pass once this has changed.
+    #[must_use]
+    pub const fn resets(&self) -> u32 {
+        self.resets
     }
 
     /// The memory this takes, in bytes.

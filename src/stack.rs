@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod authenticate;
 pub mod body;
 pub mod budget;
+mod check;
 pub mod decode;
 pub mod elsewhere;
 pub mod endpoint;
@@ -22,6 +23,7 @@ pub mod throttle;
 mod tools;
 pub mod trace;
 pub mod upstream;
+pub mod watch;
 
 pub use crate::dialect::refusal::Code;
 use crate::dialect::refusal::Refusal;
@@ -44,6 +46,9 @@ pub fn build(
 + 'static {
     // What is metered: the upstream stack.
     let metered = ServiceBuilder::new()
+        // Before anything is worked out for it: a task that goes round in circles is stopped, asked
+        // about or warned, whatever it calls; a notice to the model must stand in the bytes that are quoted.
+        .layer(watch::WatchLayer(Arc::clone(gateway)))
         // The first stage that needs the model's name: everything behind it needs a provider.
         .layer(GateLayer(route::Route))
         // Money is set aside once it is known where the bytes go, and before any leaves.

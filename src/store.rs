@@ -15,8 +15,8 @@ mod stake;
 pub use chain::{Head, ParseHeadError};
 pub use entry::{
     AccountBody, AnsweredBody, AskedBody, CallBody, CheckpointBody, CrashBody, DecisionBody,
-    DoubtBody, Entry, EscalationRow, Evidence, EvidenceKey, Kind, Note, NoteBody, NoteKind,
-    StartBody, StopBody, Sums, SwitchBody, TaskBody, Text, TopUpBody,
+    DoubtBody, Entry, Evidence, EvidenceKey, Kind, Mark, MarkBody, Note, NoteBody, NoteKind,
+    StartBody, StopBody, StoryRow, Sums, SwitchBody, TaskBody, Text, TopUpBody,
 };
 pub use error::StoreError;
 pub use read::{

@@ -1,8 +1,11 @@
 //! The life of a task: opened by its first call, active, suspended, closed. The store keeps it; here
 //! stand the tasks that calls have named lately, so that a call need not ask.
 
+mod conducted;
 pub mod pulse;
 pub mod tree;
+
+pub use conducted::{Checking, Conducted};
 
 use crate::attribution::Attribution;
 use crate::clock;
@@ -82,6 +85,8 @@ pub struct Task {
     tree: Mutex<Option<Tree>>,
     /// Signs that it does not go on as it should.
     pulse: Mutex<Pulse>,
+    /// What went wrong with its agents lately.
+    pub conducted: Conducted,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -100,6 +105,7 @@ impl Task {
             hand_offs: Mutex::default(),
             tree: Mutex::default(),
             pulse: Mutex::default(),
+            conducted: Conducted::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -226,6 +232,9 @@ impl Task {
     fn decided(&self, record: &TaskRecord) {
         let mut known = self.record.write();
         self.decisions.fetch_add(1, Ordering::AcqRel);
+        if record.state == TaskState::Active {
+            self.conducted.forget();
+        }
         if record.state == TaskState::Active
             && let Some(hand_offs) = &mut *self.hand_offs.lock()
         {
@@ -469,6 +478,13 @@ impl Tasks {
         }
         let pairs = self.store.agents(key.clone(), MAX_PAIRS).await?;
         Ok(Tree::of(&pairs).reached())
+    }
+
+    /// Somebody has raised the task's caps, and has looked at it for that.
+    pub fn topped_up(&self, key: &TaskKey) {
+        if let Some(task) = self.known.read().get(key) {
+            task.conducted.forget();
+        }
     }
 
     /// Lowers a task's own caps durably; higher ones are ignored. Not for calls in flight:

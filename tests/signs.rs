@@ -89,7 +89,9 @@ async fn an_agent_that_forgot_is_told_and_served() {
     scene.say("a", &history(1), "question 1").await;
     scene.say("a", &history(2), "question 2").await;
     assert_eq!(scene.signs().await, Vec::<Value>::new());
-    scene.say("a", &[], "who are you?").await;
+    let reply = scene.say("a", &[], "who are you?").await;
+    let warning = reply.header("x-bursar-warning");
+    assert_eq!(warning.as_deref(), Some("loop=state_lost"));
     let signs = scene.signs().await;
     assert_eq!(signs.len(), 1, "{signs:?}");
     assert_eq!(signs[0]["kind"], "state_lost");

@@ -3,11 +3,12 @@
 //!
 //! Every table and key may be left out: what is not said is the default.
 
-use super::facts::{Facts, Match};
+use super::facts::{Facts, Match, Side};
 use super::fault::Faults;
 use super::limit::read_match;
 use super::read::{Section, document};
 use super::value;
+use crate::conduct::Thresholds;
 use crate::loops::{Action, Again, Cycle, Growth, Monologue, NoProgress, Rounds, Rules};
 use crate::task::pulse::PulseRules;
 use std::path::Path;
@@ -15,13 +16,58 @@ use toml::de::DeValue;
 
 /// Most of any threshold that has no bound of its own.
 const MOST: u32 = 1_000;
+/// Most of anything in a row.
+const MOST_IN_ROW: u32 = 1_000;
+/// Most failed children: as many as are kept, but for the parent itself.
+const CHILDREN: u32 = 15;
 
 /// The rules in force.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoopPolicies {
     base: Rules,
+    conduct: ConductRules,
     overrides: Vec<Override>,
     pulse: PulseRules,
+}
+
+/// The rules on what goes wrong: malformed answers, failed calls and failed children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConductRules {
+    /// `[malformed]`: what is done.
+    pub malformed: Action,
+    /// From so many malformed answers of an agent in a row.
+    pub malformed_in_row: u32,
+    /// `[failures]`: what is done.
+    pub failures: Action,
+    /// From so many failed calls of an agent in a row.
+    pub failures_in_row: u32,
+    /// From so many failed children of an agent.
+    pub failed_children: u32,
+}
+
+impl Default for ConductRules {
+    fn default() -> Self {
+        Self {
+            malformed: Action::Deny,
+            malformed_in_row: 3,
+            failures: Action::Escalate,
+            failures_in_row: 8,
+            failed_children: 3,
+        }
+    }
+}
+
+impl ConductRules {
+    /// From where on something stands out.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        let on = |action: Action, from: u32| (action != Action::Off).then_some(from);
+        Thresholds {
+            malformed: on(self.malformed, self.malformed_in_row),
+            failures: on(self.failures, self.failures_in_row),
+            children: on(self.failures, self.failed_children),
+        }
+    }
 }
 
 /// Rules for some calls.
@@ -29,6 +75,7 @@ pub struct LoopPolicies {
 struct Override {
     matches: Match,
     rules: Rules,
+    conduct: ConductRules,
 }
 
 impl LoopPolicies {
@@ -39,13 +86,15 @@ impl LoopPolicies {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
         document(path, text, |file| {
             let base = read_rules(file, &Rules::default());
+            let conduct = read_conduct(file, &ConductRules::default());
             let overrides = file.sections("override");
             let overrides = overrides
                 .iter()
-                .map(|section| read_override(section, &base));
+                .map(|section| read_override(section, &base, &conduct));
             Some(Self {
                 overrides: overrides.collect(),
                 base,
+                conduct,
                 pulse: read_pulse(file),
             })
         })
@@ -74,6 +123,12 @@ impl LoopPolicies {
         &self.pulse
     }
 
+    /// The same rules hold for every call.
+    #[must_use]
+    pub const fn is_uniform(&self) -> bool {
+        self.overrides.is_empty()
+    }
+
     /// The rules for a call: the first override that matches, else the base.
     #[must_use]
     pub fn of(&self, facts: &Facts) -> &Rules {
@@ -83,16 +138,65 @@ impl LoopPolicies {
             .find(|other| other.matches.matches(facts));
         found.map_or(&self.base, |found| &found.rules)
     }
+
+    /// The rules on what goes wrong, for a call with these facts, which are asked for only if it matters.
+    #[must_use]
+    pub fn conduct(&self, facts: impl FnOnce() -> Facts) -> &ConductRules {
+        if self.overrides.is_empty() {
+            return &self.conduct;
+        }
+        let facts = facts();
+        let mut overrides = self.overrides.iter();
+        let found = overrides.find(|other| other.matches.matches(&facts));
+        found.map_or(&self.conduct, |found| &found.conduct)
+    }
 }
 
-fn read_override(section: &Section<'_>, base: &Rules) -> Override {
+fn read_override(section: &Section<'_>, base: &Rules, conduct: &ConductRules) -> Override {
     let matches = read_match(section);
     if matches.sides.is_empty() {
         section.fault("an override needs a `match`; what is for every call stands above it");
     }
+    for side in [Side::Provider, Side::Tool] {
+        if matches.on(side).is_some() {
+            let side = side.name();
+            section.fault(format!(
+                "rules on loops cannot `match` a {side}: it is not known yet"
+            ));
+        }
+    }
     let rules = read_rules(section, base);
+    let conduct = read_conduct(section, conduct);
     section.close();
-    Override { matches, rules }
+    Override {
+        matches,
+        rules,
+        conduct,
+    }
+}
+
+/// The rules on what goes wrong in `parent`; what they do not say is as in `default`.
+fn read_conduct(parent: &Section<'_>, default: &ConductRules) -> ConductRules {
+    let most = small(1, MOST_IN_ROW);
+    let rules = table(parent, "malformed", *default, |section, default| {
+        ConductRules {
+            malformed: section.or("action", default.malformed, firm),
+            malformed_in_row: section.or("in_row", default.malformed_in_row, &most),
+            ..default
+        }
+    });
+    table(parent, "failures", rules, |section, default| ConductRules {
+        failures: section.or("action", default.failures, firm),
+        failures_in_row: section.or("in_row", default.failures_in_row, &most),
+        failed_children: section.or("children", default.failed_children, small(1, CHILDREN)),
+        ..default
+    })
+}
+
+/// An action that the model itself has no part in.
+fn firm(value: &DeValue<'_>) -> Result<Action, String> {
+    let actions = [Action::Off, Action::Warn, Action::Escalate, Action::Deny];
+    value::word(&actions.map(|action| (action.name(), action)))(value)
 }
 
 /// The rules in `parent`; what they do not say is as in `default`.
@@ -138,6 +242,13 @@ fn read_rules(parent: &Section<'_>, default: &Rules) -> Rules {
                 nothing_new: section.or("nothing_new", default.nothing_new, value::size_in(2, 18)),
             },
         ),
+        ends_chants: table(parent, "chant", default.ends_chants, |section, default| {
+            section.or(
+                "action",
+                default,
+                value::word(&[("off", false), ("end", true)]),
+            )
+        }),
         growth: table(parent, "growth", default.growth, |section, default| {
             Growth {
                 action: section.or("action", default.action, action),

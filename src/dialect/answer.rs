@@ -9,15 +9,19 @@ mod chat;
 mod cut;
 mod facts;
 mod filter;
+mod given;
 mod messages;
 mod responses;
 pub(crate) mod scan;
 
 pub use body::{ANSWER_BYTES_MAX, BodyBuffer, Kept};
 pub use cut::{Cut, Stated};
+pub use facts::OUTPUT_BYTES_MAX;
 pub use filter::{EVENT_BYTES_MAX, HELD_BYTES_MAX, StreamFilter};
+pub use given::{GIVEN_BYTES_MAX, Given, GivenCall, Keep};
 
 use super::{Answer, Dialect};
+use crate::loops::Chanting;
 use crate::price::usage::{Shape, from_json};
 use crate::sse::Event;
 use facts::Facts;
@@ -66,6 +70,11 @@ impl AnswerReader {
         }
     }
 
+    /// Keeps what `keep` names of what it reads from here on.
+    pub fn keep(&mut self, keep: Keep) {
+        self.facts.given = keep.any().then(|| Box::new(Given::new(keep)));
+    }
+
     /// Reads a whole plain JSON answer. One that is cut short or no JSON is not complete, and each
     /// of its bytes counts as produced.
     pub fn body(&mut self, body: &[u8]) {
@@ -104,6 +113,17 @@ impl AnswerReader {
                 progress.event(facts, name, data).map(|()| Kind::Ordinary)
             }
         }
+    }
+
+    /// From now on it listens for a chant: the same words over and over.
+    pub(crate) fn listen(&mut self) {
+        self.facts.chant.get_or_insert_default();
+    }
+
+    /// The answer chants.
+    #[must_use]
+    pub const fn chanting(&self) -> Option<Chanting> {
+        self.facts.chanting
     }
 
     /// Notes an event that was too long to read.
@@ -182,6 +202,8 @@ impl AnswerReader {
             model: facts.model,
             id: facts.id,
             finish: facts.finish,
+            output: facts.output,
+            given: facts.given,
         }
     }
 }

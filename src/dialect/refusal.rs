@@ -41,6 +41,19 @@ pub struct Standing {
     pub resets_at: Option<UnixMs>,
 }
 
+/// What is told of a task that goes round in circles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// The rule.
+    pub rule: &'static str,
+    /// Whose call it fired on, if the agent gave a name.
+    pub agent: Option<Arc<str>>,
+    /// The calls that make up the pattern by their `x-bursar-request-id`, the latest last.
+    pub calls: Vec<String>,
+    /// Digests of what came again, hexadecimal.
+    pub digests: Vec<String>,
+}
+
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -48,6 +61,7 @@ pub struct Refusal {
     status: u16,
     message: String,
     standing: Option<Box<Standing>>,
+    circle: Option<Box<Circle>>,
     escalation: Option<Arc<str>>,
     retry_after_s: Option<u32>,
 }
@@ -61,6 +75,7 @@ impl Refusal {
             status: code.status(),
             message: wording::without_retry_words(message),
             standing: None,
+            circle: None,
             escalation: None,
             retry_after_s: None,
         }
@@ -70,6 +85,15 @@ impl Refusal {
     #[must_use]
     pub fn exceeded(standing: Standing) -> Self {
         Self::standing(Code::exceeded(standing.meter, &standing.account), standing)
+    }
+
+    /// The task goes round in circles.
+    #[must_use]
+    pub fn circle(message: &str, circle: Circle) -> Self {
+        Self {
+            circle: Some(Box::new(circle)),
+            ..Self::new(Code::LoopDetected, message)
+        }
     }
 
     /// Only held money is in the way, and the wait for it is over.
@@ -136,10 +160,11 @@ impl Refusal {
         &self.message
     }
 
-    /// The limit that refused, if one did.
+    /// The limit or the rule that refused, if one did.
     #[must_use]
     pub fn limit(&self) -> Option<&str> {
-        self.standing.as_deref().map(|standing| &*standing.limit)
+        let limit = self.standing.as_deref().map(|standing| &*standing.limit);
+        limit.or(self.circle.as_deref().map(|circle| circle.rule))
     }
 }
 

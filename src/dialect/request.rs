@@ -252,6 +252,7 @@ impl<'a> Reader<'a> {
         };
         self.field(cursor, field, &name, key)?;
         let at = start..cursor.offset();
+        self.note_form(field, &name, &at);
         if field.enters_prompt() && !self.body[at.clone()].starts_with(b"null") {
             self.frame.add(name.as_bytes());
             self.frame.end();
@@ -268,6 +269,22 @@ impl<'a> Reader<'a> {
         }
         self.last_end = cursor.offset();
         Ok(())
+    }
+
+    /// Notes where the forms stand that the answer must have.
+    fn note_form(&mut self, field: Field, name: &str, at: &Range<usize>) {
+        let places = &mut self.call.places;
+        match field {
+            Field::Tools => {
+                places.tools_twice = !places.tools.is_empty();
+                places.tools = at.clone();
+            }
+            Field::Text | Field::OutputConfig => places.answer_form = at.clone(),
+            Field::Structured if matches!(name, "response_format" | "output_format") => {
+                places.answer_form = at.clone();
+            }
+            _ => {}
+        }
     }
 
     /// A field that no table lists. One that differs from a listed field in case alone is an error:

@@ -196,6 +196,8 @@ pub struct Rules {
     pub no_progress: NoProgress,
     /// Too much.
     pub growth: Growth,
+    /// Streams that chant are ended.
+    pub ends_chants: bool,
 }
 
 impl Default for Rules {
@@ -238,11 +240,18 @@ impl Default for Rules {
                 inherited_percent: 80,
                 least_bytes: 64 << 10,
             },
+            ends_chants: true,
         }
     }
 }
 
 impl Rules {
+    /// Some rule is on.
+    #[must_use]
+    pub fn any_on(&self) -> bool {
+        Rule::ALL.into_iter().any(|rule| self.action(rule).is_on())
+    }
+
     /// What is done when a rule fires.
     #[must_use]
     pub const fn action(&self, rule: Rule) -> Action {

@@ -247,6 +247,7 @@ pub async fn top_up(State(ops): State<Ops>, Path(id): Path<String>, Body(body): 
         accounts::overlay(&ops, std::slice::from_mut(&mut standing), Some(&record));
         raised.push(standing.to_json());
     }
+    ops.gateway.tasks.topped_up(&record.key);
     Ok(Json(
         json!({"task": id, "owner": record.key.owner.as_str(), "raised": raised}),
     ))

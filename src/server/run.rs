@@ -341,6 +341,7 @@ async fn housekeeping(gateway: Arc<Gateway>) {
         every.tick().await;
         let now = crate::clock::now();
         gateway.tasks.sweep(now);
+        gateway.watching.sweep(now);
         if now.0 >= next_pulse {
             next_pulse = now.0 + PULSE_MS;
             let live = gateway.live();

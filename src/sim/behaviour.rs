@@ -12,6 +12,9 @@
 //! | `rogue` | produces, and bills, three times the output cap that it was told |
 //! | `tools` | answers with tool calls whenever tools are declared |
 //! | `loop` | asks for the same tool call each time |
+//! | `bad-args` | calls tools, without the arguments that they require |
+//! | `bad-tool` | calls a tool that was not declared |
+//! | `bad-json` | breaks off in the middle of the JSON that was asked for, as if that were all |
 //! | `no-usage`, `null-usage`, `zero-usage` | hides what it cost |
 //! | `usage-late` | pauses between the answer and its usage |
 //! | `cost` | states `usage.cost` in dollars, 90 % of the list price, and bills that |
@@ -37,6 +40,20 @@ pub enum UsageShown {
     Null,
     /// Zeros.
     Zero,
+}
+
+/// What is wrong with the answer's form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bad {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Arguments lack what is required.
+    Args,
+    /// The tool was not declared.
+    Tool,
+    /// The JSON is not all there.
+    Json,
 }
 
 /// How the call ends.
@@ -69,6 +86,7 @@ pub struct Behaviour {
     pub rogue: bool,
     pub tools: bool,
     pub same_tool: bool,
+    pub bad: Bad,
     pub usage_late: bool,
     pub cost: bool,
     pub gzip: bool,
@@ -101,6 +119,9 @@ impl Behaviour {
             ("rogue", _) => self.rogue = true,
             ("tools", _) => self.tools = true,
             ("loop", _) => (self.tools, self.same_tool) = (true, true),
+            ("bad", Some("args")) => (self.tools, self.bad) = (true, Bad::Args),
+            ("bad", Some("tool")) => (self.tools, self.bad) = (true, Bad::Tool),
+            ("bad", Some("json")) => self.bad = Bad::Json,
             ("usage", Some("late")) => self.usage_late = true,
             ("cost", _) => self.cost = true,
             ("gzip", _) => self.gzip = true,

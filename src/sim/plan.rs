@@ -2,7 +2,7 @@
 //!
 //! Text is not kept but a seed for it, so a planned answer is small and can be said twice.
 
-use super::behaviour::{Behaviour, UsageShown};
+use super::behaviour::{Bad, Behaviour, UsageShown};
 use super::prices::Tokens;
 use super::refusal::quote;
 use super::request::Ask;
@@ -234,7 +234,10 @@ impl Planner<'_> {
         }
         if let Some(schema) = self.ask.json {
             let value = schema::value_for(schema.map(|raw| raw.get()), &mut self.draw);
-            let text = value.to_string();
+            let mut text = value.to_string();
+            if self.behaviour.bad == Bad::Json {
+                text.truncate(text.floor_char_boundary(text.len() / 2));
+            }
             let tokens = self.tokens_of(text.len());
             return (vec![Part::Literal(text)], tokens, Finish::Stop);
         }
@@ -275,14 +278,21 @@ impl Planner<'_> {
             };
             let mut fixed = Draw::new(0, 0);
             let draw = if same { &mut fixed } else { &mut self.draw };
-            let arguments = schema::value_for(tool.schema.map(|raw| raw.get()), draw).to_string();
+            let mut arguments =
+                schema::value_for(tool.schema.map(|raw| raw.get()), draw).to_string();
+            let mut name = tool.name.to_string();
+            match self.behaviour.bad {
+                Bad::Args => arguments = r#"{"nonsense":true}"#.to_owned(),
+                Bad::Tool => name.push_str("_undeclared"),
+                Bad::Nothing | Bad::Json => {}
+            }
             let mut id = String::with_capacity(24);
             // Writing into a string cannot fail.
             let _ = write!(id, "{}{index:02x}{call:x}", self.id);
-            tokens += TOKENS_PER_TOOL_CALL + self.tokens_of(tool.name.len() + arguments.len());
+            tokens += TOKENS_PER_TOOL_CALL + self.tokens_of(name.len() + arguments.len());
             parts.push(Part::Tool {
                 id,
-                name: tool.name.to_string(),
+                name,
                 arguments,
             });
         }

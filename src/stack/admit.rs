@@ -6,6 +6,7 @@
 
 mod asked;
 mod bounds;
+mod breaker;
 mod lineage;
 mod refusal;
 mod review;
@@ -14,6 +15,7 @@ mod wrap_up;
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
 
 use super::body::AnswerBody;
+use super::check::{self, Watched};
 use super::meter::Admitted;
 use super::record::{Facts, Record};
 use super::route::Routed;
@@ -22,12 +24,13 @@ use super::upstream::Outgoing;
 use super::{Code, Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::clock;
-use crate::config::{CallCeilings, Policies};
+use crate::config::{CallCeilings, ConductRules, Policies};
 use crate::dialect::{Call, Dialect, Edits};
 use crate::escalation::Question;
 use crate::flights::{Aboard, Boarded, Flight};
 use crate::gateway::{Gateway, Live};
 use crate::ledger::{Ask, Asker, Caps, Cover, Edition, Stand};
+use crate::loops::Action;
 use crate::purse::{Hold, NoHold};
 use crate::stack::attribute::TaskUsd;
 use crate::store::{NoteKind, TaskOpening};
@@ -142,11 +145,11 @@ impl<E: Into<Refused>> From<E> for NotYet {
 /// A call that may leave: where it goes, its place in flight, its bounds and its hold.
 struct Placed {
     uri: Uri,
+    task: Arc<Task>,
     boarded: Boarded,
     bound: Bound,
     hold: Hold,
     entered: Option<Entered>,
-    task: Arc<Task>,
 }
 
 /// The accounts that cover a call.
@@ -235,6 +238,9 @@ impl Admission {
                 return Err(self.denied(refused).into());
             }
         }
+        if !task.conducted.is_clean() {
+            Box::pin(breaker::check(self, &task, decisions)).await?;
+        }
         if self.live.loaded.policies.reviews() {
             Box::pin(review::check(self, &task, decisions)).await?;
         }
@@ -255,17 +261,39 @@ impl Admission {
             if self.is_covered(&task, &own, &boarded.flight, &hold) {
                 return Ok(Placed {
                     uri,
+                    task,
                     boarded,
                     bound,
                     hold,
                     entered,
-                    task,
                 });
             }
             // Other limits came into force since it was quoted.
             hold.let_go();
             boarded.flight.set_aboard(None);
             self.live = self.gateway.live();
+        }
+    }
+
+    /// The rules on what goes wrong, for this call.
+    fn rules(&self) -> ConductRules {
+        *self.live.loaded.loops.conduct(|| self.facts())
+    }
+
+    /// What is kept of the call to see how it ends.
+    fn watched(&self, task: Arc<Task>, headers: &http::HeaderMap) -> Watched {
+        let rules = self.rules();
+        let declares = rules.malformed != Action::Off || rules.failures != Action::Off;
+        let declared = declares
+            .then(|| self.gateway.forms.of(&self.call))
+            .flatten();
+        let count = headers.get(&headers::RETRY_COUNT);
+        Watched {
+            task,
+            who: check::who(&self.attribution, self.call.chain.root),
+            declared,
+            rules,
+            is_retry: count.is_some_and(|count| count.as_bytes() != b"0"),
         }
     }
 
@@ -506,15 +534,16 @@ impl Admission {
     ) -> Result<Admitted, Refused> {
         let Placed {
             uri,
+            task,
             boarded,
             bound,
             hold,
             entered,
-            task,
         } = placed;
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
+        let warning = self.beat(&task, bound.fixed[Meter::Turns] > 0);
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
@@ -526,10 +555,11 @@ impl Admission {
             lane: bound.lane,
             arrived: self.arrived,
             notice: self.notice_name(),
+            warning,
             task: (Arc::clone(&task), task.paused_ms(self.now)),
+            watched: self.watched(task, request.headers()),
         };
         let joins = entered.is_some_and(Entered::admit);
-        self.beat(&task, bound.fixed[Meter::Turns] > 0);
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
             Arc::clone(&self.live),
@@ -563,11 +593,11 @@ impl Admission {
         Ok(Admitted { request, record })
     }
 
-    /// What the call tells of its task's pulse.
-    fn beat(&self, task: &Task, turn: bool) {
+    /// What the call tells of its task's pulse; the answer's head says it too.
+    fn beat(&self, task: &Task, turn: bool) -> Option<HeaderValue> {
         let (whose, call) = (&self.attribution, &self.call);
         if whose.is_unattributed() {
-            return;
+            return None;
         }
         // Where the provider keeps the conversation, the call shows only its end.
         let is_whole = call.ids.previous_response.is_none();
@@ -579,9 +609,12 @@ impl Admission {
             turn,
             at: self.now,
         };
-        for sign in task.beat(self.live.loaded.loops.pulse(), &beat) {
-            self.gateway.tell(&whose.task_key(), &sign);
+        let signs = task.beat(self.live.loaded.loops.pulse(), &beat);
+        for sign in &signs {
+            self.gateway.tell(&whose.task_key(), sign);
         }
+        let first = signs.first()?;
+        HeaderValue::from_str(&format!("loop={}", first.kind)).ok()
     }
 
     /// What an operator should see of a call that goes through all the same: observed limits that
@@ -678,6 +711,15 @@ impl Admission {
     /// Notes a refusal in the journal.
     fn denied(&self, refused: Refused) -> Refused {
         super::record::deny(self, &refused);
+        if let Some(parent) = &self.attribution.parent
+            && let Some(task) = self
+                .gateway
+                .tasks
+                .known(&self.attribution.task_key(), self.now)
+        {
+            let who = check::who(&self.attribution, self.call.chain.root);
+            check::refused(&task, &who, &parent.value, &refused, &self.request.shared());
+        }
         refused
     }
 }

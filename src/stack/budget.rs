@@ -16,7 +16,7 @@ use crate::store::{AccountFilter, Balance, DoubtFilter, TaskFilter, TaskRecord};
 use crate::task::{allowed_cover, own_cover};
 use crate::units::Amounts;
 use http::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Calls of a task that its agents' figures are summed over, the newest.
@@ -44,17 +44,19 @@ pub async fn answer(
         }
         limits.push(standing.to_json());
     }
-    let siblings = siblings(gateway, attribution).await?;
+    let crew = crew(gateway, attribution).await?;
+    let agent = attribution.agent.as_ref().map(|agent| agent.value.as_str());
     let asked = task.as_ref().and_then(|task| task.escalation.clone());
     Ok(elsewhere::json_answer(&json!({
         "owner": attribution.owner.as_str(),
         "identity": attribution.identity.as_str(),
         "task": attribution.task.value.as_str(),
         "state": task.map(|task| task.state.name()),
-        "agent": attribution.agent.as_ref().map(|agent| agent.value.as_str()),
+        "agent": agent,
         "escalation": asked.map(|asked| asked.id.to_string()),
         "limits": limits,
-        "agents": siblings,
+        "agents": crew.to_json(),
+        "children": agent.map(|agent| crew.children_of(agent)),
     })))
 }
 
@@ -116,8 +118,9 @@ async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> 
     Ok(standing)
 }
 
-/// The agents of the caller's task: what each has cost, and how many calls it has in flight.
-async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Value, Refused> {
+/// The agents of the caller's task: what each has cost, where it stands, and how many calls it has in
+/// flight.
+async fn crew(gateway: &Gateway, attribution: &Attribution) -> Result<Crew, Refused> {
     let key = attribution.task_key();
     let store = gateway.purse.store();
     let calls = store.trace(key.clone(), MAX_CALLS).await?;
@@ -128,7 +131,12 @@ async fn siblings(gateway: &Gateway, attribution: &Attribution) -> Result<Value,
     };
     let open = store.doubts(filter).await?;
     let mut crew = Crew::of(&calls, &open.iter().map(|doubt| doubt.id).collect())?;
+    if let Some(task) = gateway.tasks.known(&key, clock::now()) {
+        for (agent, why) in task.conducted.failed() {
+            crew.fail(agent.as_str(), why);
+        }
+    }
     let flights = gateway.tasks.flights.of_task(&key);
     crew.fly(flights.iter().map(|flight| flight.agent()));
-    Ok(crew.to_json())
+    Ok(crew)
 }

@@ -23,6 +23,8 @@ names! {
     OUTPUT_CAP = "x-bursar-output-cap";
     NOTICE = "x-bursar-notice";
     COST_USD = "x-bursar-cost-usd";
+    WARNING = "x-bursar-warning";
+    RETRY_COUNT = "x-stainless-retry-count";
     TRACEPARENT = "traceparent";
     TRACESTATE = "tracestate";
     BAGGAGE = "baggage";

@@ -142,7 +142,11 @@ impl Underway {
         if is_event_stream(&parts.headers) {
             parts.headers.remove(header::CONTENT_LENGTH);
             record.stamp_remaining(&mut parts.headers);
-            let filter = StreamFilter::new(record.call.dialect, record.hide_usage);
+            let (dialect, keep) = (record.call.dialect, record.keep());
+            let mut filter = StreamFilter::new(dialect, record.hide_usage).keeping(keep);
+            if record.listens() {
+                filter = filter.listening();
+            }
             self.part = Some(Part::Stream(body, Box::new(filter)));
             let metered = Metered::new(self);
             return Ok(Response::from_parts(
@@ -153,7 +157,7 @@ impl Underway {
         let length = body.size_hint().exact();
         self.part = Some(Part::Plain(
             body,
-            Box::new(BodyBuffer::new(record.call.dialect, length)),
+            Box::new(BodyBuffer::new(record.call.dialect, length).keeping(record.keep())),
         ));
         self.plain_answer(parts).await
     }
@@ -498,6 +502,10 @@ impl Metered {
         if record.is_beyond(filter.reader()) {
             return self.cut(&Cut::Length(None));
         }
+        if let Some(chanting) = filter.reader().chanting() {
+            record.chants(chanting);
+            return self.cut(&Cut::Length(None));
+        }
         None
     }
 
@@ -601,11 +609,11 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
                 }
                 let dialect = record.call.dialect;
                 if is_event_stream(&parts.headers) {
-                    let filter = Box::new(StreamFilter::new(dialect, false));
+                    let filter = Box::new(StreamFilter::new(dialect, false).keeping(record.keep()));
                     (body, Reading::Stream(filter))
                 } else {
                     let length = body.size_hint().exact();
-                    let buffer = Box::new(BodyBuffer::new(dialect, length));
+                    let buffer = Box::new(BodyBuffer::new(dialect, length).keeping(record.keep()));
                     (body, Reading::Plain(buffer))
                 }
             }

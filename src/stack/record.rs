@@ -4,6 +4,7 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
+use super::check::{self, Watched};
 use super::tools::Asked;
 use super::trace::Trace;
 use super::{Refused, headers};
@@ -15,6 +16,7 @@ use crate::dialect::{Answer, Call, Dialect, Usage};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::{Deadline, Elastic};
+use crate::loops::Chanting;
 use crate::price::{Card, Context};
 use crate::purse::{self, Hold};
 use crate::store::{CallEntry, Ending, Entry, TaskState};
@@ -90,8 +92,12 @@ pub struct Facts {
     pub arrived: std::time::Instant,
     /// What kind of notice the model was given.
     pub notice: Option<&'static str>,
+    /// What the call is a sign of.
+    pub warning: Option<HeaderValue>,
     /// Its task, and for how long that had been suspended when the call was admitted, milliseconds.
     pub task: (Arc<Task>, u64),
+    /// What is kept to see how it ends.
+    pub watched: Watched,
 }
 
 #[derive(Default)]
@@ -147,6 +153,13 @@ impl Record {
     #[must_use]
     pub fn flight(&self) -> &Arc<Flight> {
         &self.boarded.flight
+    }
+
+    /// What of the answer is to be kept for a check.
+    #[must_use]
+    pub fn keep(&self) -> crate::dialect::answer::Keep {
+        let declared = self.facts.watched.declared.as_ref();
+        declared.map(|declared| declared.keep()).unwrap_or_default()
     }
 
     /// Noted just before the first byte leaves.
@@ -275,6 +288,18 @@ impl Record {
             || self.is_more_than_told(reader.visible_bytes())
     }
 
+    /// A stream of this call is ended if it chants.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        super::watch::ends_chants(&self.live, &self.call, &self.flight().attribution)
+    }
+
+    /// It does: a count and an event.
+    pub fn chants(&self, chanting: Chanting) {
+        let attribution = &self.flight().attribution;
+        super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
+    }
+
     /// So many bytes are more tokens than the provider was told, however long its tokens are.
     fn is_more_than_told(&self, visible_bytes: u64) -> bool {
         let floor = self
@@ -399,6 +424,15 @@ impl Record {
         asked.count();
     }
 
+    /// The next call may go on from this answer by its id alone.
+    fn keep_output(&self, answer: &Answer) {
+        if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
+            let attribution = &self.flight().attribution;
+            let request = &self.facts.request;
+            super::watch::answered(&self.gateway, attribution, request, (id, output));
+        }
+    }
+
     fn tool_fees(&self, answer: &Answer) -> NanoUsd {
         let fees = answer
             .tool_calls
@@ -515,10 +549,18 @@ impl Record {
         let overrun = NanoUsd(beyond.saturating_sub(fees.0));
         if let Some(answer) = answer.as_deref() {
             self.count_tools(answer);
+            self.keep_output(answer);
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
         }
+        let ended = check::Ended {
+            ending,
+            reason,
+            status: self.progress.status.map(|status| status.as_u16()),
+            given: answer.as_mut().and_then(|answer| answer.given.take()),
+            finish: answer.as_mut().and_then(|answer| answer.finish.take()),
+        };
         let entry = self.entry(
             ending,
             reason,
@@ -532,6 +574,7 @@ impl Record {
             .filter(|model| **model != self.facts.model)
             .cloned();
         self.count(&charged, ending, &entry.tools, overrun);
+        let request = Arc::clone(&entry.request);
         let outcome = match ending {
             Ending::Settle => purse::Outcome::Settle(charged),
             Ending::Unreconciled => purse::Outcome::Doubt(charged),
@@ -541,6 +584,14 @@ impl Record {
         for reached in &end.warned {
             self.gateway.warn(reached);
         }
+        check::ended(
+            &self.gateway,
+            &self.boarded.flight.attribution,
+            self.call.dialect,
+            &request,
+            &self.facts.watched,
+            ended,
+        );
         Charged {
             cost: (ending == Ending::Settle).then(|| charged.usd()),
             answered,
@@ -676,6 +727,9 @@ impl Record {
         if let Some(told) = told.and_then(headers::number) {
             head.insert(&headers::OUTPUT_CAP, told);
         }
+        if let Some(warning) = &self.facts.warning {
+            head.insert(&headers::WARNING, warning.clone());
+        }
         if let Some(notice) = self.facts.notice {
             head.insert(&headers::NOTICE, HeaderValue::from_static(notice));
         }
@@ -801,6 +855,31 @@ pub(super) fn agent_joined(admission: &super::admit::Admission) -> CallEntry {
     entry.dialect = "task";
     entry.reason = Some("agent_joined".into());
     entry
+}
+
+/// A call that is refused before it is known where it would go.
+pub(super) struct Refusing<'a> {
+    pub attribution: &'a Arc<Attribution>,
+    pub request: &'a RequestId,
+    pub trace: Option<Trace>,
+    pub call: &'a Call,
+}
+
+/// The same as [`deny`], for such a call.
+pub(super) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, refused: &Refused) {
+    let Ok(place) = gateway.purse.store().try_reserve() else {
+        gateway.metrics.unjournalled.inc();
+        return;
+    };
+    let (attribution, now) = (refusing.attribution, clock::now());
+    let mut entry = journal_entry(attribution, now, Ending::Denied, Amounts::ZERO);
+    entry.request = refusing.request.shared();
+    entry.trace = refusing.trace.map(|trace| trace.ids);
+    entry.dialect = refusing.call.dialect.name();
+    entry.model = refusing.call.model.as_str().into();
+    entry.reason = Some(refused.refusal.code().name().into());
+    entry.limit = refused.refusal.limit().map(Arc::from);
+    place.post(Entry::Call(Box::new(entry)));
 }
 
 /// Ends the hold of a task's opening: one task, on the accounts that count them.

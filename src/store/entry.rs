@@ -9,8 +9,8 @@ mod call;
 mod escalation;
 
 pub use body::{
-    AccountBody, CapsBody, CheckpointBody, CrashBody, DoubtBody, KeyBody, NoteBody, StartBody,
-    StopBody, Sums, SwitchBody, TaskBody, Text, TopUpBody,
+    AccountBody, CapsBody, CheckpointBody, CrashBody, DoubtBody, KeyBody, MarkBody, NoteBody,
+    StartBody, StopBody, Sums, SwitchBody, TaskBody, Text, TopUpBody,
 };
 
 pub use call::CallBody;
@@ -29,6 +29,25 @@ pub enum Entry {
     Evidence(Box<Evidence>),
     /// Something else that an auditor wants to see.
     Note(Box<Note>),
+    /// A remark about an agent of a task.
+    Mark(Box<Mark>),
+}
+
+/// A remark about an agent of a task: it stands in the task's audit story.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    /// The task.
+    pub task: crate::units::TaskKey,
+    /// The rule that made it: `malformed`, `failures`.
+    pub rule: Arc<str>,
+    /// The agent, if it has a name.
+    pub agent: Option<Arc<str>>,
+    /// Who received what that agent handed on.
+    pub received_by: Option<Arc<str>>,
+    /// More, in words. Never a secret or a prompt.
+    pub detail: Arc<str>,
+    /// The calls it is about, by `x-bursar-request-id`.
+    pub calls: Vec<Arc<str>>,
 }
 
 /// A remark of the gateway itself.
@@ -44,9 +63,9 @@ pub struct Note {
     pub detail: Arc<str>,
 }
 
-/// A row of the journal about a question, owned.
+/// A row of a task's story beside its calls, owned: a question, an answer, a remark about an agent.
 #[derive(Clone, Debug)]
-pub struct EscalationRow {
+pub struct StoryRow {
     /// Its number.
     pub seq: i64,
     /// Its time.
@@ -181,6 +200,8 @@ kinds! {
     FailOpen = "fail_open";
     /// [`NoteKind::Alarm`].
     Alarm = "alarm";
+    /// A remark about an agent of a task: [`MarkBody`].
+    Mark = "mark";
 }
 
 impl NoteKind {

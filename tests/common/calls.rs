@@ -28,6 +28,8 @@ pub struct Ask {
     pub max_tokens: Option<u64>,
     pub n: Option<u64>,
     pub tools: bool,
+    /// A structured answer is wanted.
+    pub structured: bool,
     /// A system prompt, marked for the provider's cache where the dialect asks for that.
     pub system: Option<String>,
     /// What was said before, in the dialect's own form.
@@ -48,6 +50,7 @@ impl Ask {
             max_tokens: Some(300),
             n: None,
             tools: false,
+            structured: false,
             system: None,
             history: Vec::new(),
             previous: None,
@@ -113,6 +116,18 @@ impl Ask {
         }
         if self.tools {
             body["tools"] = self.declared_tools();
+        }
+        if self.structured {
+            let schema = json!({"type": "object", "properties": {"title": {"type": "string"},
+                "pages": {"type": "integer"}}, "required": ["title", "pages"]});
+            let format = json!({"type": "json_schema", "name": "book", "schema": schema});
+            match self.dialect {
+                Dialect::Messages => body["output_config"] = json!({"format": format}),
+                Dialect::Responses => body["text"] = json!({"format": format}),
+                _ => {
+                    body["response_format"] = json!({"type": "json_schema", "json_schema": format})
+                }
+            }
         }
         body
     }
@@ -252,6 +267,25 @@ impl Caller {
             headers: HeaderMap::new(),
         };
         caller.header("x-bursar-task-id", task)
+    }
+
+    /// A caller who names no task.
+    pub fn of_nobody(http: &Http, base: &str) -> Self {
+        Self {
+            http: http.clone(),
+            base: base.to_owned(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// A GET.
+    pub async fn get(&self, path: &str) -> Result<Reply, String> {
+        let mut request = Request::get(format!("{}{path}", self.base));
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.headers.clone());
+        }
+        let request = request.body(Full::default()).expect("a request");
+        Reply::read(self.http.send(request).await?).await
     }
 
     /// With one more header.

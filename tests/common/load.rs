@@ -262,6 +262,7 @@ fn any_ask(draw: &mut Draw) -> Ask {
         max_tokens,
         n: (dialect == Dialect::Chat && draw.percent(15)).then(|| 2 + draw.below(2)),
         tools: dialect != Dialect::Completions && draw.percent(40),
+        structured: false,
         // Long enough to be cached.
         system: draw.percent(10).then(|| "You keep a purse. ".repeat(300)),
         history: Vec::new(),

@@ -16,6 +16,7 @@ pub struct Setup {
     provider_keys: String,
     more: String,
     limits: String,
+    loops: String,
     env: String,
     under: String,
     identities: Vec<(String, String, String)>,
@@ -37,6 +38,7 @@ impl Setup {
             provider_keys: String::new(),
             more: String::new(),
             limits: String::new(),
+            loops: String::new(),
             env: String::new(),
             under: String::new(),
             identities: Vec::new(),
@@ -79,6 +81,12 @@ impl Setup {
         self
     }
 
+    /// Tables of `loops.toml`.
+    pub fn loops(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.loops, "{toml}");
+        self
+    }
+
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         let _ = writeln!(self.env, "{name}={value}");
@@ -114,6 +122,9 @@ impl Setup {
         write("config/bursar.toml", &self.bursar());
         write("policies/limits.toml", &self.limits);
         write("policies/identities.toml", &self.identities());
+        if !self.loops.is_empty() {
+            write("policies/loops.toml", &self.loops);
+        }
         write("env", &self.env);
         write("under", &self.under);
         dir

@@ -2,7 +2,7 @@
 //! agent that called them.
 
 use super::super::book::{self, Book, BookError};
-use crate::store::{AnsweredBody, AskedBody, CallBody, CallRow, EscalationRow, Kind};
+use crate::store::{AnsweredBody, AskedBody, CallBody, CallRow, Kind, MarkBody, StoryRow};
 use crate::units::{Meter, NanoUsd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -39,13 +39,13 @@ pub(super) fn run(
 ) -> Result<ExitCode, BookError> {
     let key = book.task(&args.task, args.owner.as_deref())?.key;
     let rows = book.reader.trace(&key, args.limit)?;
-    let questions = book.reader.escalation_rows(&key)?;
+    let story = book.reader.story(&key)?;
     if args.json {
         for CallRow { seq, at, entry } in &rows {
             writeln!(out, r#"{{"seq":{seq},"at":{},"call":{entry}}}"#, at.0)?;
         }
-        for row in &questions {
-            let EscalationRow {
+        for row in &story {
+            let StoryRow {
                 seq,
                 at,
                 kind,
@@ -65,31 +65,50 @@ pub(super) fn run(
         key.owner,
         calls_text(calls.len())
     )?;
-    Tree::new(&calls).print(out)?;
-    for row in &questions {
-        writeln!(out, "{}", question(row)?)?;
+    let mut tree = Tree::new(&calls);
+    for row in story.iter().filter(|row| row.kind == Kind::Mark) {
+        tree.mark(read(&row.entry)?);
+    }
+    tree.print(out)?;
+    for row in &story {
+        writeln!(out, "{}", told(row)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line about a question that was asked or answered.
-fn question(row: &EscalationRow) -> Result<String, BookError> {
-    let read = |error: serde_json::Error| BookError::Store(error.into());
+fn read<'r, T: serde::Deserialize<'r>>(entry: &'r str) -> Result<T, BookError> {
+    serde_json::from_str(entry).map_err(|error| BookError::Store(error.into()))
+}
+
+/// One line about a question that was asked or answered, or about an agent.
+fn told(row: &StoryRow) -> Result<String, BookError> {
     let at = book::rfc3339(row.at.0);
+    if row.kind == Kind::Mark {
+        let body: MarkBody<'_> = read(&row.entry)?;
+        let (rule, detail) = (body.rule.as_str(), body.detail.as_str());
+        return Ok(format!("{at} {rule}: {detail}{}", handed_on(&body)));
+    }
     if row.kind == Kind::EscalationOpened {
-        let body: AskedBody = serde_json::from_str(&row.entry).map_err(read)?;
+        let body: AskedBody = read(&row.entry)?;
         return Ok(format!(
             "{at} a person was asked ({}): {}",
             body.id, body.question.message
         ));
     }
-    let body: AnsweredBody = serde_json::from_str(&row.entry).map_err(read)?;
+    let body: AnsweredBody = read(&row.entry)?;
     let why = body.decision.why.as_deref();
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     Ok(format!(
         "{at} {} was {} by {}{why}",
         body.id, body.state, body.decision.by
     ))
+}
+
+/// Who has what the agent handed on.
+fn handed_on(mark: &MarkBody<'_>) -> String {
+    mark.received_by.as_ref().map_or_else(String::new, |by| {
+        format!("; agent `{}` has what it handed on", by.as_str())
+    })
 }
 
 fn sum<'c>(calls: impl Iterator<Item = &'c CallBody<'c>>) -> NanoUsd {
@@ -104,6 +123,8 @@ fn sum<'c>(calls: impl Iterator<Item = &'c CallBody<'c>>) -> NanoUsd {
 struct Tree<'c> {
     calls: BTreeMap<&'c str, Vec<&'c CallBody<'c>>>,
     children: BTreeMap<&'c str, BTreeSet<&'c str>>,
+    /// Who received what an agent that went wrong had handed on: that agent, and by which rule.
+    received: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
 impl<'c> Tree<'c> {
@@ -111,6 +132,7 @@ impl<'c> Tree<'c> {
         let mut tree = Self {
             calls: BTreeMap::new(),
             children: BTreeMap::new(),
+            received: BTreeMap::new(),
         };
         for call in calls {
             let agent = call.agent.as_ref().map_or("", |agent| agent.as_str());
@@ -125,10 +147,19 @@ impl<'c> Tree<'c> {
         tree
     }
 
+    fn mark(&mut self, mark: MarkBody<'_>) {
+        if let Some(by) = &mark.received_by {
+            let agent = mark.agent.as_ref().map_or("", |agent| agent.as_str());
+            let received = self.received.entry(by.as_str().to_owned()).or_default();
+            received.insert((agent.to_owned(), mark.rule.as_str().to_owned()));
+        }
+    }
+
     fn print(&self, out: &mut dyn Write) -> Result<(), BookError> {
         let below: BTreeSet<&str> = self.children.values().flatten().copied().collect();
-        let named = self.calls.keys().chain(self.children.keys());
-        let all: BTreeSet<&str> = named.copied().collect();
+        let received = self.received.keys().map(String::as_str);
+        let named = self.calls.keys().chain(self.children.keys()).copied();
+        let all: BTreeSet<&str> = named.chain(received).collect();
         let mut shown = BTreeSet::new();
         for root in all.iter().filter(|agent| !below.contains(*agent)) {
             self.agent(root, 0, &mut shown, out)?;
@@ -165,6 +196,13 @@ impl<'c> Tree<'c> {
             "{indent}{name}{role}: {}, ${usd}",
             calls_text(calls.len())
         )?;
+        for (from, rule) in self.received.get(agent).into_iter().flatten() {
+            let from = match from.as_str() {
+                "" => "an agent without a name",
+                name => name,
+            };
+            writeln!(out, "{indent}  ! has what {from} handed on ({rule})")?;
+        }
         for call in calls {
             writeln!(out, "{indent}  {}", line(call))?;
         }

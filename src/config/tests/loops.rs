@@ -1,6 +1,6 @@
 //! `policies/loops.toml`.
 
-use super::super::{Facts, LoopPolicies};
+use super::super::{ConductRules, Facts, LoopPolicies};
 use super::lines;
 use crate::loops::{Action, Rules};
 use crate::task::pulse::PulseRules;
@@ -48,6 +48,33 @@ fn what_is_not_said_is_the_default() {
 fn the_shipped_file_says_the_defaults() {
     let text = include_str!("../../../policies/loops.toml");
     assert_eq!(parse(text), LoopPolicies::default());
+}
+
+#[test]
+fn malformed_answers_and_failures_have_their_tables() {
+    let text = "[malformed]\naction = \"escalate\"\n[[override]]\nmatch = { role = \"coder\" }\n\
+                [override.malformed]\nin_row = 9\n[override.failures]\naction = \"off\"\n";
+    let policies = parse(text);
+    let coder = *policies.conduct(|| facts("coder"));
+    let expected = ConductRules {
+        malformed: Action::Escalate,
+        malformed_in_row: 9,
+        failures: Action::Off,
+        ..ConductRules::default()
+    };
+    assert_eq!(coder, expected);
+    assert_eq!(coder.thresholds().malformed, Some(9));
+    assert_eq!(coder.thresholds().children, None);
+    assert_eq!(policies.conduct(|| facts("writer")).malformed_in_row, 3);
+    let found = faults("[malformed]\naction = \"nudge\"\n[failures]\nchildren = 99\nin_rows = 1\n");
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].contains("`nudge` is not known here"),
+        "{}",
+        found[0]
+    );
+    assert!(found[1].contains("between 1 and 15"), "{}", found[1]);
+    assert!(found[2].contains("did you mean `in_row`?"), "{}", found[2]);
 }
 
 #[test]

@@ -51,6 +51,13 @@ impl BodyBuffer {
         }
     }
 
+    /// The same, keeping what `keep` names of the answer.
+    #[must_use]
+    pub fn keeping(mut self, keep: super::Keep) -> Self {
+        self.reader.keep(keep);
+        self
+    }
+
     /// Takes the next chunk. A body that comes in one chunk is never copied.
     pub fn push(&mut self, chunk: Bytes) -> Kept {
         let held_bytes = match &self.held {

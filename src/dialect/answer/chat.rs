@@ -3,6 +3,7 @@
 
 use super::Kind;
 use super::facts::{Facts, first, last};
+use super::given::Piece;
 use super::scan::{Cursor, Malformed, Scan};
 
 /// Most choices of one answer that are told apart.
@@ -154,7 +155,21 @@ fn message(facts: &mut Facts, choice: u64, json: &[u8]) -> Scan<()> {
     let mut reasoning = 0;
     Cursor::new(json).object(|key, cursor| {
         match key {
-            b"content" | b"refusal" => content(facts, cursor, 0)?,
+            b"content" => {
+                match facts.piece(cursor)? {
+                    Piece::More(text) => facts.say_text(choice, text, false),
+                    Piece::None => {}
+                    // Parts: nobody asks for a form and for parts.
+                    _ => facts.decline(),
+                }
+                content(facts, cursor, 0)?;
+            }
+            b"refusal" => {
+                if !matches!(facts.piece(cursor)?, Piece::None) {
+                    facts.decline();
+                }
+                content(facts, cursor, 0)?;
+            }
             b"reasoning_content" | b"reasoning" | b"reasoning_details" => {
                 let mut apart = Facts::default();
                 content(&mut apart, cursor, 0)?;
@@ -168,7 +183,7 @@ fn message(facts: &mut Facts, choice: u64, json: &[u8]) -> Scan<()> {
                     Ok(())
                 })?;
             }
-            b"function_call" => function(facts, (choice, u64::MAX), None, cursor)?,
+            b"function_call" => function(facts, (choice, u64::MAX), None, false, cursor)?,
             b"audio" => cursor.object(|key, cursor| match key {
                 b"transcript" => content(facts, cursor, 0),
                 _ => cursor.skip().map(drop),
@@ -208,34 +223,44 @@ fn part(facts: &mut Facts, cursor: &mut Cursor<'_>, depth: usize) -> Scan<()> {
 }
 
 fn tool_call(facts: &mut Facts, choice: u64, position: u64, cursor: &mut Cursor<'_>) -> Scan<()> {
-    let (mut id, mut index, mut called) = (None, position, None);
+    let (mut id, mut index, mut called, mut is_custom) = (None, position, None, false);
     cursor.object(|key, cursor| {
         match key {
             b"id" => id = cursor.text()?,
             b"index" => index = cursor.whole()?.unwrap_or(position),
-            b"function" | b"custom" => called = cursor.present()?.or(called),
+            b"function" => called = cursor.present()?.or(called),
+            b"custom" => {
+                let custom = cursor.present()?;
+                is_custom |= custom.is_some();
+                called = custom.or(called);
+            }
             _ => drop(cursor.skip()?),
         }
         Ok(())
     })?;
     let called = called.unwrap_or(b"{}");
-    function(facts, (choice, index), id, &mut Cursor::new(called))
+    let mut called = Cursor::new(called);
+    function(facts, (choice, index), id, is_custom, &mut called)
 }
 
 fn function(
     facts: &mut Facts,
     place: (u64, u64),
     id: Option<super::scan::Text<'_>>,
+    is_custom: bool,
     cursor: &mut Cursor<'_>,
 ) -> Scan<()> {
     if cursor.peek()? != b'{' {
         return cursor.skip().map(drop);
     }
-    let mut name = None;
+    let (mut name, mut arguments) = (None, Piece::None);
     cursor.object(|key, cursor| {
         match key {
             b"name" => name = cursor.text()?.filter(|name| !name.is_empty()),
-            b"arguments" | b"input" => content(facts, cursor, 0)?,
+            b"arguments" | b"input" => {
+                arguments = facts.piece(cursor)?;
+                content(facts, cursor, 0)?;
+            }
             _ => drop(cursor.skip()?),
         }
         Ok(())
@@ -243,5 +268,7 @@ fn function(
     if facts.tools.note(place, id, name) {
         name.into_iter().for_each(|name| facts.produced(name));
     }
+    let piece = if is_custom { Piece::Free } else { arguments };
+    facts.say_call(place, id, name, piece);
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! What any answer tells, whatever its format: ids, usage, tool calls, and how much was produced.
 //! Everything kept is bounded, for it comes from outside.
 
+use super::given::{Given, Piece};
 use super::scan::{Cursor, Scan, Text};
+use crate::loops::{Chant, Chanting};
 
 /// Longest id, name or reason that is kept, in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 512;
 /// Most tool calls of one answer that are kept.
 pub(super) const TOOL_CALLS_MAX: usize = 1024;
+/// Longest `output` of a response that is kept, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Longest usage object that is kept, in bytes.
 const USAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -20,20 +24,103 @@ pub(super) struct Facts {
     pub(super) finish: Option<String>,
     pub(super) error: Option<String>,
     pub(super) visible_bytes: u64,
+    /// Listens for a chant, if somebody wants to know.
+    pub(super) chant: Option<Chant>,
+    pub(super) chanting: Option<Chanting>,
     pub(super) tools: ToolCalls,
+    pub(super) output: Option<Box<[u8]>>,
     /// The dialect's terminal event was seen, or the body was whole.
     pub(super) terminal: bool,
     /// The answer ended as far as its text is concerned, and only bookkeeping was to come.
     pub(super) finished: bool,
+    /// What is kept for a check of its form; `None` where nobody checks.
+    pub(super) given: Option<Box<Given>>,
 }
 
 impl Facts {
     pub(super) fn produced(&mut self, text: Text<'_>) {
         self.visible_bytes = self.visible_bytes.saturating_add(text.decoded_len());
+        if let Some(chant) = &mut self.chant {
+            let chanting = match text.plain() {
+                Some(text) => chant.hear(text),
+                None => chant.hear(&text.decoded(usize::MAX)),
+            };
+            self.chanting = chanting.or(self.chanting);
+        }
+    }
+
+    /// What stands before the cursor, to be kept; nothing where nobody keeps it.
+    pub(super) fn piece<'a>(&self, cursor: &Cursor<'a>) -> Scan<Piece<'a>> {
+        if self.given.is_none() {
+            return Ok(Piece::None);
+        }
+        Piece::of(cursor.clone())
+    }
+
+    /// Keeps more of the arguments of a call that is kept.
+    pub(super) fn say_more(&mut self, place: (u64, u64), text: Text<'_>) {
+        if let Some(given) = &mut self.given {
+            given.more(place, text);
+        }
+    }
+
+    /// Keeps a tool call, or more of it, if anything is kept.
+    pub(super) fn say_call(
+        &mut self,
+        place: (u64, u64),
+        id: Option<Text<'_>>,
+        name: Option<Text<'_>>,
+        piece: Piece<'_>,
+    ) {
+        if let Some(given) = &mut self.given {
+            given.call(place, id, name, piece);
+        }
+    }
+
+    /// Keeps the text of a message's parts, if anything is kept.
+    pub(super) fn say_parts(&mut self, key: u64, cursor: &mut Cursor<'_>) -> Scan<()> {
+        let mut is_whole = true;
+        cursor.array(|cursor| {
+            let (mut kind, mut text) = (None, None);
+            cursor.object(|key, cursor| {
+                match key {
+                    b"type" => kind = cursor.text()?,
+                    b"text" => text = cursor.text()?,
+                    _ => drop(cursor.skip()?),
+                }
+                Ok(())
+            })?;
+            match (kind.map(|kind| kind.0), text) {
+                (Some(b"refusal"), _) => self.decline(),
+                (_, Some(text)) => {
+                    self.say_text(key, text, is_whole);
+                    is_whole = false;
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Keeps more of a text, if anything is kept.
+    pub(super) fn say_text(&mut self, key: u64, text: Text<'_>, is_whole: bool) {
+        if let Some(given) = &mut self.given {
+            given.text(key, text, is_whole);
+        }
+    }
+
+    /// The model declined to answer.
+    pub(super) fn decline(&mut self) {
+        if let Some(given) = &mut self.given {
+            given.decline();
+        }
     }
 
     /// Something that could not be read was passed on; each of its bytes may be a token.
     pub(super) fn unreadable(&mut self, bytes: usize) {
+        if let Some(given) = &mut self.given {
+            given.leave_out();
+        }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.visible_bytes = self.visible_bytes.saturating_add(bytes);
     }

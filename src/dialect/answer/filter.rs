@@ -55,6 +55,20 @@ impl StreamFilter {
         }
     }
 
+    /// The same, which also tells when the answer chants.
+    #[must_use]
+    pub fn listening(mut self) -> Self {
+        self.reader.listen();
+        self
+    }
+
+    /// The same, keeping what `keep` names of the answer.
+    #[must_use]
+    pub fn keeping(mut self, keep: super::Keep) -> Self {
+        self.reader.keep(keep);
+        self
+    }
+
     /// What has been read so far.
     #[must_use]
     pub fn reader(&self) -> &AnswerReader {

@@ -2,6 +2,7 @@
 
 use super::chat::content;
 use super::facts::{Facts, first, last};
+use super::given::Piece;
 use super::scan::{Cursor, Malformed, Scan, Text};
 
 /// Where a stream stands.
@@ -63,7 +64,7 @@ impl Progress {
         let members = Members::of(data)?;
         let inner = members.inner.unwrap_or(b"{}");
         match members.kind.map(|kind| kind.0).or(name) {
-            Some(b"content_block_delta") => delta(facts, inner)?,
+            Some(b"content_block_delta") => delta(facts, members.index, inner)?,
             Some(b"content_block_start") => {
                 self.open_block = Some(members.index);
                 block(facts, members.index, &mut Cursor::new(inner))?;
@@ -132,12 +133,17 @@ fn message(facts: &mut Facts, json: &[u8]) -> Scan<()> {
 /// A content block: whole, or as `content_block_start` shows it.
 fn block(facts: &mut Facts, position: u64, cursor: &mut Cursor<'_>) -> Scan<()> {
     let (mut kind, mut id, mut name, mut input) = (None, None, None, None);
+    let mut text = Piece::None;
     cursor.object(|key, cursor| {
         match key {
             b"type" => kind = cursor.text()?,
             b"id" => id = cursor.text()?,
             b"name" => name = cursor.text()?,
-            b"text" | b"thinking" => content(facts, cursor, 0)?,
+            b"text" => {
+                text = facts.piece(cursor)?;
+                content(facts, cursor, 0)?;
+            }
+            b"thinking" => content(facts, cursor, 0)?,
             b"input" => input = cursor.present()?.filter(|input| *input != b"{}"),
             _ => drop(cursor.skip()?),
         }
@@ -148,14 +154,33 @@ fn block(facts: &mut Facts, position: u64, cursor: &mut Cursor<'_>) -> Scan<()> 
         if facts.tools.note((position, 0), id, name) {
             name.into_iter().for_each(|name| facts.produced(name));
         }
-        facts.unreadable(input.map_or(0, <[u8]>::len));
+        let bytes = input.map_or(0, <[u8]>::len);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        facts.visible_bytes = facts.visible_bytes.saturating_add(bytes);
+    }
+    match (kind.map(|kind| kind.0), text) {
+        // The others are called by the provider.
+        (Some(b"tool_use"), _) => {
+            let piece = input.map_or(Piece::None, Piece::Bare);
+            facts.say_call((position, 0), id, name, piece);
+        }
+        (Some(b"text"), Piece::More(text)) => facts.say_text(position, text, false),
+        _ => {}
     }
     Ok(())
 }
 
-fn delta(facts: &mut Facts, json: &[u8]) -> Scan<()> {
+fn delta(facts: &mut Facts, index: u64, json: &[u8]) -> Scan<()> {
     Cursor::new(json).object(|key, cursor| match key {
-        b"text" | b"partial_json" | b"thinking" => content(facts, cursor, 0),
+        b"text" | b"partial_json" => {
+            match facts.piece(cursor)? {
+                Piece::More(text) if key == b"text" => facts.say_text(index, text, false),
+                Piece::More(text) => facts.say_more((index, 0), text),
+                _ => {}
+            }
+            content(facts, cursor, 0)
+        }
+        b"thinking" => content(facts, cursor, 0),
         _ => cursor.skip().map(drop),
     })
 }

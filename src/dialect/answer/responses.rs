@@ -1,7 +1,8 @@
 //! `openai-responses` answers.
 
 use super::chat::content;
-use super::facts::{Facts, NAME_BYTES_MAX, first, last};
+use super::facts::{Facts, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, first, last};
+use super::given::Piece;
 use super::scan::{Cursor, Malformed, Scan, Text};
 
 /// Most output items that are remembered for a clean ending.
@@ -93,6 +94,9 @@ impl Progress {
                 // Its text came, or will come, as deltas; the whole is in the terminal event again.
                 let item = Item::read(&mut Cursor::new(members.item.unwrap_or(b"{}")))?;
                 item.note(facts, members.output_index);
+                if kind == b"response.output_item.done" {
+                    item.say(facts, members.output_index)?;
+                }
                 if kind == b"response.output_item.added" && self.items.len() < ITEMS_MAX {
                     let (kind, id) = (item.kind.unwrap_or(Text(b"")), item.id.unwrap_or(Text(b"")));
                     self.items
@@ -143,13 +147,18 @@ fn response(facts: &mut Facts, progress: &mut Progress, json: &[u8]) -> Scan<boo
             })?,
             b"output" => {
                 let mut position = 0;
+                let from = cursor.rest();
                 cursor.array(|cursor| {
                     let item = Item::read(cursor)?;
                     item.note(facts, position);
+                    item.say(facts, position)?;
                     produced = produced.saturating_add(item.produced);
                     position += 1;
                     Ok(())
                 })?;
+                let output = &from[..from.len() - cursor.rest().len()];
+                let keeps = position > 0 && output.len() <= OUTPUT_BYTES_MAX;
+                facts.output = keeps.then(|| output.into());
             }
             _ => drop(cursor.skip()?),
         }
@@ -172,6 +181,10 @@ struct Item<'a> {
     id: Option<Text<'a>>,
     call_id: Option<Text<'a>>,
     name: Option<Text<'a>>,
+    /// Before the arguments' value.
+    arguments: Option<Cursor<'a>>,
+    /// Before the content's value.
+    content: Option<Cursor<'a>>,
     produced: u64,
 }
 
@@ -186,6 +199,11 @@ impl<'a> Item<'a> {
                 b"call_id" => item.call_id = cursor.text()?,
                 b"name" => item.name = cursor.text()?,
                 b"arguments" | b"input" | b"code" | b"content" | b"summary" => {
+                    match key {
+                        b"arguments" => item.arguments = Some(cursor.clone()),
+                        b"content" => item.content = Some(cursor.clone()),
+                        _ => {}
+                    }
                     content(&mut text, cursor, 0)?;
                 }
                 _ => drop(cursor.skip()?),
@@ -194,6 +212,29 @@ impl<'a> Item<'a> {
         })?;
         item.produced = text.visible_bytes;
         Ok(item)
+    }
+
+    /// Keeps what the client is to call, or the text, if anything is kept.
+    fn say(&self, facts: &mut Facts, position: u64) -> Scan<()> {
+        if facts.given.is_none() {
+            return Ok(());
+        }
+        let (place, id) = ((position, 0), self.call_id.or(self.id));
+        match self.kind.map(|kind| kind.0) {
+            Some(b"function_call") => {
+                let arguments = self.arguments.clone();
+                let piece = arguments.map_or(Ok(Piece::None), Piece::of)?.whole();
+                facts.say_call(place, id, self.name, piece);
+            }
+            Some(b"custom_tool_call") => facts.say_call(place, id, self.name, Piece::Free),
+            Some(b"message") => {
+                if let Some(mut content) = self.content.clone() {
+                    facts.say_parts(position, &mut content)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Notes a call of whatever kind: `function_call`, `custom_tool_call`, `mcp_call`,

@@ -22,6 +22,11 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// What has not been walked.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     /// The next byte that is not white space: it tells what kind of value comes.
     pub(crate) fn peek(&mut self) -> Scan<u8> {
         loop {
@@ -201,6 +206,12 @@ impl<'a> Text<'a> {
             rest = rest.get(at + written..).unwrap_or_default();
         }
         u64::try_from(len).unwrap_or(u64::MAX)
+    }
+
+    /// The text as it stands, if that is what it means.
+    pub(crate) fn plain(self) -> Option<&'a str> {
+        let is_plain = memchr::memchr(b'\\', self.0).is_none();
+        is_plain.then(|| std::str::from_utf8(self.0).ok())?
     }
 
     /// Unescaped; the raw text, made valid, where that fails. At most `bytes_max` bytes are kept.

@@ -91,6 +91,12 @@ impl Serialize for Details<'_> {
             map.serialize_entry("needed", &show(standing.needed))?;
             map.serialize_entry("resets_at", &standing.resets_at.and_then(rfc3339))?;
         }
+        if let Some(circle) = &refusal.circle {
+            map.serialize_entry("rule", circle.rule)?;
+            map.serialize_entry("agent", &circle.agent.as_deref())?;
+            map.serialize_entry("calls", &circle.calls)?;
+            map.serialize_entry("digests", &circle.digests)?;
+        }
         map.serialize_entry("escalation", &refusal.escalation.as_deref())?;
         map.serialize_entry("retryable", &refusal.code.is_retryable())?;
         map.end()

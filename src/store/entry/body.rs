@@ -299,6 +299,29 @@ pub struct NoteBody<'a> {
     pub detail: Text<'a>,
 }
 
+/// The body of [`super::Kind::Mark`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MarkBody<'a> {
+    /// The task's owner.
+    #[serde(borrow)]
+    pub owner: Text<'a>,
+    /// The task.
+    pub task: Text<'a>,
+    /// The rule.
+    pub rule: Text<'a>,
+    /// The agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<'a>>,
+    /// Who received what it handed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_by: Option<Text<'a>>,
+    /// More.
+    pub detail: Text<'a>,
+    /// The calls it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Text<'a>>,
+}
+
 /// The body of [`super::Kind::Started`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StartBody {

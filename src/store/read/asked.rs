@@ -1,12 +1,13 @@
 //! Questions to people, and what people are to be told of them.
 
-use super::super::entry::WhoseBody;
+use super::super::entry::Text;
 use super::super::sqlite::{DELIVERY_COLUMNS, ESCALATION_COLUMNS, read_delivery, read_escalation};
-use super::super::{EscalationRow, Kind, Outbox, StoreError};
+use super::super::{Kind, Outbox, StoreError, StoryRow};
 use super::{Reader, bounded};
 use crate::escalation::{Escalation, State};
 use crate::units::{EscalationId, TaskKey, UnixMs};
 use rusqlite::{OptionalExtension, params};
+use serde::Deserialize;
 
 /// Which questions.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,14 @@ pub struct EscalationFilter {
     pub before: Option<UnixMs>,
     /// At most so many; 1,000 unless given.
     pub rows: Option<usize>,
+}
+
+/// Whose row it is, without reading the rest.
+#[derive(Deserialize)]
+struct OfTask<'a> {
+    #[serde(borrow)]
+    owner: Text<'a>,
+    task: Text<'a>,
 }
 
 impl Reader {
@@ -90,22 +99,22 @@ impl Reader {
         })
     }
 
-    /// The rows about one task's questions, oldest first.
+    /// The rows of one task's story beside its calls, oldest first: questions and remarks about its agents.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn escalation_rows(&self, task: &TaskKey) -> Result<Vec<EscalationRow>, StoreError> {
+    pub fn story(&self, task: &TaskKey) -> Result<Vec<StoryRow>, StoreError> {
         let mut found = Vec::new();
         self.rows_of_task(task, |row| {
             let kind = match Kind::from_name(row.kind) {
-                Some(kind @ (Kind::EscalationOpened | Kind::EscalationEnded)) => kind,
+                Some(kind @ (Kind::EscalationOpened | Kind::EscalationEnded | Kind::Mark)) => kind,
                 _ => return Ok(()),
             };
-            let whose: WhoseBody<'_> = serde_json::from_str(row.entry)?;
+            let whose: OfTask<'_> = serde_json::from_str(row.entry)?;
             if whose.owner.as_str() == task.owner.as_str()
                 && whose.task.as_str() == task.task.as_str()
             {
-                found.push(EscalationRow {
+                found.push(StoryRow {
                     seq: row.seq,
                     at: row.at,
                     kind,

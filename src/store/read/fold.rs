@@ -1,7 +1,7 @@
 //! The balances and open doubts that the journal implies, to be compared with those stored.
 
 use super::super::entry::{
-    AccountBody, CallBody, CrashBody, DoubtBody, TaskBody, TopUpBody, WhoseBody,
+    AccountBody, CallBody, CrashBody, DoubtBody, MarkBody, TaskBody, TopUpBody, WhoseBody,
 };
 use super::super::sqlite::{task_digest, unpack};
 use super::super::{Ending, Kind, StoreError};
@@ -53,6 +53,10 @@ impl Fold {
             Kind::TaskOpened | Kind::TaskChanged => {
                 let task: TaskBody<'_> = serde_json::from_str(row.entry)?;
                 return Ok(Some(task_digest(task.owner.as_str(), task.task.as_str())));
+            }
+            Kind::Mark => {
+                let mark: MarkBody<'_> = serde_json::from_str(row.entry)?;
+                return Ok(Some(task_digest(mark.owner.as_str(), mark.task.as_str())));
             }
             Kind::EscalationOpened | Kind::EscalationEnded => {
                 let whose: WhoseBody<'_> = serde_json::from_str(row.entry)?;

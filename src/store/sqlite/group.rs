@@ -5,7 +5,7 @@
 //! commit, so that a failed group leaves no trace.
 
 use super::super::chain;
-use super::super::entry::{AccountBody, CallBody, KeyBody, NoteBody};
+use super::super::entry::{AccountBody, CallBody, KeyBody, Mark, MarkBody, NoteBody};
 use super::super::{Balance, CallEntry, Ending, Entry, Kind, Note, StoreError, Sums, Text};
 use super::schema::{ChainHead, pack, unpack};
 use crate::ledger::AccountKey;
@@ -232,6 +232,7 @@ impl<'c> Group<'c> {
         match entry {
             Entry::Call(call) => self.post_call(call),
             Entry::Note(note) => self.post_note(note),
+            Entry::Mark(mark) => self.post_mark(mark),
             Entry::Evidence(evidence) => {
                 let by = "gateway";
                 super::doubts::reconcile(self, std::slice::from_ref(&**evidence), by)?.map(drop)
@@ -246,6 +247,21 @@ impl<'c> Group<'c> {
             detail: Text::from(&*note.detail),
         };
         self.append(note.what.kind(), self.now, None, &body)
+            .map(drop)
+    }
+
+    fn post_mark(&mut self, mark: &Mark) -> Db<()> {
+        let body = MarkBody {
+            owner: Text::from(mark.task.owner.as_str()),
+            task: Text::from(mark.task.task.as_str()),
+            rule: Text::from(&*mark.rule),
+            agent: mark.agent.as_deref().map(Text::from),
+            received_by: mark.received_by.as_deref().map(Text::from),
+            detail: Text::from(&*mark.detail),
+            calls: mark.calls.iter().map(|call| Text::from(&**call)).collect(),
+        };
+        let task = key_digest(&mark.task);
+        self.append(Kind::Mark, self.now, Some(task), &body)
             .map(drop)
     }
 

@@ -1,0 +1,294 @@
+//! What an answer says that a form was declared for: the arguments of the tool calls that the client
+//! is to make, and the text where a form of answer was asked for. Kept only where somebody wants to
+//! check it, up to a bound, and as it was written: it is unescaped when it is looked at.
+
+use super::facts::NAME_BYTES_MAX;
+use super::scan::{Cursor, Scan, Text};
+use std::borrow::Cow;
+
+/// Most that is kept of one answer, in bytes; of a longer one nothing is.
+pub const GIVEN_BYTES_MAX: usize = 256 * 1024;
+/// Shortest and longest piece of an answer that it is known by elsewhere, in bytes.
+const TRACE_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
+/// Shortest id of a tool call that it is known by, in bytes.
+const ID_BYTES_MIN: usize = 8;
+/// Most calls and texts of one answer that are kept, each.
+const PARTS_MAX: usize = 256;
+
+/// What of an answer is to be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Names and arguments of tool calls.
+    pub calls: bool,
+    /// The text.
+    pub text: bool,
+}
+
+impl Keep {
+    /// Anything at all.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.calls || self.text
+    }
+}
+
+/// What was kept of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    keep: Keep,
+    calls: Vec<GivenCall>,
+    texts: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+    is_partial: bool,
+    declined: bool,
+}
+
+/// One tool call that the client is to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenCall {
+    place: (u64, u64),
+    id: Vec<u8>,
+    name: String,
+    arguments: Vec<u8>,
+    form: Form,
+}
+
+/// How arguments were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The inside of a JSON string that holds JSON.
+    Quoted,
+    /// JSON as it is.
+    Bare,
+    /// Free text: nothing can be said against it.
+    Free,
+}
+
+/// A piece of a tool call's arguments.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece<'a> {
+    /// None yet.
+    None,
+    /// More of a quoted text.
+    More(Text<'a>),
+    /// All of it, whatever came before.
+    Whole(Text<'a>),
+    /// All of it, not quoted.
+    Bare(&'a [u8]),
+    /// A free text, which is not kept.
+    Free,
+}
+
+impl<'a> Piece<'a> {
+    /// The value before which the cursor stands: more of a text, or JSON as it is.
+    pub(super) fn of(mut cursor: Cursor<'a>) -> Scan<Self> {
+        if cursor.peek()? == b'"' {
+            return Ok(cursor.text()?.map_or(Self::None, Self::More));
+        }
+        Ok(cursor.present()?.map_or(Self::None, Self::Bare))
+    }
+
+    /// The same as the whole of it.
+    pub(super) const fn whole(self) -> Self {
+        match self {
+            Self::More(text) => Self::Whole(text),
+            other => other,
+        }
+    }
+}
+
+impl GivenCall {
+    /// The tool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The arguments as JSON text; `None` if they are free text, or were not written as a string is.
+    #[must_use]
+    pub fn arguments(&self) -> Option<Cow<'_, [u8]>> {
+        match self.form {
+            Form::Free => None,
+            Form::Bare => Some(Cow::Borrowed(&self.arguments)),
+            Form::Quoted => unquoted(&self.arguments).map(|text| Cow::Owned(text.into_bytes())),
+        }
+    }
+
+    /// The arguments are free text.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.form == Form::Free
+    }
+}
+
+impl Given {
+    /// Nothing yet.
+    #[must_use]
+    pub(super) fn new(keep: Keep) -> Self {
+        Self {
+            keep,
+            ..Self::default()
+        }
+    }
+
+    /// The tool calls, in the order of their beginnings.
+    #[must_use]
+    pub fn calls(&self) -> &[GivenCall] {
+        &self.calls
+    }
+
+    /// The texts by choice or block, in their order, unescaped.
+    pub fn texts(&self) -> impl Iterator<Item = Option<String>> {
+        self.texts.iter().map(|(_, text)| unquoted(text))
+    }
+
+    /// Something was left out, for there was too much of it or it could not be read.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
+    /// The model declined to answer, which no form binds.
+    #[must_use]
+    pub fn declined(&self) -> bool {
+        self.declined
+    }
+
+    /// Pieces by which the answer is known where it is handed on: ids of its tool calls, and the longest
+    /// stretch of each text that looks the same however often it is put in quotes.
+    pub fn traces(&self) -> impl Iterator<Item = &[u8]> {
+        let calls = self.calls.iter();
+        let ids = calls.clone().map(|call| &*call.id);
+        let ids = ids.filter(|id| id.len() >= ID_BYTES_MIN);
+        let arguments = calls.map(|call| &*call.arguments);
+        let texts = self.texts.iter().map(|(_, text)| &**text);
+        ids.chain(arguments.chain(texts).filter_map(stretch))
+    }
+
+    pub(super) fn leave_out(&mut self) {
+        self.is_partial = true;
+        (self.calls, self.texts) = (Vec::new(), Vec::new());
+    }
+
+    pub(super) fn decline(&mut self) {
+        self.declined = true;
+    }
+
+    /// Keeps a call, or what a later piece adds to one already known.
+    pub(super) fn call(
+        &mut self,
+        place: (u64, u64),
+        id: Option<Text<'_>>,
+        name: Option<Text<'_>>,
+        piece: Piece<'_>,
+    ) {
+        if !self.keep.calls || self.is_partial {
+            return;
+        }
+        let id = id.map_or(&b""[..], |id| id.0);
+        let known = self.calls.iter().position(|call| {
+            if id.is_empty() || call.id.is_empty() {
+                call.place == place
+            } else {
+                call.id == id
+            }
+        });
+        let index = match known {
+            Some(index) => index,
+            None if self.calls.len() == PARTS_MAX => return self.leave_out(),
+            None => {
+                self.calls.push(GivenCall {
+                    place,
+                    id: id.iter().copied().take(NAME_BYTES_MAX).collect(),
+                    name: String::new(),
+                    arguments: Vec::new(),
+                    form: Form::Quoted,
+                });
+                self.calls.len() - 1
+            }
+        };
+        let call = &mut self.calls[index];
+        if let Some(name) = name.filter(|name| call.name.is_empty() && !name.is_empty()) {
+            call.name = name.decoded(NAME_BYTES_MAX);
+        }
+        let before = call.arguments.len();
+        match piece {
+            Piece::None => {}
+            Piece::More(text) => {
+                if call.form == Form::Bare {
+                    call.arguments.clear();
+                }
+                call.form = Form::Quoted;
+                call.arguments.extend_from_slice(text.0);
+            }
+            Piece::Whole(text) => {
+                call.form = Form::Quoted;
+                call.arguments.clear();
+                call.arguments.extend_from_slice(text.0);
+            }
+            Piece::Bare(json) => {
+                call.form = Form::Bare;
+                call.arguments.clear();
+                call.arguments.extend_from_slice(json);
+            }
+            Piece::Free => call.form = Form::Free,
+        }
+        let now = call.arguments.len();
+        self.grown(before, now);
+    }
+
+    /// Keeps more of the arguments of the call at `place`, if it is kept.
+    pub(super) fn more(&mut self, place: (u64, u64), text: Text<'_>) {
+        if self.calls.iter().any(|call| call.place == place) {
+            self.call(place, None, None, Piece::More(text));
+        }
+    }
+
+    /// Keeps more of the text at `key`, or all of it.
+    pub(super) fn text(&mut self, key: u64, text: Text<'_>, is_whole: bool) {
+        if !self.keep.text || self.is_partial {
+            return;
+        }
+        let known = self.texts.iter().position(|(known, _)| *known == key);
+        let index = match known {
+            Some(index) => index,
+            None if self.texts.len() == PARTS_MAX => return self.leave_out(),
+            None => {
+                self.texts.push((key, Vec::new()));
+                self.texts.len() - 1
+            }
+        };
+        let kept = &mut self.texts[index].1;
+        let before = kept.len();
+        if is_whole {
+            kept.clear();
+        }
+        kept.extend_from_slice(text.0);
+        let now = kept.len();
+        self.grown(before, now);
+    }
+
+    fn grown(&mut self, before: usize, now: usize) {
+        self.bytes = (self.bytes + now).saturating_sub(before);
+        if self.bytes > GIVEN_BYTES_MAX {
+            self.leave_out();
+        }
+    }
+}
+
+/// The longest stretch without anything that is escaped, if it is long enough to tell texts apart.
+fn stretch(text: &[u8]) -> Option<&[u8]> {
+    let plain =
+        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\') || *byte == b' ';
+    let longest = text
+        .split(|byte| !plain(byte))
+        .max_by_key(|stretch| stretch.len())?;
+    let longest = &longest[..longest.len().min(*TRACE_BYTES.end())];
+    (longest.len() >= *TRACE_BYTES.start()).then_some(longest)
+}
+
+/// The text that stands in quotes so, if it is one.
+fn unquoted(inside: &[u8]) -> Option<String> {
+    let quoted = [b"\"", inside, b"\""].concat();
+    serde_json::from_slice(&quoted).ok()
+}

@@ -1,0 +1,59 @@
+//! An agent whose last answers were malformed, or whose calls or children failed again and again, does
+//! not go on by itself: by `[malformed]` and `[failures]` of `policies/loops.toml` its next call is
+//! refused, a person is asked, or it is only noted. A person's decision lets it begin anew.
+
+use super::{Admission, NotYet};
+use crate::escalation::{Evidence, Opened, Reason};
+use crate::loops::Action;
+use crate::stack::check::{action, sentence, tell, tell_handed_on, who};
+use crate::stack::{Code, Refused};
+use crate::task::Task;
+use std::sync::Arc;
+
+/// Looks at how the agent's last calls went.
+///
+/// # Errors
+/// The call is refused, or waits, or the store's fault.
+pub(super) async fn check(
+    admission: &Admission,
+    task: &Arc<Task>,
+    decisions: u64,
+) -> Result<(), NotYet> {
+    if !admission.call.dialect.generates() {
+        return Ok(());
+    }
+    task.conducted.settled().await;
+    let whose = &admission.attribution;
+    let who = who(whose, admission.call.chain.root);
+    tell_handed_on(&admission.gateway, whose, task, &admission.call.body);
+    let rules = admission.rules();
+    let Some(found) = task.conducted.judge(&who, &rules.thresholds()) else {
+        return Ok(());
+    };
+    tell(&admission.gateway, whose, &who, &found);
+    let message = sentence(&who, &found);
+    match action(&rules, whose, found.kind) {
+        Action::Off | Action::Warn | Action::Nudge => Ok(()),
+        Action::Deny => {
+            let message = format!("Task `{}`: {message}.", whose.task.value);
+            Err(admission
+                .denied(Refused::new(Code::LoopDetected, &message))
+                .into())
+        }
+        Action::Escalate => {
+            let evidence = found.calls.iter().map(|call| Evidence {
+                request: Some(Arc::clone(call)),
+                what: Arc::clone(&found.what),
+                digest: None,
+            });
+            let reason = Reason::of_rule(found.kind.rule(), &message);
+            let question = (reason, evidence.collect(), admission.asking());
+            let desk = &admission.gateway.escalations;
+            match desk.open(task, decisions, question).await {
+                Ok(Opened::Asked(question)) => Err(NotYet::Asked(question)),
+                Ok(Opened::LookAgain) => Err(NotYet::LookAgain),
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! Is the task going round in circles? Puts what is new in each call to the rules of `policies/loops.toml`,
+//! and does what they say: a warning, a notice to the model, a question to a person, a refusal.
+//!
+//! Needs the call and whose it is. Adds nothing, but may put a notice behind the call's last message, and
+//! stamps answers with `x-bursar-warning`. What it remembers ([`Watching`]) is digests and counts, within a
+//! bound; nothing that a balance depends on.
+
+mod begun;
+mod lines;
+mod memory;
+mod notice;
+mod task;
+mod verdict;
+
+pub use memory::{MOST_BYTES, Watching};
+
+use super::body::AnswerBody;
+use super::respond::Arrival;
+use super::trace::Trace;
+use super::upstream::Outgoing;
+use super::{Refused, arrival, headers};
+use crate::attribution::Attribution;
+use crate::clock;
+use crate::config::{Facts, LoopPolicies};
+use crate::dialect::{Call, Dialect};
+use crate::escalation::Asker;
+use crate::gateway::{Gateway, Live};
+use crate::loops::{Action, Chanting, Rules};
+use crate::store::NoteKind;
+use crate::task::Task;
+use crate::units::{RequestId, TaskKey};
+use http::{HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use task::{Judged, Seen};
+use tower::{Layer, Service};
+use verdict::Verdict;
+
+/// The layer.
+#[derive(Clone)]
+pub struct WatchLayer(pub Arc<Gateway>);
+
+impl<S> Layer<S> for WatchLayer {
+    type Service = Watch<S>;
+
+    fn layer(&self, inner: S) -> Watch<S> {
+        Watch {
+            gateway: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Watch<S> {
+    gateway: Arc<Gateway>,
+    inner: S,
+}
+
+impl<S> Service<Request<Outgoing>> for Watch<S>
+where
+    S: Service<Request<Outgoing>, Response = Response<AnswerBody>, Error = Refused>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Refused;
+    type Future = Watched<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Outgoing>) -> Self::Future {
+        let looked = match Look::at(&self.gateway, &request) {
+            Ok(looked) => looked,
+            Err(refused) => return Watched::refused(refused),
+        };
+        let Some((look, judged)) = looked else {
+            return Watched::passing(self.inner.call(request), Marks::default());
+        };
+        look.tell(&judged);
+        let verdict = judged.verdict;
+        let mut marks = Marks {
+            warning: verdict.warning(),
+            noticed: false,
+        };
+        match verdict.action {
+            Action::Off | Action::Warn => {}
+            Action::Deny => return Watched::refused(look.refuse(&verdict)),
+            Action::Nudge => {
+                marks.noticed = verdict.first && look.nudge(&verdict, &mut request);
+            }
+            Action::Escalate => {
+                if let Some(task) = look.task.clone() {
+                    let mut inner = self.inner.clone();
+                    return Watched::Asking {
+                        future: Box::pin(async move {
+                            look.ask(&task, &verdict).await?;
+                            // Admission finds the task waiting, and holds the call open.
+                            let mut answer = inner.call(request).await?;
+                            marks.stamp(&mut answer);
+                            Ok(answer)
+                        }),
+                    };
+                }
+            }
+        }
+        Watched::passing(self.inner.call(request), marks)
+    }
+}
+
+/// A look at one call, and what is needed to act on it.
+struct Look {
+    gateway: Arc<Gateway>,
+    attribution: Arc<Attribution>,
+    call: Arc<Call>,
+    request: RequestId,
+    trace: Option<Trace>,
+    deployment: Option<String>,
+    /// The task, once it has been opened, and how often people had decided on it.
+    task: Option<Arc<Task>>,
+    decisions: u64,
+}
+
+impl Look {
+    /// Puts the call to the rules; `None` if it simply passes.
+    fn at(
+        gateway: &Arc<Gateway>,
+        request: &Request<Outgoing>,
+    ) -> Result<Option<(Self, Judged)>, Refused> {
+        let extensions = request.extensions();
+        let (Some(attribution), Some(call)) = (
+            extensions.get::<Arc<Attribution>>(),
+            extensions.get::<Arc<Call>>(),
+        ) else {
+            return Err(Refused::internal("watch stands behind attribute"));
+        };
+        if !is_watched(call.dialect) {
+            return Ok(None);
+        }
+        let Arrival {
+            id, live, target, ..
+        } = arrival(extensions);
+        let loops = &live.loaded.loops;
+        let rules = rules(loops, call, attribution);
+        if !rules.any_on() {
+            return Ok(None);
+        }
+        let (key, now) = (attribution.task_key(), clock::now());
+        let task = gateway.tasks.known(&key, now);
+        let decisions = task.as_ref().map_or(0, |task| task.decisions());
+        let judged = gateway.watching.look(&key, now, |watch| {
+            watch.observe(
+                &rules,
+                &seen(attribution, call, id, decisions, &mut [0; 32]),
+            )
+        });
+        let Some(judged) = judged else {
+            return Ok(None);
+        };
+        let look = Self {
+            gateway: Arc::clone(gateway),
+            attribution: Arc::clone(attribution),
+            call: Arc::clone(call),
+            request: id.clone(),
+            trace: extensions.get::<Trace>().copied(),
+            deployment: target.ids.deployment.clone(),
+            task,
+            decisions,
+        };
+        Ok(Some((look, judged)))
+    }
+
+    /// The event and the count, once an episode.
+    fn tell(&self, judged: &Judged) {
+        let verdict = &judged.verdict;
+        if !judged.now || !verdict.first {
+            return;
+        }
+        let rule = verdict.rule.name();
+        self.gateway.metrics.loops.with_label_values(&[rule]).inc();
+        let TaskKey { owner, task } = self.attribution.task_key();
+        tracing::warn!(
+            rule,
+            action = verdict.action.name(),
+            task = task.as_str(),
+            owner = owner.as_str(),
+            request = self.request.as_str(),
+            "a loop was detected"
+        );
+        let row = verdict.row(owner.as_str(), task.as_str());
+        self.gateway
+            .journal(NoteKind::Alarm, &format!("loop {rule}"), &row);
+    }
+
+    fn refuse(&self, verdict: &Verdict) -> Refused {
+        let refused = Refused::from(verdict.refusal());
+        let call = super::record::Refusing {
+            attribution: &self.attribution,
+            request: &self.request,
+            trace: self.trace,
+            call: &self.call,
+        };
+        super::record::deny_early(&self.gateway, &call, &refused);
+        refused
+    }
+
+    /// Puts the notice in; false if the call cannot take one.
+    fn nudge(&self, verdict: &Verdict, request: &mut Request<Outgoing>) -> bool {
+        let notice = verdict.notice();
+        let noticed = notice::with_notice(&self.call, self.deployment.as_deref(), notice);
+        let is_noticed = noticed.is_some();
+        if let Some(call) = noticed {
+            request.extensions_mut().insert(Arc::new(call));
+        }
+        is_noticed
+    }
+
+    async fn ask(&self, task: &Arc<Task>, verdict: &Verdict) -> Result<(), Refused> {
+        let whose = &self.attribution;
+        let asker = Asker {
+            request: Some(self.request.shared()),
+            identity: Some(whose.identity.shared()),
+            agent: whose.agent.as_ref().map(|agent| agent.value.shared()),
+            role: whose.role.as_ref().map(|role| role.value.shared()),
+            model: Some(self.call.model.as_str().into()),
+        };
+        let (reason, evidence) = verdict.question();
+        let desk = &self.gateway.escalations;
+        desk.open(task, self.decisions, (reason, evidence, asker))
+            .await?;
+        Ok(())
+    }
+}
+
+/// An answer came that the next call may only name (`previous_response_id`): what it asked for.
+pub(super) fn answered(
+    gateway: &Gateway,
+    attribution: &Attribution,
+    request: &RequestId,
+    (id, output): (&str, &[u8]),
+) {
+    let number = verdict::number(request.as_str());
+    let (key, now) = (attribution.task_key(), clock::now());
+    gateway
+        .watching
+        .look_if_known(&key, now, |watch| watch.answered(number, id, output));
+}
+
+/// The rules for this call. The model is as the caller names it: where it goes is not known yet.
+fn rules(loops: &LoopPolicies, call: &Call, attribution: &Attribution) -> Rules {
+    if loops.is_uniform() {
+        return *loops.base();
+    }
+    let model = call.model.as_str().into();
+    let facts = Facts::new(attribution, model, "".into(), call.dialect.name());
+    *loops.of(&facts)
+}
+
+/// Whether a stream of this call is ended if it chants.
+pub(super) fn ends_chants(live: &Live, call: &Call, attribution: &Attribution) -> bool {
+    rules(&live.loaded.loops, call, attribution).ends_chants
+}
+
+/// A stream chants, and is ended: a count and an event.
+pub(super) fn chants(
+    gateway: &Gateway,
+    attribution: &Attribution,
+    request: &RequestId,
+    chanting: Chanting,
+) {
+    const KIND: &str = "chant";
+    let TaskKey { owner, task } = attribution.task_key();
+    let Chanting {
+        period_bytes,
+        times,
+    } = chanting;
+    gateway.metrics.loops.with_label_values(&[KIND]).inc();
+    tracing::warn!(
+        task = task.as_str(),
+        owner = owner.as_str(),
+        request = request.as_str(),
+        period_bytes,
+        times,
+        "a stream chanted and was ended"
+    );
+    let row = format!(
+        "end: task {task} of {owner}: the stream of {request} said the same {period_bytes} bytes {times} times"
+    );
+    gateway.journal(NoteKind::Alarm, "loop chant", &row);
+}
+
+/// Formats whose calls say who said what.
+const fn is_watched(dialect: Dialect) -> bool {
+    matches!(
+        dialect,
+        Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::AnthropicMessages
+    )
+}
+
+/// The call as the watch sees it. An agent that gives no name is known by its system text and tools;
+/// `digits` holds what stands for its name.
+fn seen<'a>(
+    attribution: &'a Attribution,
+    call: &'a Call,
+    request: &RequestId,
+    decisions: u64,
+    digits: &'a mut [u8; 32],
+) -> Seen<'a> {
+    super::trace::hex(call.chain.root, digits);
+    let agent = attribution.agent.as_ref().map(|agent| &agent.value);
+    Seen {
+        call,
+        agent: match agent {
+            Some(agent) => agent.as_str(),
+            None => std::str::from_utf8(digits).unwrap_or_default(),
+        },
+        name: agent,
+        parent: attribution
+            .parent
+            .as_ref()
+            .map(|parent| parent.value.as_str()),
+        request: verdict::number(request.as_str()),
+        decisions,
+    }
+}
+
+/// What an answer's head tells of a loop.
+#[derive(Debug, Default)]
+pub struct Marks {
+    warning: Option<HeaderValue>,
+    /// The model was told.
+    noticed: bool,
+}
+
+impl Marks {
+    fn stamp(&mut self, answer: &mut Response<AnswerBody>) {
+        let head = answer.headers_mut();
+        if let Some(warning) = self.warning.take() {
+            head.insert(&headers::WARNING, warning);
+        }
+        if self.noticed {
+            // A notice of admission's own is the later one, and stays.
+            let notice = head.entry(&headers::NOTICE);
+            notice.or_insert(HeaderValue::from_static("loop"));
+        }
+    }
+}
+
+/// A future that is boxed, for it is seldom needed.
+type Asking = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;
+
+pin_project! {
+    /// What becomes of the call.
+    #[project = WatchedProj]
+    pub enum Watched<F> {
+        /// It passes, perhaps with a warning.
+        Passing { #[pin] future: F, marks: Marks },
+        /// A person is asked first.
+        Asking { future: Asking },
+        /// It is refused.
+        Refused { refused: Option<Refused> },
+    }
+}
+
+impl<F> Watched<F> {
+    const fn passing(future: F, marks: Marks) -> Self {
+        Self::Passing { future, marks }
+    }
+
+    const fn refused(refused: Refused) -> Self {
+        let refused = Some(refused);
+        Self::Refused { refused }
+    }
+}
+
+impl<F> Future for Watched<F>
+where
+    F: Future<Output = Result<Response<AnswerBody>, Refused>>,
+{
+    type Output = Result<Response<AnswerBody>, Refused>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            WatchedProj::Passing { future, marks } => {
+                let mut answer = ready!(future.poll(cx))?;
+                marks.stamp(&mut answer);
+                Poll::Ready(Ok(answer))
+            }
+            WatchedProj::Asking { future } => future.as_mut().poll(cx),
+            WatchedProj::Refused { refused } => match refused.take() {
+                Some(refused) => Poll::Ready(Err(refused)),
+                // Polled again after its end: nothing more will come.
+                None => Poll::Pending,
+            },
+        }
+    }
+}

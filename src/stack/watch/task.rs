@@ -1,0 +1,452 @@
+//! What is remembered of one task, and how a call is put to the rules: what is new in it, by whom, and
+//! what was handed on.
+
+use super::begun::Begun;
+use super::lines::{Keys, Line, MOST_LINES, Place, anchor};
+use super::verdict::Verdict;
+use crate::dialect::Call;
+use crate::dialect::said::{Said, said, said_by_answer};
+use crate::loops::{
+    Action, Circumstance, Context, Handoff, Message, Observed, Role, Rules, ToolCall, Watch,
+};
+use crate::units::AgentId;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// As many calls are remembered by their ids, to name them as evidence.
+const MOST_CALLS: usize = 64;
+/// Of a conversation that is new here, the first so many messages are read …
+const OPENING: usize = 4;
+/// … and the last so many, back to the last answer.
+const ENDING: usize = 8;
+/// Longer ones are left out there, in bytes: nothing is remembered of them but how they begin.
+const OPENING_BYTES: usize = 16 << 10;
+/// As many of the last messages are looked at for where a shortened conversation goes on.
+const LOOK_BACK: usize = 24;
+
+/// A call as the watch sees it.
+pub(super) struct Seen<'a> {
+    pub call: &'a Call,
+    /// The agent, or what stands for one that gives no name.
+    pub agent: &'a str,
+    /// The agent's name, if it gave one.
+    pub name: Option<&'a AgentId>,
+    /// Who called it, by its own word.
+    pub parent: Option<&'a str>,
+    pub request: u128,
+    /// How often people have decided on the task.
+    pub decisions: u64,
+}
+
+/// What becomes of a call on which a rule fired.
+pub(super) struct Judged {
+    pub verdict: Arc<Verdict>,
+    /// It fired now; false for a call that was met before, such as a retry.
+    pub now: bool,
+}
+
+/// The memory of one task.
+#[derive(Debug, Default)]
+pub(super) struct TaskWatch {
+    watch: Watch,
+    /// The agent of the first call.
+    root: Option<u64>,
+    /// The conversations, the one that spoke last at the end.
+    lines: Vec<Line>,
+    begun: Begun,
+    /// The numbers of the last requests, and how many came before them.
+    calls: Vec<u128>,
+    forgotten: u64,
+    lines_met: u64,
+    decisions: u64,
+}
+
+/// What is new in a call.
+struct New<'a> {
+    said: Vec<Said<'a>>,
+    /// The last answer's place in the call's chain.
+    answer: Option<usize>,
+    /// From which message on it is new; all of them are where the conversation is.
+    from: usize,
+    /// The conversation is new here.
+    first: bool,
+}
+
+impl TaskWatch {
+    /// Takes in a call, and tells what becomes of it.
+    pub(super) fn observe(&mut self, rules: &Rules, seen: &Seen<'_>) -> Option<Judged> {
+        self.hear_decisions(seen.decisions);
+        let agent = xxh3_64(seen.agent.as_bytes());
+        self.root.get_or_insert(agent);
+        let call = self.number(seen.request);
+        let keys = Keys::of(seen.call);
+        let mut place = keys.find(&self.lines, agent);
+        if place == Place::New {
+            place = self.find_shortened(seen.call, agent).unwrap_or(place);
+        }
+        let (line, from) = match place {
+            Place::On { line, from } => (line, from),
+            Place::New => return self.begins(rules, seen, call, agent),
+            Place::Again { line, newest } => {
+                let line = &mut self.lines[line];
+                line.request = seen.request;
+                let verdict = line.verdict.clone().filter(|_| newest)?;
+                return Some(Judged {
+                    verdict,
+                    now: false,
+                });
+            }
+        };
+        let output = self.lines[line].take_answer();
+        // Only what the call names and does not repeat.
+        let named = seen.call.ids.previous_response.is_some();
+        let mut told = if named {
+            said_by_answer(&output)
+        } else {
+            Vec::new()
+        };
+        told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
+        if self.root != Some(agent) {
+            set_instructions_apart(&mut told);
+        }
+        let answer = told.iter().rfind(|said| said.is_answer());
+        // What was only named stands in front of the call's own messages.
+        let answer = answer.map(|said| if named { 0 } else { said.place });
+        if answer.is_none() && self.lines[line].is_unanswered() {
+            // Nothing but the system text is common.
+            return self.begins(rules, seen, call, agent);
+        }
+        let new = New {
+            answer,
+            said: told,
+            from,
+            first: false,
+        };
+        let line = self.lines.remove(line);
+        self.judge(rules, seen, call, line, &new)
+    }
+
+    /// A conversation that was not met before.
+    fn begins(&mut self, rules: &Rules, seen: &Seen<'_>, call: u64, agent: u64) -> Option<Judged> {
+        self.lines_met += 1;
+        let line = Line::new(agent, self.lines_met, seen.name.map(AgentId::shared));
+        self.judge(rules, seen, call, line, &opening(seen.call))
+    }
+
+    /// What was decided by a person lets everything begin anew.
+    fn hear_decisions(&mut self, decisions: u64) {
+        if self.decisions != decisions {
+            self.decisions = decisions;
+            if !self.lines.is_empty() {
+                self.watch.reset();
+                self.acquit();
+            }
+        }
+    }
+
+    fn acquit(&mut self) {
+        for line in &mut self.lines {
+            line.verdict = None;
+        }
+    }
+
+    /// The call's number within the task.
+    fn number(&mut self, request: u128) -> u64 {
+        if self.calls.len() >= MOST_CALLS {
+            self.calls.remove(0);
+            self.forgotten += 1;
+        } else if self.calls.len() == self.calls.capacity() {
+            self.calls.reserve_exact(8);
+        }
+        self.calls.push(request);
+        self.forgotten + self.calls.len() as u64 - 1
+    }
+
+    fn request(&self, call: u64) -> Option<u128> {
+        let at = call.checked_sub(self.forgotten)?;
+        self.calls.get(usize::try_from(at).ok()?).copied()
+    }
+
+    /// A client that leaves out old messages, or writes them anew, still sends the newest as they were.
+    fn find_shortened(&self, call: &Call, agent: u64) -> Option<Place> {
+        let known = |line: &&Line| line.agent == agent && line.anchor != 0;
+        if call.ids.previous_response.is_some() || !self.lines.iter().any(|line| known(&line)) {
+            return None;
+        }
+        let messages = call.chain.links.len();
+        let read = said(call, messages.saturating_sub(LOOK_BACK)..messages);
+        let digests: Vec<u64> = read.iter().map(Said::digest).collect();
+        // What is new ends with something new.
+        for (pair, after) in digests.windows(2).zip(read.iter().skip(1)).rev().skip(1) {
+            let is_here = |line: &Line| known(&line) && line.anchor == anchor(pair[0], pair[1]);
+            if let Some(line) = self.lines.iter().rposition(is_here) {
+                let from = after.place + 1;
+                return (from < messages).then_some(Place::On { line, from });
+            }
+        }
+        None
+    }
+
+    fn judge(
+        &mut self,
+        rules: &Rules,
+        seen: &Seen<'_>,
+        call: u64,
+        mut line: Line,
+        new: &New<'_>,
+    ) -> Option<Judged> {
+        let tools: Vec<Vec<ToolCall<'_>>> = new.said.iter().map(tools).collect();
+        let messages = new.said.iter().zip(&tools);
+        let messages: Vec<Message<'_>> =
+            messages.map(|(said, tools)| message(said, tools)).collect();
+        let names = self.lines.iter().filter_map(|line| line.name.as_deref());
+        let handoffs = self.begun.handoffs(line.agent, &new.said, names);
+        let context = measure(&mut line, seen.call, new);
+        let resets = self.watch.resets();
+        let observed = Observed {
+            // What is new begins with the answer to the call before.
+            call: if new.first { call } else { line.call },
+            agent: seen.agent,
+            line: line.id,
+            messages: &messages,
+            handoff: None,
+            circumstance: Circumstance::Fresh,
+            chain: None,
+            context,
+        };
+        let mut firing = None;
+        if let Some(handoff) = self.handed_over(&line, seen, new) {
+            firing = self.watch.observe(rules, &handoff.observed(call));
+        }
+        // An answer hands over once, as a rule; what is more is told beside it.
+        let (last, others) = match handoffs.split_last() {
+            Some((last, others)) => (Some(last), others),
+            None => (None, &handoffs[..]),
+        };
+        for other in others {
+            let alone = Observed {
+                messages: &[],
+                handoff: Some(other.handoff()),
+                context: None,
+                ..observed
+            };
+            firing = self.watch.observe(rules, &alone).or(firing);
+        }
+        let handoff = last.map(super::begun::Handed::handoff);
+        let whole = Observed {
+            handoff,
+            ..observed
+        };
+        firing = self.watch.observe(rules, &whole).or(firing);
+
+        let interrupted = resets != self.watch.resets();
+        if interrupted {
+            self.acquit();
+            line.verdict = None;
+        }
+        let answered = new.said.iter().any(Said::is_answer);
+        let before = line.verdict.take();
+        line.verdict = match &firing {
+            Some(firing) => {
+                let calls = firing.calls.iter().filter_map(|call| self.request(*call));
+                let calls = calls.collect();
+                Some(Arc::new(Verdict::new(firing, line.name.clone(), calls)))
+            }
+            // What was refused stays refused, for the agent has not done anything else since.
+            None => before.filter(|verdict| !answered && verdict.action == Action::Deny),
+        };
+        let verdict = line.verdict.clone();
+        self.settle_down(line, seen, call, new);
+        Some(Judged {
+            now: firing.is_some(),
+            verdict: verdict?,
+        })
+    }
+
+    /// The first call of an agent whose caller is known by the agent's own word.
+    fn handed_over<'a>(
+        &self,
+        line: &Line,
+        seen: &Seen<'a>,
+        new: &'a New<'_>,
+    ) -> Option<HandedOver<'a>> {
+        let from = seen.parent.filter(|_| new.first)?;
+        let text = new.said.iter().rfind(|said| said.role == Role::User)?;
+        let parent = xxh3_64(from.as_bytes());
+        let known = self.lines.iter().rfind(|line| line.agent == parent);
+        Some(HandedOver {
+            from,
+            line: known.map_or(line.id, |line| line.id),
+            handoff: Handoff {
+                to: seen.agent,
+                text: &text.text,
+            },
+        })
+    }
+
+    /// Remembers where the conversation stands now.
+    fn settle_down(&mut self, mut line: Line, seen: &Seen<'_>, call: u64, new: &New<'_>) {
+        let keys = Keys::of(seen.call);
+        line.extend(&keys, new.from, new.answer);
+        for said in &new.said {
+            line.note(said.digest());
+        }
+        line.call = call;
+        line.request = seen.request;
+        let is_alone = self.lines.iter().all(|other| other.agent == line.agent);
+        if !is_alone && seen.parent.is_none() {
+            self.begun.begin(line.agent, seen.agent, &new.said);
+        }
+        if self.lines.len() >= MOST_LINES {
+            self.lines.remove(0);
+        } else if self.lines.len() == self.lines.capacity() {
+            self.lines.reserve_exact(1);
+        }
+        self.lines.push(line);
+    }
+
+    /// An answer came that the next call will only name: what it asked for.
+    pub(super) fn answered(&mut self, request: u128, id: &str, output: &[u8]) {
+        let line = self.lines.iter_mut().rfind(|line| line.request == request);
+        if let Some(line) = line {
+            line.keep_answer(id, output);
+        }
+    }
+
+    /// The memory this takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let lines: usize = self.lines.iter().map(Line::bytes_beside).sum();
+        size_of::<Self>() - size_of::<Watch>()
+            + self.watch.bytes()
+            + self.lines.capacity() * size_of::<Line>()
+            + lines
+            + self.calls.capacity() * size_of::<u128>()
+            + self.begun.bytes()
+    }
+}
+
+/// A hand-over that the receiver tells of.
+struct HandedOver<'a> {
+    from: &'a str,
+    line: u64,
+    handoff: Handoff<'a>,
+}
+
+impl<'a> HandedOver<'a> {
+    fn observed(&self, call: u64) -> Observed<'a> {
+        Observed {
+            call,
+            agent: self.from,
+            line: self.line,
+            messages: &[],
+            handoff: Some(self.handoff),
+            circumstance: Circumstance::Fresh,
+            chain: None,
+            context: None,
+        }
+    }
+}
+
+/// What an agent is told after its tools' results is new work, and not what came of the work before; a
+/// person speaks to the root agent only.
+fn set_instructions_apart(told: &mut [Said<'_>]) {
+    let mut has_results = false;
+    for said in told {
+        match said.role {
+            Role::Assistant => has_results = false,
+            Role::Tool => has_results = true,
+            Role::User if has_results => said.role = Role::Other,
+            Role::User | Role::Other => {}
+        }
+    }
+}
+
+/// Of a conversation that is new here: how it begins, and what was said since the last answer. What
+/// stands between was handed over, or was said before this gateway knew of it; nobody's steps are
+/// counted from it.
+fn opening(call: &Call) -> New<'_> {
+    let links = &call.chain.links;
+    let fits = |place: &usize| links[*place].at.len() <= OPENING_BYTES;
+    let mut told: Vec<Said<'_>> = Vec::new();
+    let mut head = 0;
+    for place in (0..links.len().min(OPENING)).filter(fits) {
+        let one = said(call, place..place + 1);
+        if one.iter().any(Said::is_answer) {
+            break;
+        }
+        told.extend(one);
+        head = place + 1;
+    }
+    let mut from = links.len();
+    let mut answer = None;
+    let mut tail = Vec::new();
+    for place in (head..links.len()).rev().take(ENDING) {
+        if !fits(&place) {
+            break;
+        }
+        let one = said(call, place..place + 1);
+        from = place;
+        if one.iter().any(Said::is_answer) {
+            answer = Some(place);
+            break;
+        }
+        tail.push(one);
+    }
+    told.extend(tail.into_iter().rev().flatten());
+    New {
+        said: told,
+        answer,
+        from: if answer.is_some() || head == 0 {
+            from
+        } else {
+            0
+        },
+        first: true,
+    }
+}
+
+/// How large the conversation has become; not where the provider keeps it.
+fn measure(line: &mut Line, call: &Call, new: &New<'_>) -> Option<Context> {
+    let links = &call.chain.links;
+    if call.ids.previous_response.is_some() {
+        return None;
+    }
+    let (start, last) = (links.first()?.at.start, links.last()?);
+    let size = |from: usize| last.at.end.saturating_sub(from) as u64;
+    let now = size(start).saturating_sub(last.media.payload_bytes);
+    let added = links.get(new.from).map_or(0, |link| size(link.at.start));
+    let text = new.said.iter().map(|said| {
+        let tools = said.tools.iter();
+        let tools = tools.map(|tool| tool.name.len() + tool.arguments.len());
+        said.text.len() + tools.sum::<usize>()
+    });
+    let text = text.sum::<usize>() as u64;
+    let bytes = line.measure(now, if new.first { now } else { added }, text);
+    Some(Context {
+        bytes,
+        first: new.first,
+        inherited_bytes: 0,
+    })
+}
+
+fn tools<'a>(said: &'a Said<'_>) -> Vec<ToolCall<'a>> {
+    let tools = said.tools.iter();
+    let tools = tools.map(|tool| ToolCall {
+        name: &tool.name,
+        arguments: &tool.arguments,
+    });
+    tools.collect()
+}
+
+fn message<'a>(said: &'a Said<'_>, tools: &'a [ToolCall<'a>]) -> Message<'a> {
+    Message {
+        role: said.role,
+        text: &said.text,
+        tools,
+        name: said.name.as_deref(),
+        media: said.media,
+    }
+}
+
+#[cfg(test)]
+mod tests;
