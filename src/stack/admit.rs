@@ -6,11 +6,14 @@
 
 mod asked;
 mod bounds;
+mod context;
 mod refusal;
 mod review;
 mod wrap_up;
 
+pub use context::Trimmed;
 pub use refusal::{TASKS_PER_HOUR, stop_refusal};
+pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
 use super::meter::Admitted;
@@ -118,6 +121,7 @@ pub(super) struct Admission {
     pub(super) now: UnixMs,
     /// What is said to the model with it.
     words: Mutex<Words>,
+    fitted: context::Fitted,
 }
 
 /// Why a call does not leave now.
@@ -188,11 +192,17 @@ impl Admission {
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
             words: Mutex::default(),
+            fitted: context::Fitted::default(),
             gateway,
         })
     }
 
     async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
+        if self.live.loaded.policies.caps_context()
+            && let Some(sent) = request.extensions().get::<Arc<Call>>()
+        {
+            Box::pin(context::fit(self, sent)).await?;
+        }
         for _ in 0..LOOKS_MAX {
             match self.look(request).await {
                 Err(NotYet::LookAgain) => {}
@@ -499,7 +509,9 @@ impl Admission {
             lane: bound.lane,
             arrived: self.arrived,
             notice: self.notice_name(),
+            trimmed: self.fitted.trimmed,
         };
+        self.fitted.left(&self.gateway, facts.notice);
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),
             Arc::clone(&self.live),

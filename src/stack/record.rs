@@ -4,6 +4,7 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
+use super::admit::NUDGED;
 use super::tools::Asked;
 use super::trace::Trace;
 use super::{Code, Refused, headers};
@@ -86,6 +87,8 @@ pub struct Facts {
     pub arrived: std::time::Instant,
     /// What kind of notice the model was given.
     pub notice: Option<&'static str>,
+    /// What a cap on its context left out of it.
+    pub trimmed: Option<super::admit::Trimmed>,
 }
 
 #[derive(Default)]
@@ -555,6 +558,10 @@ impl Record {
         overrun: NanoUsd,
     ) -> CallEntry {
         let flight = self.flight();
+        // Of a call that ended well, that it was not sent as it came is worth a word.
+        let noticed = self.facts.notice.filter(|notice| *notice == NUDGED);
+        let reason = reason.or(self.facts.trimmed.map(|_| "trimmed"));
+        let reason = reason.or(noticed.map(|_| "nudged"));
         let mut no_answer = Answer::default();
         let answer = answer.unwrap_or(&mut no_answer);
         let answered = answer.model.take().map(|model| {
@@ -634,6 +641,9 @@ impl Record {
         }
         if let Some(notice) = self.facts.notice {
             head.insert(&headers::NOTICE, HeaderValue::from_static(notice));
+        }
+        if let Some(trimmed) = self.facts.trimmed.and_then(headers::number) {
+            head.insert(&headers::TRIMMED, trimmed);
         }
         if let Ok(model) = HeaderValue::from_str(&self.facts.model) {
             head.insert(&headers::MODEL, model);

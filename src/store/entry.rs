@@ -70,6 +70,8 @@ pub enum NoteKind {
     FailOpen,
     /// Something that wants a person's eye, such as an overrun.
     Alarm,
+    /// A conversation was trimmed.
+    Trim,
 }
 
 /// Which call evidence is about.
@@ -181,6 +183,8 @@ kinds! {
     FailOpen = "fail_open";
     /// [`NoteKind::Alarm`].
     Alarm = "alarm";
+    /// [`NoteKind::Trim`].
+    Trim = "trim";
 }
 
 impl NoteKind {
@@ -192,6 +196,7 @@ impl NoteKind {
             Self::Admin => Kind::Admin,
             Self::FailOpen => Kind::FailOpen,
             Self::Alarm => Kind::Alarm,
+            Self::Trim => Kind::Trim,
         }
     }
 }
