@@ -428,9 +428,9 @@ impl Record {
     /// The next call may go on from this answer by its id alone.
     fn keep_output(&self, answer: &Answer) {
         if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
-            let attribution = &self.flight().attribution;
+            let whose = (&*self.flight().attribution, &*self.call);
             let request = &self.facts.request;
-            super::watch::answered(&self.gateway, attribution, request, (id, output));
+            super::watch::answered(&self.gateway, whose, request, (id, output));
         }
     }
 
