@@ -6,6 +6,7 @@
 
 mod attribution;
 mod bounds;
+mod context;
 mod escalation;
 mod facts;
 mod fault;
@@ -27,6 +28,7 @@ mod window;
 
 pub use attribution::{AttributionRules, KnownAgent, TaskSource, Unattributed};
 pub use bounds::{Bounds, OutputWhenUnasked, UnlistedFields};
+pub use context::{ContextCaps, ContextRule, OnContext};
 pub use escalation::{EscalationSettings, Webhook, WebhookKind, WebhookUrl};
 pub use facts::{Facts, Match, Side};
 pub use fault::{Fault, Faults, Place};

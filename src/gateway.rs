@@ -1,6 +1,7 @@
 //! The gateway's shared state: what a reload replaces ([`Live`]), and what outlives every reload
 //! (purse, tasks, calls in flight, metrics).
 
+pub mod contexts;
 mod cover;
 pub mod doubt;
 pub mod provider;
@@ -182,6 +183,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Input counts that providers told, by conversation.
     pub known: Known,
+    /// What caps on contexts need to know of conversations.
+    pub contexts: contexts::Contexts,
     /// Answers that were handed out, by id.
     pub answers: Answers,
     /// What requests declared of their answers' form.
@@ -213,6 +216,7 @@ impl Gateway {
             tasks,
             metrics,
             known: Known::new(MAX_KNOWN),
+            contexts: contexts::Contexts::default(),
             answers: Answers::default(),
             forms: Forms::default(),
             scales: Scales::default(),

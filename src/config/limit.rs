@@ -2,6 +2,7 @@
 
 mod check;
 
+use super::context::{self, ContextCaps, OnContext};
 use super::facts::{Match, Side};
 use super::fault::Place;
 use super::glob::{Glob, Globs};
@@ -66,6 +67,8 @@ pub struct Limit {
     pub reserve: Option<u32>,
     /// A person looks after so many hand-offs of a task.
     pub review_every: Option<u64>,
+    /// Caps on the context of each call by itself.
+    pub context: Option<ContextCaps>,
     /// Which calls it covers.
     pub matches: Match,
     /// Where it is written.
@@ -122,6 +125,11 @@ impl Limit {
     /// The word in `on_exceed`.
     #[must_use]
     pub const fn on_exceed(&self) -> &'static str {
+        if let Some(ContextCaps { then, .. }) = self.context
+            && then.is_of_contexts()
+        {
+            return then.name();
+        }
         match (self.observe, self.escalate, self.reserve) {
             (true, ..) => "observe",
             (_, true, _) => "escalate",
@@ -235,7 +243,10 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         section.fault_of("reserve", "`reserve` goes with `on_exceed = \"wrap_up\"`");
     }
     let review_every = section.get("review_every", value::count_in(1, 1_000_000));
-    let per = per?;
+    let on_context = on_exceed.on_context();
+    let context = context::read(section, on_context);
+    context::check_alone(section, &caps, context.as_ref(), on_context);
+    let per = context::per_of(per?, context::is_alone(section, &caps));
     if review_every.is_some() {
         check_review(section, &per, &matches);
     }
@@ -252,6 +263,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         escalate: on_exceed == OnExceed::Escalate,
         reserve: (on_exceed == OnExceed::WrapUp).then(|| reserve.unwrap_or(RESERVE)),
         review_every,
+        context,
         matches,
         place: section.place(),
     })
@@ -264,6 +276,21 @@ enum OnExceed {
     Observe,
     Escalate,
     WrapUp,
+    Trim,
+    Nudge,
+}
+
+impl OnExceed {
+    /// What it means for a context that is too large.
+    const fn on_context(self) -> Option<OnContext> {
+        match self {
+            Self::Deny => Some(OnContext::Deny),
+            Self::Observe => Some(OnContext::Observe),
+            Self::Trim => Some(OnContext::Trim),
+            Self::Nudge => Some(OnContext::Nudge),
+            Self::Escalate | Self::WrapUp => None,
+        }
+    }
 }
 
 fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
@@ -277,6 +304,8 @@ fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
             ("escalate", OnExceed::Escalate),
             ("wrap_up", OnExceed::WrapUp),
             ("observe", OnExceed::Observe),
+            ("trim", OnExceed::Trim),
+            ("nudge", OnExceed::Nudge),
         ])(value),
     }
 }

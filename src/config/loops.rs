@@ -51,8 +51,8 @@ impl Default for ConductRules {
             malformed: Action::Deny,
             malformed_in_row: 3,
             failures: Action::Escalate,
-            failures_in_row: 8,
-            failed_children: 3,
+            failures_in_row: 20,
+            failed_children: 5,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** every limit that matches covers the call; none hides another.
 
+use super::context::ContextRule;
 use super::facts::{Facts, Match, Side};
 use super::fault::Faults;
 use super::limit::{self, Limit, Per, ToolPrices};
@@ -83,6 +84,8 @@ pub struct Policies {
     caps_tree: bool,
     /// One more than that of the policies before.
     version: AtomicU64,
+    /// Some limit caps contexts.
+    caps_context: bool,
 }
 
 impl Policies {
@@ -104,6 +107,7 @@ impl Policies {
         let of_tree = [Meter::Depth, Meter::FanOut];
         let caps_tree = |limit: &Limit| of_tree.iter().any(|meter| limit.cap(*meter).is_some());
         let caps_tree = limits.iter().any(caps_tree);
+        let caps_context = limits.iter().any(|limit| limit.context.is_some());
         let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
         let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
             let clock = limit.window.as_ref().map(|window| {
@@ -136,6 +140,7 @@ impl Policies {
             wraps_up,
             caps_tree,
             version: AtomicU64::new(0),
+            caps_context,
         }
     }
 
@@ -247,20 +252,26 @@ impl Policies {
     /// matches through a claim, each cap is the least among its peers that another claim would
     /// have matched.
     fn tighten(&self, rule: &Rule, facts: &Facts, caps: &mut Caps) {
-        let claimed = |matches: &Match, side| facts.is_claimed(side) && matches.on(side).is_some();
-        let own = [Side::Role, Side::Agent].map(|side| claimed(&rule.limit.matches, side));
-        if own == [false, false] {
-            return;
-        }
-        for peer in &rule.peers {
-            let peer = &self.rules[*peer].limit;
-            let shared = (own[0] && claimed(&peer.matches, Side::Role))
-                || (own[1] && claimed(&peer.matches, Side::Agent));
-            if !shared || !peer.matches.matches_unclaimed(facts) {
-                continue;
-            }
+        for peer in self.claimed_peers(rule, facts) {
             *caps = caps.lowered(&peer.caps);
         }
+    }
+
+    /// The peers of `rule` that another claim of this caller's would have matched.
+    fn claimed_peers<'p>(
+        &'p self,
+        rule: &'p Rule,
+        facts: &'p Facts,
+    ) -> impl Iterator<Item = &'p Limit> {
+        let claimed = |matches: &Match, side| facts.is_claimed(side) && matches.on(side).is_some();
+        let own = [Side::Role, Side::Agent].map(|side| claimed(&rule.limit.matches, side));
+        let peers = rule.peers.iter().filter(move |_| own != [false, false]);
+        let peers = peers.map(|peer| &self.rules[*peer].limit);
+        peers.filter(move |peer| {
+            let shared = (own[0] && claimed(&peer.matches, Side::Role))
+                || (own[1] && claimed(&peer.matches, Side::Agent));
+            shared && peer.matches.matches_unclaimed(facts)
+        })
     }
 
     /// The account of a past call under one limit: what a new or changed limit must count from the
@@ -333,6 +344,36 @@ impl Policies {
         every.min_by_key(|(_, every)| *every)
     }
 
+    /// Some limit caps the context of calls.
+    #[must_use]
+    pub const fn caps_context(&self) -> bool {
+        self.caps_context
+    }
+
+    /// The caps on the context of this call. A caller that only claims its role or agent is under the
+    /// least cap that another claim would have brought it under.
+    #[must_use]
+    pub fn context(&self, facts: &Facts) -> Vec<ContextRule> {
+        let rules = self.rules.iter().filter_map(|rule| {
+            let caps = rule.limit.context?;
+            if !rule.limit.matches.matches(facts) {
+                return None;
+            }
+            let mut least = caps;
+            if rule.by_claim {
+                let peers = self.claimed_peers(rule, facts);
+                for peer in peers.filter_map(|peer| peer.context) {
+                    least = least.least(&peer);
+                }
+            }
+            Some(ContextRule {
+                limit: rule.limit.name.clone(),
+                caps: least,
+            })
+        });
+        rules.collect()
+    }
+
     /// Some limit counts per tool.
     #[must_use]
     pub fn limits_tools(&self) -> bool {
@@ -390,7 +431,7 @@ impl Policies {
                     (None, Some(_)) => true,
                     _ => false,
                 });
-                tighter.any(|is| is)
+                tighter.any(|is| is) || tightens_context(&rule.limit, &self.rules[**peer].limit)
             });
             tighter.map(|peer| (&rule.limit, &self.rules[*peer].limit))
         })
@@ -409,6 +450,14 @@ impl Rule {
             window,
         }
     }
+}
+
+/// A cap on contexts of `other` is lower than that of `limit`, which has one.
+fn tightens_context(limit: &Limit, other: &Limit) -> bool {
+    let (Some(own), Some(other)) = (&limit.context, &other.context) else {
+        return false;
+    };
+    own.least(other) != *own
 }
 
 fn is_by_claim(matches: &Match) -> bool {

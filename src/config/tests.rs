@@ -1,5 +1,6 @@
 //! Tests of the configuration, by concern.
 
+mod context;
 mod covers;
 mod escalation;
 mod faults;

@@ -111,6 +111,16 @@ impl Known {
         })
     }
 
+    /// For each message of `call` the provider's count of everything up to and with it, where a call
+    /// ended there; nothing for calls whose counts do not add up.
+    #[must_use]
+    pub fn counts(&self, call: &Call, model: &str) -> Vec<Option<u64>> {
+        let lane = lane(call, model);
+        let count = |link: &super::Link| self.counts.get(&(link.digest ^ lane.0));
+        let links = call.chain.links.iter().filter(|_| call.prompt.steady);
+        links.map(count).collect()
+    }
+
     /// What a later call draws in by naming `id` has at most this many tokens: for an answer's id
     /// (`previous_response_id`) its input and output, for an item's id its output.
     pub fn remember(&self, dialect: Dialect, model: &str, id: &str, tokens: u64) {

@@ -62,6 +62,8 @@ pub struct Refusal {
     message: String,
     standing: Option<Box<Standing>>,
     circle: Option<Box<Circle>>,
+    /// The cap's name, where it is no meter's.
+    cap_name: Option<&'static str>,
     escalation: Option<Arc<str>>,
     retry_after_s: Option<u32>,
 }
@@ -76,6 +78,7 @@ impl Refusal {
             message: wording::without_retry_words(message),
             standing: None,
             circle: None,
+            cap_name: None,
             escalation: None,
             retry_after_s: None,
         }
@@ -100,6 +103,18 @@ impl Refusal {
     #[must_use]
     pub fn held(standing: Standing) -> Self {
         Self::standing(Code::BudgetHeld, standing)
+    }
+
+    /// A single call's context is beyond the cap of this name (`context_tokens`, `handoff_tokens`);
+    /// `besides` is a sentence more, or nothing.
+    #[must_use]
+    pub fn context(cap_name: &'static str, standing: Standing, besides: &str) -> Self {
+        let message = wording::context(cap_name, &standing, besides);
+        Self {
+            standing: Some(Box::new(standing)),
+            cap_name: Some(cap_name),
+            ..Self::new(Code::ContextExceeded, &message)
+        }
     }
 
     fn standing(code: Code, standing: Standing) -> Self {

@@ -21,6 +21,7 @@ mod knobs;
 mod parts;
 mod rewrite;
 mod tools;
+pub mod trim;
 mod values;
 
 pub use rewrite::{rewrite, takes_notice};

@@ -89,6 +89,8 @@ pub struct Metrics {
     pub fail_open: IntCounterVec,
     /// Accounts that crossed their `warn_at`, by limit.
     pub warnings: IntCounterVec,
+    /// Conversations trimmed, by limit.
+    pub cuts: IntCounterVec,
     /// Questions to people that wait.
     pub open_escalations: IntGauge,
     /// Calls held open for a person.
@@ -190,6 +192,13 @@ impl Metrics {
                 ),
                 &["limit"],
             )?,
+            cuts: IntCounterVec::new(
+                Opts::new(
+                    "bursar_context_cuts_total",
+                    "Conversations trimmed to a cap on their context",
+                ),
+                &["limit"],
+            )?,
             open_escalations: IntGauge::new(
                 "bursar_escalations_open",
                 "Questions that wait for a person",
@@ -216,7 +225,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 22] = [
+        let all: [Box<dyn prometheus::core::Collector>; 23] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -235,6 +244,7 @@ impl Metrics {
             Box::new(self.reloads.clone()),
             Box::new(self.fail_open.clone()),
             Box::new(self.warnings.clone()),
+            Box::new(self.cuts.clone()),
             Box::new(self.unjournalled.clone()),
             Box::new(self.open_escalations.clone()),
             Box::new(self.held_open.clone()),

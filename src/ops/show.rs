@@ -290,6 +290,8 @@ pub fn limit(limit: &Limit) -> Value {
         "on_exceed": limit.on_exceed(),
         "reserve_percent": limit.reserve.map(|millionths| millionths / 10_000),
         "review_every": limit.review_every,
+        "context_tokens": limit.context.and_then(|caps| caps.context),
+        "handoff_tokens": limit.context.and_then(|caps| caps.handoff),
         "line": limit.place.line,
     })
 }

@@ -7,12 +7,15 @@
 mod asked;
 mod bounds;
 mod breaker;
+mod context;
 mod lineage;
 mod refusal;
 mod review;
 mod wrap_up;
 
+pub use context::Trimmed;
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
+pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
 use super::check::{self, Watched};
@@ -124,6 +127,7 @@ pub(super) struct Admission {
     pub(super) now: UnixMs,
     /// What is said to the model with it.
     words: Mutex<Words>,
+    fitted: context::Fitted,
 }
 
 /// Why a call does not leave now.
@@ -196,11 +200,17 @@ impl Admission {
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
             words: Mutex::default(),
+            fitted: context::Fitted::default(),
             gateway,
         })
     }
 
     async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
+        if self.live.loaded.policies.caps_context()
+            && let Some(sent) = request.extensions().get::<Arc<Call>>()
+        {
+            Box::pin(context::fit(self, sent)).await?;
+        }
         for _ in 0..LOOKS_MAX {
             match self.look(request).await {
                 Err(NotYet::LookAgain) => {}
@@ -558,7 +568,9 @@ impl Admission {
             warning,
             task: (Arc::clone(&task), task.paused_ms(self.now)),
             watched: self.watched(task, request.headers()),
+            trimmed: self.fitted.trimmed,
         };
+        self.fitted.left(&self.gateway, facts.notice);
         let joins = entered.is_some_and(Entered::admit);
         let record = Box::new(Record::open(
             Arc::clone(&self.gateway),

@@ -22,6 +22,7 @@ names! {
     REMAINING_TURNS = "x-bursar-remaining-turns";
     OUTPUT_CAP = "x-bursar-output-cap";
     NOTICE = "x-bursar-notice";
+    TRIMMED = "x-bursar-trimmed";
     COST_USD = "x-bursar-cost-usd";
     WARNING = "x-bursar-warning";
     RETRY_COUNT = "x-stainless-retry-count";
@@ -34,7 +35,7 @@ names! {
 }
 
 /// Longest number or amount in a header, bytes.
-const NUMBER_BYTES_MAX: usize = 40;
+const NUMBER_BYTES_MAX: usize = 64;
 
 /// A number or an amount of money as a header's value.
 pub fn number(number: impl Display) -> Option<HeaderValue> {

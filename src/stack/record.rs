@@ -4,6 +4,7 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
+use super::admit::NUDGED;
 use super::check::{self, Watched};
 use super::tools::Asked;
 use super::trace::Trace;
@@ -98,6 +99,8 @@ pub struct Facts {
     pub task: (Arc<Task>, u64),
     /// What is kept to see how it ends.
     pub watched: Watched,
+    /// What a cap on its context left out of it.
+    pub trimmed: Option<super::admit::Trimmed>,
 }
 
 #[derive(Default)]
@@ -427,9 +430,9 @@ impl Record {
     /// The next call may go on from this answer by its id alone.
     fn keep_output(&self, answer: &Answer) {
         if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
-            let attribution = &self.flight().attribution;
+            let whose = (&*self.flight().attribution, &*self.call);
             let request = &self.facts.request;
-            super::watch::answered(&self.gateway, attribution, request, (id, output));
+            super::watch::answered(&self.gateway, whose, request, (id, output));
         }
     }
 
@@ -650,6 +653,10 @@ impl Record {
         overrun: NanoUsd,
     ) -> CallEntry {
         let flight = self.flight();
+        // Of a call that ended well, that it was not sent as it came is worth a word.
+        let noticed = self.facts.notice.filter(|notice| *notice == NUDGED);
+        let reason = reason.or(self.facts.trimmed.map(|_| "trimmed"));
+        let reason = reason.or(noticed.map(|_| "nudged"));
         let mut no_answer = Answer::default();
         let answer = answer.unwrap_or(&mut no_answer);
         let answered = answer.model.take().map(|model| {
@@ -732,6 +739,9 @@ impl Record {
         }
         if let Some(notice) = self.facts.notice {
             head.insert(&headers::NOTICE, HeaderValue::from_static(notice));
+        }
+        if let Some(trimmed) = self.facts.trimmed.and_then(headers::number) {
+            head.insert(&headers::TRIMMED, trimmed);
         }
         if let Ok(model) = HeaderValue::from_str(&self.facts.model) {
             head.insert(&headers::MODEL, model);

@@ -153,8 +153,9 @@ impl Look {
         if !rules.any_on() {
             return Ok(None);
         }
-        let (key, now) = (attribution.task_key(), clock::now());
-        let task = gateway.tasks.known(&key, now);
+        let now = clock::now();
+        let task = gateway.tasks.known(&attribution.task_key(), now);
+        let key = memory_key(attribution, call);
         let decisions = task.as_ref().map_or(0, |task| task.decisions());
         let judged = gateway.watching.look(&key, now, |watch| {
             watch.observe(
@@ -240,15 +241,30 @@ impl Look {
     }
 }
 
+/// Under which task a call is remembered. What names no task is of the owner's day, with everybody else's:
+/// there each agent is watched for itself, and a person may speak to any.
+fn memory_key(attribution: &Attribution, call: &Call) -> TaskKey {
+    let mut key = attribution.task_key();
+    if attribution.is_unattributed() {
+        let agent = attribution.agent.as_ref().map(|agent| &agent.value);
+        key.task = match agent {
+            Some(agent) => format!("{}/{agent}", key.task),
+            None => format!("{}/{:032x}", key.task, call.chain.root),
+        }
+        .into();
+    }
+    key
+}
+
 /// An answer came that the next call may only name (`previous_response_id`): what it asked for.
 pub(super) fn answered(
     gateway: &Gateway,
-    attribution: &Attribution,
+    (attribution, call): (&Attribution, &Call),
     request: &RequestId,
     (id, output): (&str, &[u8]),
 ) {
     let number = verdict::number(request.as_str());
-    let (key, now) = (attribution.task_key(), clock::now());
+    let (key, now) = (memory_key(attribution, call), clock::now());
     gateway
         .watching
         .look_if_known(&key, now, |watch| watch.answered(number, id, output));

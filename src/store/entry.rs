@@ -89,6 +89,8 @@ pub enum NoteKind {
     FailOpen,
     /// Something that wants a person's eye, such as an overrun.
     Alarm,
+    /// A conversation was trimmed.
+    Trim,
 }
 
 /// Which call evidence is about.
@@ -202,6 +204,8 @@ kinds! {
     Alarm = "alarm";
     /// A remark about an agent of a task: [`MarkBody`].
     Mark = "mark";
+    /// [`NoteKind::Trim`].
+    Trim = "trim";
 }
 
 impl NoteKind {
@@ -213,6 +217,7 @@ impl NoteKind {
             Self::Admin => Kind::Admin,
             Self::FailOpen => Kind::FailOpen,
             Self::Alarm => Kind::Alarm,
+            Self::Trim => Kind::Trim,
         }
     }
 }

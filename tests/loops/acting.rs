@@ -259,3 +259,28 @@ async fn rules_are_switched_off_for_some_and_reloaded() {
         Some("loop=repeat")
     );
 }
+
+#[tokio::test]
+async fn a_person_may_speak_to_any_agent_where_no_task_is_named() {
+    let scene = Scene::new("").await;
+    for agent in ["first", "second"] {
+        let mut talk = Talk::new(Form::Chat, agent);
+        let step = step(agent, "search", r#"{"q":"purse"}"#, NOTHING);
+        let delta = step["delta"].as_array().expect("a delta").clone();
+        for n in 0..4 {
+            let answer = talk.answer(&delta);
+            scene.provider.say(200, &answer);
+            let reply = scene.send_bare(Form::Chat, &talk.body()).await;
+            let expected = if n < 3 { 200 } else { 402 };
+            assert_eq!(reply.status, expected, "{agent} {n}: {}", reply.text());
+            if n < 3 {
+                talk.goes_on(&answer, &delta);
+            }
+        }
+        talk.told(&format!(
+            "Let it be, {agent}, and write down what you know."
+        ));
+        let reply = scene.send_bare(Form::Chat, &talk.body()).await;
+        assert_eq!(reply.status, 200, "{agent}: {}", reply.text());
+    }
+}

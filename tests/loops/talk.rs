@@ -66,6 +66,17 @@ impl Scene {
             .expect("a body")
     }
 
+    /// Sends a body that says nothing of whose it is.
+    pub async fn send_bare(&self, form: Form, body: &Value) -> Reply {
+        let request = Request::post(format!("{}{}", self.gateway.agents, form.path()))
+            .header("content-type", "application/json")
+            .body(Bytes::from(body.to_string()).into());
+        let answer = self.http.send(request.expect("a request")).await;
+        Reply::read(answer.expect("an answer"))
+            .await
+            .expect("a body")
+    }
+
     /// A POST on `ops`.
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
         let url = format!("{}{path}", self.gateway.ops);

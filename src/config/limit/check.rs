@@ -1,5 +1,6 @@
 //! What no single key of a limit can tell: which of them go together.
 
+use super::super::context;
 use super::super::facts::{Match, Side};
 use super::super::read::Section;
 use super::super::window::Window;
@@ -82,11 +83,14 @@ pub(super) fn check_shape(
     let is_per = |side| matches!(per, Per::Sides(sides) if sides.contains(&side));
     let of_tools = is_per(Side::Tool) || matches.on(Side::Tool).is_some();
     let has = |meter: Meter| section.has(meter.name());
-    if !Meter::ALL.into_iter().any(has) && !section.has("review_every") {
+    let caps_context = context::keys().any(|key| section.has(key));
+    if !Meter::ALL.into_iter().any(has) && !section.has("review_every") && !caps_context {
         section.fault("this limit caps nothing; give it `usd`, `turns`, `tokens` or the like");
     }
+    context::check_shape(section, of_tools);
     let is_call = *per == Per::Call;
-    if window.is_none() && !section.has("window") && !is_call && !is_per(Side::Task) {
+    let may_last = is_call || is_per(Side::Task) || context::is_alone(section, caps);
+    if window.is_none() && !section.has("window") && !may_last {
         section.fault(
             "this limit needs a window such as `window = { every = \"day\", timezone = \"UTC\" }`: \
              only limits per task or per call do without",

@@ -83,7 +83,8 @@ impl Serialize for Details<'_> {
             let show = |quantity| plain(standing.meter, quantity);
             map.serialize_entry("limit", &*standing.limit)?;
             map.serialize_entry("account", &Account(standing))?;
-            map.serialize_entry("meter", standing.meter.name())?;
+            let meter = refusal.cap_name.unwrap_or(standing.meter.name());
+            map.serialize_entry("meter", meter)?;
             map.serialize_entry("cap", &show(standing.cap))?;
             map.serialize_entry("settled", &show(standing.settled))?;
             map.serialize_entry("held", &show(standing.held))?;

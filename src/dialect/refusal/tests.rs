@@ -226,3 +226,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_context_that_is_too_large_says_how_large_and_which_cap() {
+    let large = |needed| Standing {
+        limit: "workers".into(),
+        account: vec![("call", "req_1".into())],
+        meter: Meter::InputTokens,
+        cap: 60_000,
+        settled: 0,
+        held: 0,
+        needed,
+        ..standing()
+    };
+    let of = |name, needed, besides| {
+        let refusal = Refusal::context(name, large(needed), besides);
+        assert_eq!(refusal.code(), Code::ContextExceeded);
+        refusal
+    };
+    let plain = of("context_tokens", 61_429, "");
+    let said: Vec<String> = [
+        plain.message(),
+        of("handoff_tokens", 70_000, "Nothing in it may be left out.").message(),
+        of("context_tokens", u64::MAX, "").message(),
+        &plain.body(Family::Anthropic),
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    assert_snapshot!(said.join("\n"), @r#"
+    The context is too large: this call has up to about 61430 input tokens, and the cap is 60000 (limit "workers").
+    What this agent is handed is too large: its first call has up to 70000 input tokens, and the cap is 60000 (limit "workers"). Nothing in it may be left out.
+    The context is too large: this call draws in what cannot be measured from here, and the cap is 60000 input tokens (limit "workers").
+    {"type":"error","error":{"type":"billing_error","message":"The context is too large: this call has up to about 61430 input tokens, and the cap is 60000 (limit \"workers\").","code":"context_exceeded","bursar":{"limit":"workers","account":{"call":"req_1"},"meter":"context_tokens","cap":"60000","settled":"0","held":"0","in_doubt":"0","needed":"61429","resets_at":null,"escalation":null,"retryable":false}}}
+    "#);
+}

@@ -113,6 +113,28 @@ pub(super) fn message(code: Code, standing: &Standing) -> String {
     text
 }
 
+/// The message for a call whose context is beyond a cap of that name.
+pub(super) fn context(cap_name: &str, standing: &Standing, besides: &str) -> String {
+    let say = |tokens| spoken(Meter::InputTokens, tokens);
+    let (cap, needed) = (say(standing.cap), say(standing.needed));
+    let what = match cap_name {
+        "handoff_tokens" => "What this agent is handed is too large: its first call",
+        _ => "The context is too large: this call",
+    };
+    let limit = &standing.limit;
+    let message = if standing.needed == u64::MAX {
+        format!(
+            "{what} draws in what cannot be measured from here, and the cap is {cap} input tokens (limit \"{limit}\")."
+        )
+    } else {
+        format!("{what} has up to {needed} input tokens, and the cap is {cap} (limit \"{limit}\").")
+    };
+    match besides {
+        "" => message,
+        besides => format!("{message} {besides}"),
+    }
+}
+
 fn spent(standing: &Standing) -> String {
     let say = |quantity| spoken(standing.meter, quantity);
     let mut text = format!("{} settled, ", say(standing.settled));

@@ -4,7 +4,7 @@ use super::wrap_up::LAST_TOKENS;
 use super::{Admission, Covers};
 use crate::config::UnlistedFields;
 use crate::conversation::Lane;
-use crate::dialect::Dialect;
+use crate::dialect::{Call, Dialect};
 use crate::ledger::Elastic;
 use crate::price::{self, Card, Settings, Tokenizer, Unpriceable, Unpriced};
 use crate::stack::{Code, Refused};
@@ -154,11 +154,7 @@ impl Bound {
     #[must_use]
     pub fn tighter(&self, admission: &Admission) -> Option<Self> {
         let card = self.card.as_ref()?;
-        let encoding = match card.tokenizer {
-            Tokenizer::O200k => Encoding::O200k,
-            Tokenizer::Cl100k => Encoding::Cl100k,
-            _ => return None,
-        };
+        let encoding = encoding(card)?;
         let call = &admission.call;
         let seen = admission.gateway.known.seen(call, &admission.routed.model);
         let input = tokens::exact_bound(encoding, call, &overheads(card), &seen)?;
@@ -173,6 +169,47 @@ impl Bound {
         };
         tighter.quote(admission, input, false).ok()?;
         Some(tighter)
+    }
+}
+
+/// A bound on a call's input tokens as the quote has it; with the real tokenizer's count where the first
+/// bound is above `fits` and the count is smaller. Unlike the quote's it is not held down to the context
+/// window, so that what is left out of it can be taken off. `u64::MAX`: nothing bounds it.
+pub(super) fn input(admission: &Admission, call: &Call, fits: u64) -> u64 {
+    let model = &*admission.routed.model;
+    let family = admission.routed.provider.family();
+    let card = admission.live.catalogue.find(family, model).ok();
+    let overheads = Overheads {
+        context_window: None,
+        ..card.as_deref().map_or(UNKNOWN, overheads)
+    };
+    let seen = admission.gateway.known.seen(call, model);
+    let cheap = tokens::input_bound(call, &overheads, &seen).all;
+    if cheap <= fits {
+        return cheap;
+    }
+    let encoding = card.as_deref().and_then(encoding);
+    let exact =
+        encoding.and_then(|encoding| tokens::exact_bound(encoding, call, &overheads, &seen));
+    exact.map_or(cheap, |exact| exact.all.min(cheap))
+}
+
+/// The target's context window, where the catalogue knows it: no prompt is longer.
+pub(super) fn window(admission: &Admission) -> Option<u64> {
+    let family = admission.routed.provider.family();
+    let card = admission
+        .live
+        .catalogue
+        .find(family, &admission.routed.model);
+    card.ok()?.context_window
+}
+
+/// The model's tokenizer, where it is public.
+fn encoding(card: &Card) -> Option<Encoding> {
+    match card.tokenizer {
+        Tokenizer::O200k => Some(Encoding::O200k),
+        Tokenizer::Cl100k => Some(Encoding::Cl100k),
+        _ => None,
     }
 }
 
@@ -222,11 +259,7 @@ fn cap_field(admission: &Admission, card: Option<&Card>) -> Option<&'static str>
 }
 
 /// Tokens and turns alone, for a model that has no price and needs none.
-fn unpriced(
-    call: &crate::dialect::Call,
-    input: InputBound,
-    settings: &Settings<'_>,
-) -> (Amounts, Option<Elastic>) {
+fn unpriced(call: &Call, input: InputBound, settings: &Settings<'_>) -> (Amounts, Option<Elastic>) {
     let fixed = Amounts::ZERO
         .with(Meter::Tokens, input.all)
         .with(Meter::InputTokens, input.all)

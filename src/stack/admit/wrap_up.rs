@@ -23,6 +23,9 @@ const NOTICE_TOKENS: u64 = 64;
 /// An agent is told once this share of a cap is used, in thousandths, unless `warn_at` says otherwise.
 const TOLD_AT_PERMILLE: u16 = 800;
 
+/// The word in `x-bursar-notice` for a model that is told of its context.
+pub const NUDGED: &str = "context";
+
 /// What is said to the model with this call.
 #[derive(Debug, Default)]
 pub struct Words {
@@ -56,18 +59,16 @@ impl Admission {
 
     /// What is said to the model.
     pub(super) fn notice(&self) -> Option<String> {
-        if !self.may_speak() {
-            return None;
-        }
-        self.words.lock().notice.clone()
+        let words = self.may_speak().then(|| self.words.lock().notice.clone());
+        let of_context = || self.fitted.nudge.as_ref().map(|(text, _)| text.clone());
+        words.flatten().or_else(of_context)
     }
 
     /// What kind of notice that is.
     pub(super) fn notice_name(&self) -> Option<&'static str> {
-        if !self.may_speak() {
-            return None;
-        }
-        self.words.lock().name()
+        let words = self.may_speak().then(|| self.words.lock().name());
+        let of_context = || self.fitted.nudge.as_ref().map(|_| NUDGED);
+        words.flatten().or_else(of_context)
     }
 
     /// The reserve is kept from usual calls. A last call makes no tool calls, so none are counted

@@ -1,13 +1,13 @@
 //! What is remembered of one task, and how a call is put to the rules: what is new in it, by whom, and
 //! what was handed on.
 
-use super::begun::Begun;
+use super::begun::{Begun, Handed};
 use super::lines::{Keys, Line, MOST_LINES, Place, anchor};
 use super::verdict::Verdict;
 use crate::dialect::Call;
 use crate::dialect::said::{Said, said, said_by_answer};
 use crate::loops::{
-    Action, Circumstance, Context, Handoff, Message, Observed, Role, Rules, ToolCall, Watch,
+    Action, Circumstance, Context, Firing, Handoff, Message, Observed, Role, Rules, ToolCall, Watch,
 };
 use crate::units::AgentId;
 use std::sync::Arc;
@@ -214,31 +214,8 @@ impl TaskWatch {
             chain: None,
             context,
         };
-        let mut firing = None;
-        if let Some(handoff) = self.handed_over(&line, seen, new) {
-            firing = self.watch.observe(rules, &handoff.observed(call));
-        }
-        // An answer hands over once, as a rule; what is more is told beside it.
-        let (last, others) = match handoffs.split_last() {
-            Some((last, others)) => (Some(last), others),
-            None => (None, &handoffs[..]),
-        };
-        for other in others {
-            let alone = Observed {
-                messages: &[],
-                handoff: Some(other.handoff()),
-                context: None,
-                ..observed
-            };
-            firing = self.watch.observe(rules, &alone).or(firing);
-        }
-        let handoff = last.map(super::begun::Handed::handoff);
-        let whole = Observed {
-            handoff,
-            ..observed
-        };
-        firing = self.watch.observe(rules, &whole).or(firing);
-
+        let handed_over = self.handed_over(&line, seen, new);
+        let firing = self.put(rules, observed, handed_over.as_ref(), &handoffs);
         let interrupted = resets != self.watch.resets();
         if interrupted {
             self.acquit();
@@ -261,6 +238,38 @@ impl TaskWatch {
             now: firing.is_some(),
             verdict: verdict?,
         })
+    }
+
+    /// Puts a call to the rules, and with it what was handed on.
+    fn put(
+        &mut self,
+        rules: &Rules,
+        observed: Observed<'_>,
+        handed_over: Option<&HandedOver<'_>>,
+        handoffs: &[Handed<'_>],
+    ) -> Option<Firing> {
+        let over = handed_over.map(|handoff| handoff.observed(observed.call));
+        let mut firing = over.and_then(|over| self.watch.observe(rules, &over));
+        // An answer hands over once, as a rule; what is more is told beside it.
+        let (last, others) = match handoffs.split_last() {
+            Some((last, others)) => (Some(last), others),
+            None => (None, handoffs),
+        };
+        for other in others {
+            let alone = Observed {
+                messages: &[],
+                handoff: Some(other.handoff()),
+                context: None,
+                ..observed
+            };
+            firing = self.watch.observe(rules, &alone).or(firing);
+        }
+        let handoff = last.map(Handed::handoff);
+        let whole = Observed {
+            handoff,
+            ..observed
+        };
+        self.watch.observe(rules, &whole).or(firing)
     }
 
     /// The first call of an agent whose caller is known by the agent's own word.

@@ -325,3 +325,96 @@ fn the_memory_of_a_task_is_bounded() {
     let bytes = short.watch.bytes();
     assert!(bytes < 4 << 10, "{bytes}");
 }
+
+/// A conversation of about this many bytes.
+fn long(bytes: usize) -> Vec<Value> {
+    let mut messages = begun();
+    let line =
+        "On the third day the \"north\" survey found the cistern dry;\nthe ledger says otherwise. ";
+    for n in 0..bytes / 4_096 {
+        let page = format!("Page {n}. {}", line.repeat(4_096 / line.len()));
+        turn(&mut messages, &format!("{{\"q\":\"page {n}\"}}"), &page);
+    }
+    messages
+}
+
+/// How long one takes of several, in nanoseconds.
+fn each(times: u32, mut one: impl FnMut(u32)) -> f64 {
+    let start = std::time::Instant::now();
+    for n in 0..times {
+        one(n);
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(times)
+}
+
+#[test]
+#[ignore = "measures: run it alone, with --nocapture"]
+fn watching_costs_little_beside_reading_the_body() {
+    const TIMES: u32 = 2_000;
+    let messages = long(64 << 10);
+    let body = chat(&messages).to_string();
+    let read = || decode(Dialect::OpenaiChat, body.clone().into()).unwrap();
+    let decoding = each(TIMES, |_| drop(std::hint::black_box(read())));
+    // Each call adds a step.
+    let mut told = Told::default();
+    told.call("a", &messages);
+    let mut grown = messages.clone();
+    let calls: Vec<Call> = (0..40)
+        .map(|n| {
+            turn(
+                &mut grown,
+                &format!("{{\"q\":\"more {n}\"}}"),
+                &format!("Chapter {n} tells of {n} chests. ").repeat(30),
+            );
+            decode(Dialect::OpenaiChat, chat(&grown).to_string().into()).unwrap()
+        })
+        .collect();
+    let observe = |watch: &mut TaskWatch, call: &Call, request: u128| {
+        let seen = Seen {
+            call,
+            agent: "a",
+            name: None,
+            parent: None,
+            request,
+            decisions: 0,
+        };
+        watch.observe(&Rules::default(), &seen).is_some()
+    };
+    let stepping = each(40, |n| {
+        let n = usize::try_from(n).unwrap();
+        assert!(!observe(&mut told.watch, &calls[n], n as u128));
+    });
+    // The last message differs from call to call, as in the load of the benchmark.
+    let mut asked: Vec<Call> = Vec::new();
+    for n in 0..TIMES {
+        let mut sent = messages.clone();
+        sent.push(
+            json!({"role": "user", "content": format!("Call {n}: what did the survey find?")}),
+        );
+        asked.push(decode(Dialect::OpenaiChat, chat(&sent).to_string().into()).unwrap());
+    }
+    let mut told = Told::default();
+    let asking = each(TIMES, |n| {
+        observe(
+            &mut told.watch,
+            &asked[usize::try_from(n).unwrap()],
+            u128::from(n),
+        );
+    });
+    let beginning = each(TIMES, |n| {
+        let mut watch = TaskWatch::default();
+        observe(
+            &mut watch,
+            &asked[usize::try_from(n).unwrap()],
+            u128::from(n),
+        );
+    });
+    eprintln!(
+        "{} bytes: decoding {decoding:.0} ns; a step more {stepping:.0} ns; a question more {asking:.0} ns; a new conversation {beginning:.0} ns",
+        body.len()
+    );
+    assert!(
+        asking < decoding,
+        "watching costs less than reading the body once"
+    );
+}

@@ -1,0 +1,226 @@
+//! Caps on the context of one call: `context_tokens`, and `handoff_tokens` for the first call of an
+//! invocation. Judged before anything is held; a call that is trimmed is quoted as it leaves.
+//!
+//! The first call of an invocation is one without any answer of a model in it, or the first that an
+//! agent makes in a task: by its id, or else by the root of its conversation. Which agents a task has
+//! seen is asked of the journal once, so that a restart makes nobody a newcomer who was named; of those
+//! without an id nothing can be known over a restart, and they are taken for old.
+
+mod trimming;
+
+use super::wrap_up::NUDGED;
+use super::{Admission, bounds};
+use crate::config::{ContextRule, OnContext};
+use crate::dialect::refusal::{Refusal, Standing};
+use crate::dialect::{Call, takes_notice};
+use crate::gateway::Gateway;
+use crate::gateway::contexts::{Entry, Met};
+use crate::stack::Refused;
+use crate::store::{Ending, NoteKind};
+use crate::units::{LimitName, Meter};
+use std::sync::Arc;
+pub use trimming::Trimmed;
+
+/// Calls of the journal that are looked at for agents, the newest.
+const MAX_CALLS: usize = 10_000;
+
+/// What the caps on contexts made of a call.
+#[derive(Default)]
+pub(super) struct Fitted {
+    /// Whom the task will have met once the call leaves.
+    pub entering: Option<Entry>,
+    /// What was left out.
+    pub trimmed: Option<Trimmed>,
+    /// What the model is told of its context, and where it is remembered that it was.
+    pub nudge: Option<(String, Entry)>,
+}
+
+impl Fitted {
+    /// The call leaves, with a notice of this kind.
+    pub(super) fn left(&self, gateway: &Gateway, notice: Option<&str>) {
+        let nudged = self.nudge.as_ref().filter(|_| notice == Some(NUDGED));
+        let told = nudged.map(|(_, told)| *told);
+        for met in [self.entering, told].into_iter().flatten() {
+            gateway.contexts.meet(met);
+        }
+    }
+}
+
+/// The cap on a call: the least of those that say the same about what happens then.
+#[derive(Clone, Debug)]
+struct Cap {
+    name: &'static str,
+    tokens: u64,
+    limit: LimitName,
+}
+
+/// Makes the call fit: as it came, trimmed, or not at all. `sent` is the call as it came.
+///
+/// # Errors
+/// `context_exceeded`, or the store's fault.
+pub(super) async fn fit(admission: &mut Admission, sent: &Arc<Call>) -> Result<(), Refused> {
+    admission.call = Arc::clone(sent);
+    admission.fitted = Fitted::default();
+    let policies = &admission.live.loaded.policies;
+    if !policies.caps_context() || !sent.dialect.generates() {
+        return Ok(());
+    }
+    let rules = policies.context(&admission.facts());
+    let mut enters = false;
+    if rules.iter().any(|rule| rule.caps.handoff.is_some()) {
+        let entry = entry_of(admission);
+        enters = is_first(admission, entry).await.map_err(Refused::from)?;
+        admission.fitted.entering = Some(entry);
+    }
+    let cap = |then| least(&rules, then, enters);
+    if let Some(observed) = cap(OnContext::Observe) {
+        observe(admission, &observed);
+    }
+    let mut size = u64::MAX;
+    if rules.iter().any(|rule| rule.caps.then == OnContext::Trim) {
+        let window = bounds::window(admission).unwrap_or(u64::MAX);
+        let within = cap(OnContext::Trim).filter(|cap| cap.tokens < window);
+        let fitted = trimming::trim(admission, within.as_ref());
+        let fitted = fitted.map_err(|refused| admission.denied(refused))?;
+        size = fitted.tokens.unwrap_or(u64::MAX);
+        if let Some((call, trimmed)) = fitted.trimmed {
+            admission.call = call;
+            admission.fitted.trimmed = Some(trimmed);
+        }
+    }
+    if let Some(cap) = cap(OnContext::Deny) {
+        if size > cap.tokens {
+            size = size.min(judged(admission, &admission.call, cap.tokens));
+        }
+        if size > cap.tokens {
+            return Err(admission.denied(exceeded(admission, &cap, size, "")));
+        }
+    }
+    if let Some(cap) = cap(OnContext::Nudge) {
+        admission.fitted.nudge = nudge(admission, &cap);
+    }
+    Ok(())
+}
+
+/// What the model is told of its context: once, until that is small again.
+fn nudge(admission: &Admission, cap: &Cap) -> Option<(String, Entry)> {
+    let (call, contexts) = (&admission.call, &admission.gateway.contexts);
+    let told = Met::Told(call.chain.root).key(&admission.attribution.task_key());
+    let size = judged(admission, call, cap.tokens);
+    if size <= cap.tokens {
+        contexts.forget(told);
+        return None;
+    }
+    if contexts.has_met(told) || !takes_notice(call) {
+        return None;
+    }
+    let limit = &cap.limit;
+    let large = match cap.name {
+        "handoff_tokens" => "what you were handed",
+        _ => "your context",
+    };
+    let text = format!(
+        "Note from the gateway, not from the user: {large} is at up to {size} of {} tokens (limit \"{limit}\"). Keep to what you still \
+         need: sum up what you know, and do not fetch again what you have.",
+        cap.tokens
+    );
+    Some((text, told))
+}
+
+/// The size by which a call is judged.
+fn judged(admission: &Admission, call: &Call, fits: u64) -> u64 {
+    let size = bounds::input(admission, call, fits);
+    bounds::window(admission).map_or(size, |window| size.min(window))
+}
+
+fn least(rules: &[ContextRule], then: OnContext, enters: bool) -> Option<Cap> {
+    let rules = rules.iter().filter(|rule| rule.caps.then == then);
+    let caps = rules.filter_map(|rule| {
+        let (name, tokens) = rule.caps.on(enters)?;
+        Some(Cap {
+            name,
+            tokens,
+            limit: rule.limit.clone(),
+        })
+    });
+    caps.min_by_key(|cap| cap.tokens)
+}
+
+fn exceeded(admission: &Admission, cap: &Cap, size: u64, besides: &str) -> Refused {
+    let standing = Standing {
+        limit: cap.limit.shared(),
+        account: vec![("call", admission.request.shared())],
+        meter: Meter::InputTokens,
+        cap: cap.tokens,
+        settled: 0,
+        held: 0,
+        in_doubt: 0,
+        // Nothing is larger than the window, however little is known of it.
+        needed: size.min(bounds::window(admission).unwrap_or(u64::MAX)),
+        resets_at: None,
+    };
+    Refusal::context(cap.name, standing, besides).into()
+}
+
+/// Notes what a cap would have done.
+fn observe(admission: &Admission, cap: &Cap) {
+    let size = judged(admission, &admission.call, cap.tokens);
+    if size <= cap.tokens {
+        return;
+    }
+    let gateway = &admission.gateway;
+    let limit = cap.limit.as_str();
+    gateway.metrics.denied("observed", limit);
+    let detail = format!(
+        "observed: {} of {limit} would have met {}: up to {size} tokens, and the cap is {}",
+        cap.name, admission.request, cap.tokens
+    );
+    gateway.journal(NoteKind::Alarm, limit, &detail);
+}
+
+/// Who makes the call, as the task remembers it.
+fn entry_of(admission: &Admission) -> Entry {
+    let agent = admission.attribution.agent.as_ref();
+    let met = match agent {
+        Some(agent) => Met::Agent(agent.value.as_str()),
+        None => Met::Root(admission.call.chain.root),
+    };
+    met.key(&admission.attribution.task_key())
+}
+
+/// It is the first call of its invocation.
+async fn is_first(admission: &Admission, entry: Entry) -> Result<bool, crate::store::StoreError> {
+    let contexts = &admission.gateway.contexts;
+    let task = admission.attribution.task_key();
+    if !contexts.has_met(Met::Journal.key(&task)) {
+        Box::pin(ask_journal(admission)).await?;
+    }
+    let is_nameless = admission.attribution.agent.is_none();
+    let is_old =
+        contexts.has_met(entry) || (is_nameless && contexts.has_met(Met::Nameless.key(&task)));
+    Ok(!is_old || !admission.call.has_answer())
+}
+
+async fn ask_journal(admission: &Admission) -> Result<(), crate::store::StoreError> {
+    let contexts = &admission.gateway.contexts;
+    let task = admission.attribution.task_key();
+    let rows = admission
+        .gateway
+        .purse
+        .store()
+        .trace(task.clone(), MAX_CALLS);
+    for row in rows.await? {
+        let call = row.body()?;
+        let left = Ending::from_name(call.ending.as_str()) != Some(Ending::Denied);
+        if !left || matches!(call.dialect.as_str(), "task" | "tool") {
+            continue;
+        }
+        let met = match &call.agent {
+            Some(agent) => Met::Agent(agent.as_str()),
+            None => Met::Nameless,
+        };
+        contexts.meet(met.key(&task));
+    }
+    contexts.meet(Met::Journal.key(&task));
+    Ok(())
+}
