@@ -39,10 +39,9 @@ impl Fitted {
     /// The call leaves, with a notice of this kind.
     pub(super) fn left(&self, gateway: &Gateway, notice: Option<&str>) {
         let nudged = self.nudge.as_ref().filter(|_| notice == Some(NUDGED));
-        for met in [self.entering, nudged.map(|(_, told)| *told)] {
-            if let Some(met) = met {
-                gateway.contexts.meet(met);
-            }
+        let told = nudged.map(|(_, told)| *told);
+        for met in self.entering.into_iter().chain(told) {
+            gateway.contexts.meet(met);
         }
     }
 }
