@@ -144,7 +144,7 @@ async fn lists_pass_and_so_does_a_chant_where_nobody_minds() {
         let reply = scene.send(form, ("off", "singer"), &body(form)).await;
         assert_eq!(
             reply.text().matches("Let me check").count(),
-            2000,
+            800,
             "{form:?}"
         );
         scene.provider.stream(&stream(
