@@ -243,6 +243,22 @@ async fn a_top_up_lets_it_begin_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persons_own_message_lets_it_begin_anew() {
+    let (_sim, gateway) = scene("").await;
+    let agent = gateway.caller("t").agent("writer");
+    let bad = ask("sim-bad-args", Dialect::Chat, false);
+    let mut said = call(&agent, &bad).await;
+    for _ in 0..2 {
+        said = call(&agent, &bad).await;
+    }
+    assert_eq!(call(&agent, &bad).await.status, 402);
+    let mut next = ask("sim-tools", Dialect::Chat, false);
+    next.history = bad.answered(&said);
+    next.text = "Leave that, and tell me about ledgers of the fifteenth century.".to_owned();
+    answered(&agent, &next).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warning_is_given_once_and_stops_nobody() {
     let rules = "[malformed]\naction = \"warn\"\n[failures]\naction = \"off\"\n";
     let (_sim, gateway) = scene(rules).await;

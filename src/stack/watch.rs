@@ -158,10 +158,16 @@ impl Look {
         let key = memory_key(attribution, call);
         let decisions = task.as_ref().map_or(0, |task| task.decisions());
         let judged = gateway.watching.look(&key, now, |watch| {
-            watch.observe(
+            let resets = watch.resets();
+            let judged = watch.observe(
                 &rules,
                 &seen(attribution, call, id, decisions, &mut [0; 32]),
-            )
+            );
+            // A person has spoken: what went wrong before is over too.
+            if let Some(task) = task.as_ref().filter(|_| watch.resets() != resets) {
+                task.conducted.forget();
+            }
+            judged
         });
         let Some(judged) = judged else {
             return Ok(None);

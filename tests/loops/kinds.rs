@@ -57,7 +57,10 @@ async fn compare(runs: &[Value]) -> Vec<String> {
             let expected = replayed[id].clone();
             let expected = expected.map(|(at, rule)| (seen_at(run, at), rule));
             let live = first_warning(&scene, form, &format!("{id}-{form:?}"), run).await;
-            if live != expected {
+            // Where the agents never call again, a person may have spoken before what they did last is seen.
+            let calls = run["agent_calls"].as_array().map_or(0, Vec::len);
+            let never_again = expected.as_ref().is_some_and(|(at, _)| *at == calls);
+            if live != expected && !(live.is_none() && never_again) {
                 differ.push(format!("{id} {form:?}: live {live:?}, replay {expected:?}"));
             }
         }

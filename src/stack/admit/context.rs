@@ -40,7 +40,7 @@ impl Fitted {
     pub(super) fn left(&self, gateway: &Gateway, notice: Option<&str>) {
         let nudged = self.nudge.as_ref().filter(|_| notice == Some(NUDGED));
         let told = nudged.map(|(_, told)| *told);
-        for met in [self.entering, told].into_iter().flatten() {
+        for met in self.entering.into_iter().chain(told) {
             gateway.contexts.meet(met);
         }
     }

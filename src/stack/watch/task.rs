@@ -73,6 +73,11 @@ struct New<'a> {
 }
 
 impl TaskWatch {
+    /// How often everything has begun anew.
+    pub(super) fn resets(&self) -> u32 {
+        self.watch.resets()
+    }
+
     /// Takes in a call, and tells what becomes of it.
     pub(super) fn observe(&mut self, rules: &Rules, seen: &Seen<'_>) -> Option<Judged> {
         self.hear_decisions(seen.decisions);
