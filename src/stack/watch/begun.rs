@@ -84,11 +84,11 @@ impl Begun {
     }
 
     /// What this agent handed to others, by what is new of it.
-    pub(super) fn handoffs<'a>(
+    pub(super) fn handoffs<'a, 'b>(
         &mut self,
         agent: u64,
         said: &'a [Said<'_>],
-        agents: impl Iterator<Item = &'a str> + Clone,
+        agents: impl Iterator<Item = &'b str> + Clone,
     ) -> Vec<Handed<'a>> {
         let mut handed = Vec::new();
         for answer in said.iter().filter(|said| said.is_answer()) {
