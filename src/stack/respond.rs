@@ -69,8 +69,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let number = trace::random();
-        let id = request_id(number);
+        let id = request_id();
         let live = self.gateway.live();
         let shape = Shape {
             anthropic: request.headers().contains_key(&headers::ANTHROPIC_VERSION),
@@ -187,10 +186,16 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     target + each.sum::<usize>()
 }
 
-/// `req_` and 32 hex digits.
-fn request_id(number: u128) -> RequestId {
+/// `req_` and 32 hex digits. None has `429` in it: refusals name ids, and no message of theirs may hold
+/// what clients take for a reason to come again.
+fn request_id() -> RequestId {
     let mut text = *b"req_00000000000000000000000000000000";
-    trace::hex(number, &mut text[4..]);
+    loop {
+        trace::hex(trace::random(), &mut text[4..]);
+        if !text.windows(3).any(|three| three == b"429") {
+            break;
+        }
+    }
     RequestId::from(std::str::from_utf8(&text).unwrap_or("req_"))
 }
 
@@ -216,4 +221,16 @@ fn render(refused: Refused, shape: Shape) -> Response<AnswerBody> {
     answer.headers_mut().extend(headers);
     stamp(answer.headers_mut(), shape.id);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::request_id;
+
+    #[test]
+    fn no_id_reads_like_a_reason_to_come_again() {
+        let ids: Vec<_> = (0..20_000).map(|_| request_id()).collect();
+        assert!(ids.iter().all(|id| !id.as_str().contains("429")));
+        assert!(ids.iter().all(|id| id.as_str().len() == 36));
+    }
 }
