@@ -72,8 +72,8 @@ pub struct Purse {
     line_changed: Notify,
 }
 
-/// Money set aside for one call. It ends exactly once, by [`Hold::settle`], [`Hold::void`] or
-/// [`Hold::doubt`]; whoever carries it sees to that in its own `Drop`.
+/// Money set aside for one call. It ends exactly once, by [`Hold::end`] or [`Hold::let_go`]; whoever
+/// carries it sees to that in its own `Drop`.
 pub struct Hold {
     purse: Arc<Purse>,
     id: HoldId,

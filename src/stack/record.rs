@@ -4,25 +4,27 @@
 //! Opened by `admit`, ended by `meter`. It owns the hold, and its `Drop` is the last resort: a call
 //! that nobody ended is in doubt if it was sent, void if not.
 
-use super::admit::NUDGED;
+mod cost;
+mod entry;
+
+pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
+
 use super::check::{self, Watched};
-use super::tools::Asked;
 use super::trace::Trace;
 use super::{Refused, headers};
-use crate::attribution::Attribution;
 use crate::clock;
 use crate::conversation::Lane;
 use crate::dialect::answer::AnswerReader;
-use crate::dialect::{Answer, Call, Dialect, Usage};
+use crate::dialect::{Answer, Call, Dialect};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::{Deadline, Elastic};
 use crate::loops::Chanting;
-use crate::price::{Card, Context};
+use crate::price::Card;
 use crate::purse::{self, Hold};
-use crate::store::{CallEntry, Ending, Entry, TaskState};
+use crate::store::{Ending, TaskState};
 use crate::task::Task;
-use crate::units::{Amounts, Meter, NanoUsd, RequestId, UnixMs};
+use crate::units::{Amounts, Meter, NanoUsd, RequestId};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -303,200 +305,6 @@ impl Record {
         super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
     }
 
-    /// So many bytes are more tokens than the provider was told, however long its tokens are.
-    fn is_more_than_told(&self, visible_bytes: u64) -> bool {
-        let floor = self
-            .facts
-            .card
-            .as_ref()
-            .map_or(u64::MAX, |card| card.most_bytes_per_token);
-        self.told()
-            .is_some_and(|told| visible_bytes > told.saturating_mul(floor))
-    }
-
-    /// Output tokens that the provider may produce in all; `None` if the call generates nothing.
-    fn told(&self) -> Option<u64> {
-        let (hold, elastic) = (self.hold.as_ref()?, self.facts.elastic.as_ref()?);
-        let one = hold.terms.told.unwrap_or(elastic.want);
-        Some(one.saturating_mul(elastic.outputs))
-    }
-
-    /// What an answer that is over comes to.
-    #[must_use]
-    pub fn outcome(&mut self, answer: Answer) -> Outcome {
-        self.saw(answer.visible_bytes);
-        if answer.error.is_some() && !answer.complete {
-            return Outcome::Doubt("error_event");
-        }
-        if !answer.complete {
-            return Outcome::Doubt("cut_short");
-        }
-        let answer = Box::new(answer);
-        match answer
-            .usage
-            .as_ref()
-            .filter(|usage| self.is_plausible(usage, &answer))
-        {
-            Some(usage) => {
-                let charged = self.charge(usage, &answer);
-                Outcome::Settle { charged, answer }
-            }
-            None => Outcome::Bounded {
-                bound: self.bound(&answer),
-                reason: "no_usage",
-                answer,
-            },
-        }
-    }
-
-    /// Not zero, and not less than what was visibly produced.
-    fn is_plausible(&self, usage: &Usage, answer: &Answer) -> bool {
-        if usage.stated_cost.is_some() {
-            return true;
-        }
-        let floor = self
-            .facts
-            .card
-            .as_ref()
-            .map_or(u64::MAX, |card| card.most_bytes_per_token);
-        usage.all_input() > 0 && usage.all_output().saturating_mul(floor) >= answer.visible_bytes
-    }
-
-    fn charge(&self, usage: &Usage, answer: &Answer) -> Amounts {
-        let usd = match &self.facts.card {
-            Some(card) => {
-                self.live
-                    .catalogue
-                    .charge(card, usage, &self.context())
-                    .nano
-            }
-            None => usage.stated_cost.unwrap_or_default(),
-        };
-        let (input, output) = (usage.all_input(), usage.all_output());
-        let known = if self.facts.known_input < input {
-            self.facts.known_input
-        } else {
-            0
-        };
-        self.counted(answer)
-            .with(Meter::Usd, usd.0.saturating_add(self.tool_fees(answer).0))
-            .with(Meter::Tokens, input.saturating_add(output))
-            .with(Meter::InputTokens, input)
-            .with(Meter::OutputTokens, output)
-            .with(Meter::FreshTokens, (input - known).saturating_add(output))
-    }
-
-    /// What of the request can select a price, where the answer does not say.
-    fn context(&self) -> Context<'_> {
-        let selectors = &self.call.selectors;
-        Context {
-            batch: false,
-            service_tier: selectors.service_tier.as_deref(),
-            speed: selectors.speed.as_deref(),
-            inference_geo: selectors.inference_geo.as_deref(),
-            at: Some(self.flight().admitted),
-        }
-    }
-
-    /// The turn, and the tools that the answer asks for.
-    fn counted(&self, answer: &Answer) -> Amounts {
-        Amounts::ZERO
-            .with(Meter::Turns, self.facts.fixed[Meter::Turns])
-            .with(Meter::ToolCalls, answer.tool_calls.len() as u64)
-    }
-
-    /// Counts the answer's tools where limits count per tool.
-    fn count_tools(&self, answer: &Answer) {
-        if answer.tool_calls.is_empty() || !self.live.loaded.policies.limits_tools() {
-            return;
-        }
-        let attribution = &self.flight().attribution;
-        let asked = Asked {
-            gateway: Arc::clone(&self.gateway),
-            live: Arc::clone(&self.live),
-            attribution: Arc::clone(attribution),
-            facts: crate::config::Facts::new(
-                attribution,
-                Arc::clone(&self.facts.model),
-                self.provider.name.shared(),
-                self.call.dialect.name(),
-            ),
-            admitted: self.flight().admitted,
-            tools: count_tools(answer),
-        };
-        asked.count();
-    }
-
-    /// The next call may go on from this answer by its id alone.
-    fn keep_output(&self, answer: &Answer) {
-        if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
-            let whose = (&*self.flight().attribution, &*self.call);
-            let request = &self.facts.request;
-            super::watch::answered(&self.gateway, whose, request, (id, output));
-        }
-    }
-
-    fn tool_fees(&self, answer: &Answer) -> NanoUsd {
-        let fees = answer
-            .tool_calls
-            .iter()
-            .map(|(_, name)| self.live.loaded.policies.tool_prices().of(name).0);
-        NanoUsd(fees.fold(0, u64::saturating_add))
-    }
-
-    /// The quoted input and one token per byte produced; the whole hold where output is unseen.
-    fn bound(&self, answer: &Answer) -> Amounts {
-        let quoted = self.quoted();
-        let Some(elastic) = &self.facts.elastic else {
-            return quoted;
-        };
-        let unseen = self
-            .facts
-            .card
-            .as_ref()
-            .is_none_or(|card| card.reasons_unseen)
-            || !self.call.prompt.hosted_tools.is_empty();
-        if unseen {
-            return quoted.saturating_add(&self.counted(answer).with(Meter::Turns, 0));
-        }
-        let produced = self.quote_of(elastic, answer.visible_bytes);
-        let bound = if self.is_more_than_told(answer.visible_bytes) {
-            // Who did not keep to what it was told bills beyond the hold: nothing smaller is a bound.
-            produced
-        } else {
-            Amounts(std::array::from_fn(|i| produced.0[i].min(quoted.0[i])))
-        };
-        bound.with(Meter::ToolCalls, answer.tool_calls.len() as u64)
-    }
-
-    /// The quoted input, and one token per byte of output.
-    fn quote_of(&self, elastic: &Elastic, visible_bytes: u64) -> Amounts {
-        let one = Elastic {
-            outputs: 1,
-            ..*elastic
-        };
-        one.quote(&self.facts.fixed, visible_bytes)
-    }
-
-    /// What an answer that broke off may cost: the whole hold; more, if more was seen than the
-    /// provider was told.
-    fn doubted(&self) -> Amounts {
-        let (quoted, seen) = (self.quoted(), self.progress.visible_bytes);
-        match &self.facts.elastic {
-            Some(elastic) if self.is_more_than_told(seen) => {
-                let produced = self.quote_of(elastic, seen);
-                Amounts(std::array::from_fn(|i| produced.0[i].max(quoted.0[i])))
-            }
-            _ => quoted,
-        }
-    }
-
-    fn quoted(&self) -> Amounts {
-        self.hold
-            .as_ref()
-            .map_or(Amounts::ZERO, |hold| hold.terms.quoted)
-    }
-
     /// Ends the hold, writes the journal entry, counts the metrics.
     pub fn end(mut self: Box<Self>, outcome: Outcome) -> Charged {
         self.end_once(outcome)
@@ -643,91 +451,6 @@ impl Record {
         }
     }
 
-    fn entry(
-        &self,
-        ending: Ending,
-        reason: Option<&'static str>,
-        (quoted, charged, told): (Amounts, Amounts, Option<u64>),
-        answer: Option<&mut Answer>,
-        accounts: Arc<[crate::ledger::AccountKey]>,
-        overrun: NanoUsd,
-    ) -> CallEntry {
-        let flight = self.flight();
-        // Of a call that ended well, that it was not sent as it came is worth a word.
-        let noticed = self.facts.notice.filter(|notice| *notice == NUDGED);
-        let reason = reason.or(self.facts.trimmed.map(|_| "trimmed"));
-        let reason = reason.or(noticed.map(|_| "nudged"));
-        let mut no_answer = Answer::default();
-        let answer = answer.unwrap_or(&mut no_answer);
-        let answered = answer.model.take().map(|model| {
-            let same = *model == *self.facts.model;
-            if same {
-                Arc::clone(&self.facts.model)
-            } else {
-                model.into()
-            }
-        });
-        CallEntry {
-            request: self.facts.request.shared(),
-            admitted: flight.admitted,
-            ended: clock::now(),
-            attribution: Arc::clone(&flight.attribution),
-            trace: self.facts.trace.map(|trace| trace.ids),
-            dialect: self.call.dialect.name(),
-            model: Arc::clone(&self.facts.model),
-            provider: Some(self.provider.name.shared()),
-            answered,
-            answer_id: answer.id.take(),
-            ending,
-            reason: reason.map(Arc::from),
-            limit: None,
-            quoted,
-            charged,
-            told,
-            overrun,
-            price_version: Arc::clone(self.live.catalogue.version()),
-            tools: count_tools(answer),
-            status: self.progress.status.map(|status| status.as_u16()),
-            accounts,
-        }
-    }
-
-    fn count(
-        &self,
-        charged: &Amounts,
-        ending: Ending,
-        tools: &[(Arc<str>, u64)],
-        overrun: NanoUsd,
-    ) {
-        let metrics = &self.gateway.metrics;
-        if ending == Ending::Settle {
-            let labels = self.live.labels(
-                &self.flight().attribution,
-                &self.provider.name,
-                &self.facts.model,
-            );
-            metrics.call(&labels).charge(charged);
-        }
-        for (name, count) in tools {
-            metrics.tools(name, *count);
-        }
-        if overrun > NanoUsd::ZERO {
-            metrics
-                .overrun_usd
-                .inc_by(crate::ops::metrics::dollars(overrun));
-            tracing::error!(
-                request = self.facts.request.as_str(),
-                provider = self.provider.name.as_str(),
-                model = &*self.facts.model,
-                overrun_usd = %overrun,
-                "a provider billed more than its bound"
-            );
-        }
-        if let Some(sent) = self.progress.sent {
-            metrics.upstream.observe(sent.elapsed().as_secs_f64());
-        }
-    }
-
     /// What every answer's head tells.
     pub fn stamp(&self, head: &mut HeaderMap) {
         let told = self.hold.as_ref().and_then(|hold| hold.terms.told);
@@ -789,119 +512,4 @@ fn stamp_remaining(head: &mut HeaderMap, remaining: &crate::ledger::Remaining) {
     if let Some(turns) = remaining.turns.and_then(headers::number) {
         head.insert(&headers::REMAINING_TURNS, turns);
     }
-}
-
-/// Tool names with their counts, in the order of their first use.
-fn count_tools(answer: &Answer) -> Vec<(Arc<str>, u64)> {
-    let mut counts: Vec<(Arc<str>, u64)> = Vec::new();
-    for (_, name) in &answer.tool_calls {
-        match counts.iter_mut().find(|(known, _)| **known == **name) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((name.as_str().into(), 1)),
-        }
-    }
-    counts
-}
-
-/// An entry with what every entry says; the caller fills in the rest.
-pub(super) fn journal_entry(
-    attribution: &Arc<Attribution>,
-    admitted: UnixMs,
-    ending: Ending,
-    charged: Amounts,
-) -> CallEntry {
-    CallEntry {
-        request: "-".into(),
-        admitted,
-        ended: clock::now(),
-        attribution: Arc::clone(attribution),
-        trace: None,
-        dialect: "-",
-        model: "-".into(),
-        provider: None,
-        answered: None,
-        answer_id: None,
-        ending,
-        reason: None,
-        limit: None,
-        quoted: Amounts::ZERO,
-        charged,
-        told: None,
-        overrun: NanoUsd::ZERO,
-        price_version: "-".into(),
-        tools: Vec::new(),
-        status: None,
-        accounts: Arc::new([]),
-    }
-}
-
-fn entry_of(admission: &super::admit::Admission, ending: Ending, charged: Amounts) -> CallEntry {
-    let mut entry = journal_entry(&admission.attribution, admission.now, ending, charged);
-    entry.request = admission.request.shared();
-    entry.trace = admission.trace.map(|trace| trace.ids);
-    entry
-}
-
-/// The journal entry of a call that was refused here. Under a flood of refusals that the journal
-/// cannot keep up with, entries are left out and counted.
-pub(super) fn deny(admission: &super::admit::Admission, refused: &Refused) {
-    let gateway = &admission.gateway;
-    let Ok(place) = gateway.purse.store().try_reserve() else {
-        gateway.metrics.unjournalled.inc();
-        return;
-    };
-    let mut entry = entry_of(admission, Ending::Denied, Amounts::ZERO);
-    entry.dialect = admission.call.dialect.name();
-    entry.model = Arc::clone(&admission.routed.model);
-    entry.provider = Some(admission.routed.provider.name.shared());
-    entry.reason = Some(refused.refusal.code().name().into());
-    entry.limit = refused.refusal.limit().map(Arc::from);
-    place.post(Entry::Call(Box::new(entry)));
-}
-
-/// The row that says that an agent came into its task, and who called it.
-pub(super) fn agent_joined(admission: &super::admit::Admission) -> CallEntry {
-    let mut entry = entry_of(admission, Ending::Settle, Amounts::ZERO);
-    entry.dialect = "task";
-    entry.reason = Some("agent_joined".into());
-    entry
-}
-
-/// A call that is refused before it is known where it would go.
-pub(super) struct Refusing<'a> {
-    pub attribution: &'a Arc<Attribution>,
-    pub request: &'a RequestId,
-    pub trace: Option<Trace>,
-    pub call: &'a Call,
-}
-
-/// The same as [`deny`], for such a call.
-pub(super) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, refused: &Refused) {
-    let Ok(place) = gateway.purse.store().try_reserve() else {
-        gateway.metrics.unjournalled.inc();
-        return;
-    };
-    let (attribution, now) = (refusing.attribution, clock::now());
-    let mut entry = journal_entry(attribution, now, Ending::Denied, Amounts::ZERO);
-    entry.request = refusing.request.shared();
-    entry.trace = refusing.trace.map(|trace| trace.ids);
-    entry.dialect = refusing.call.dialect.name();
-    entry.model = refusing.call.model.as_str().into();
-    entry.reason = Some(refused.refusal.code().name().into());
-    entry.limit = refused.refusal.limit().map(Arc::from);
-    place.post(Entry::Call(Box::new(entry)));
-}
-
-/// Ends the hold of a task's opening: one task, on the accounts that count them.
-pub(super) fn settle_opening(hold: Hold, admission: &super::admit::Admission) {
-    let charged = Amounts::ZERO.with(Meter::Tasks, 1);
-    if hold.accounts.is_empty() {
-        return hold.let_go();
-    }
-    let mut entry = entry_of(admission, Ending::Settle, charged);
-    entry.dialect = "task";
-    entry.reason = Some("task_opened".into());
-    entry.quoted = charged;
-    entry.accounts = Arc::clone(&hold.accounts);
-    drop(hold.end(purse::Outcome::Settle(charged), Some(Box::new(entry))));
 }
