@@ -161,12 +161,8 @@ async fn calls_in_flight_are_not_cut_by_a_question() {
     let (caller, late) = (gateway.caller("t"), gateway.caller("t"));
     let first = tokio::spawn(async move { caller.call(&Ask::chat("sim-cheap")).await });
     until("it is in flight", PATIENCE, || async {
-        (gateway
-            .metrics()
-            .await
-            .get("bursar_tasks{state=\"active\"}")
-            > 0.5)
-            .then_some(())
+        // Its task is there before its hold is.
+        (gateway.metrics().await.get("bursar_held_usd") > 0.0).then_some(())
     })
     .await;
     // Only held money would be in the way: the second waits for the first, then asks.

@@ -195,7 +195,14 @@ pub(super) fn set_limits(group: &mut Group<'_>, limits: &[Arc<str>]) -> Db<Resul
             .prepare_cached("DELETE FROM limits WHERE id = ?1")?
             .execute([gone])?;
     }
-    let (now, last_call_at) = (group.now().0, group.head.last_call_at.0);
+    let is_new = |limit: &Arc<str>| !known.iter().any(|id| **limit == **id);
+    let last_call_at = group.head.last_call_at.0;
+    // A limit that was away for less than a millisecond has been away all the same.
+    let now = if limits.iter().any(is_new) {
+        group.now().0.max(group.latest_limit_since()? + 1)
+    } else {
+        group.now().0
+    };
     for limit in limits {
         group
             .conn

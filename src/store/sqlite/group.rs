@@ -429,6 +429,15 @@ impl<'c> Group<'c> {
         self.note_change(index);
     }
 
+    /// The latest stay of any limit that an account was opened under, in Unix milliseconds.
+    pub(super) fn latest_limit_since(&self) -> Db<i64> {
+        let sql = "SELECT COALESCE(MAX(limit_since), 0) FROM accounts";
+        let written: i64 = self.conn.query_row(sql, [], |row| row.get(0))?;
+        let here = self.kept.accounts.list.iter();
+        let here = here.map(|account| account.limit_since).max();
+        Ok(written.max(here.unwrap_or(0)))
+    }
+
     /// The account has been opened under its limit's present stay.
     pub(super) fn set_limit_since(&mut self, index: usize, since: i64) {
         let account = &mut self.kept.accounts.list[index];
