@@ -6,6 +6,7 @@ use crate::Fault;
 use crate::wire::Wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
@@ -80,6 +81,15 @@ pub struct Done {
     pub status: u16,
 }
 
+/// Where a loop's serials begin: no call of a run is sent twice, for an agent that says the same again and
+/// again goes round in circles, and is stopped.
+fn fresh_serials() -> u64 {
+    /// More than one loop uses.
+    const EACH: u64 = 40_009;
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(EACH, Ordering::Relaxed)
+}
+
 /// Keeps `connections` calls in flight for `time`.
 pub async fn closed(
     to: SocketAddr,
@@ -89,8 +99,8 @@ pub async fn closed(
 ) -> Result<Done, Fault> {
     let until = Instant::now() + time;
     let mut workers = JoinSet::new();
-    for worker in 0..connections {
-        workers.spawn(one_loop(to, template.clone(), worker * 1_000_003, until));
+    for _ in 0..connections {
+        workers.spawn(one_loop(to, template.clone(), fresh_serials(), until));
     }
     let mut sum = Done::default();
     while let Some(done) = workers.join_next().await {
@@ -139,7 +149,7 @@ pub async fn steady(
     let (times, mut seen) = mpsc::unbounded_channel();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second);
     let until = Instant::now() + time;
-    let mut serial = 0;
+    let mut serial = fresh_serials();
     let mut calls = JoinSet::new();
     while Instant::now() < until {
         ticks.tick().await;
@@ -182,6 +192,7 @@ pub async fn open(to: SocketAddr, template: &Template, count: u64) -> Result<Vec
     /// Opened at once; more would overflow the listeners' backlogs and measure that.
     const BATCH: u64 = 50;
     let mut open = Vec::new();
+    let first = fresh_serials();
     let mut from = 0;
     while from < count {
         let mut batch = JoinSet::new();
@@ -189,7 +200,7 @@ pub async fn open(to: SocketAddr, template: &Template, count: u64) -> Result<Vec
             let mut template = template.clone();
             batch.spawn(async move {
                 let mut wire = Wire::new(TcpStream::connect(to).await?)?;
-                template.make_unique(serial);
+                template.make_unique(first + serial);
                 wire.write(&template.bytes).await?;
                 let seen = wire.read_events(crate::provider::HELD_CHUNKS).await?;
                 match seen.status {
