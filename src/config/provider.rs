@@ -150,6 +150,8 @@ pub struct Provider {
     pub catalogue: Option<String>,
     /// What a model without a price costs at most; without it such a model is refused under a `usd` cap.
     pub ceiling: Option<Ceiling>,
+    /// What a translation leaves out that it cannot carry, by name.
+    pub drop: Vec<String>,
     /// Paths that pass without a meter. None by default.
     pub unmetered: Globs,
     /// Statuses of error answers that this provider bills, in place of the preset's.
@@ -186,6 +188,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
     });
     let models = section.list("models", value::name).unwrap_or_default();
     let unmetered = section.list("unmetered", unmetered).unwrap_or_default();
+    let drop = section.list("drop", value::name).unwrap_or_default();
     let fields = [
         OutputCapField::MaxTokens,
         OutputCapField::MaxCompletionTokens,
@@ -206,6 +209,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         ),
         catalogue: section.get("catalogue", value::name),
         ceiling: ceiling(section),
+        drop,
         unmetered: unmetered.into_iter().collect(),
         billed_errors: section.list("billed_errors", |value| {
             let status = value::count_in(400, 599)(value)?;

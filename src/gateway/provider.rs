@@ -2,6 +2,7 @@
 
 use crate::config::{self, HeaderText, Kind, Proxy};
 use crate::dialect::Dialect;
+use crate::dialect::translate::Pair;
 use crate::stack::upstream::{Passing, Pool, PoolError, Via, outgoing_headers};
 use crate::units::ProviderName;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -151,6 +152,12 @@ impl Provider {
             Kind::Openai => dialect != Dialect::AnthropicMessages,
             Kind::Anthropic => dialect == Dialect::AnthropicMessages,
         }
+    }
+
+    /// The translation through which it takes a dialect that it does not speak, if there is one.
+    #[must_use]
+    pub fn translates(&self, dialect: Dialect) -> Option<Pair> {
+        Pair::of(dialect, |target| self.speaks(target))
     }
 
     /// Whether it bills complete error answers of this status.

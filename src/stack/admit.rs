@@ -11,10 +11,12 @@ mod context;
 mod lineage;
 mod refusal;
 mod review;
+mod translation;
 mod wrap_up;
 
 pub use context::Trimmed;
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
+pub use translation::Translation;
 pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
@@ -128,6 +130,10 @@ pub(super) struct Admission {
     /// What is said to the model with it.
     words: Mutex<Words>,
     fitted: context::Fitted,
+    /// The provider does not speak the caller's dialect: `call` is then in one that it speaks.
+    translation: Option<Arc<Translation>>,
+    /// The call as it was put, before anything of it was left out.
+    put: Option<Arc<Call>>,
 }
 
 /// Why a call does not leave now.
@@ -189,7 +195,7 @@ impl Admission {
             return Err(Refused::internal("admit stands behind route"));
         };
         let arrival = arrival(extensions);
-        Ok(Self {
+        let mut admission = Self {
             live: Arc::clone(&arrival.live),
             attribution: Arc::clone(attribution),
             call: Arc::clone(call),
@@ -201,15 +207,20 @@ impl Admission {
             now: clock::now(),
             words: Mutex::default(),
             fitted: context::Fitted::default(),
+            translation: None,
+            put: None,
             gateway,
-        })
+        };
+        admission.translate()?;
+        Ok(admission)
     }
 
     async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
         if self.live.loaded.policies.caps_context()
-            && let Some(sent) = request.extensions().get::<Arc<Call>>()
+            && let Some(came) = request.extensions().get::<Arc<Call>>()
         {
-            Box::pin(context::fit(self, sent)).await?;
+            let sent = Arc::clone(self.sent(came));
+            Box::pin(context::fit(self, &sent)).await?;
         }
         for _ in 0..LOOKS_MAX {
             match self.look(request).await {
@@ -322,7 +333,7 @@ impl Admission {
             hold: hold.id(),
             model: Arc::clone(&self.routed.model),
             provider: self.routed.provider.name.shared(),
-            dialect: self.call.dialect.name(),
+            dialect: self.dialect().name(),
         }));
         // In this order: what is announced comes into force before it is announced no longer.
         self.gateway.cover_by_what_comes(task, flight);
@@ -339,8 +350,13 @@ impl Admission {
 
     /// Where the call goes.
     fn uri(&self, request: &Request<Outgoing>) -> Result<Uri, Refused> {
-        let suffix = arrival(request.extensions()).target.suffix.as_str();
-        let uri = self.routed.provider.uri(suffix, request.uri().query());
+        let uri = match &self.translation {
+            None => {
+                let suffix = arrival(request.extensions()).target.suffix.as_str();
+                self.routed.provider.uri(suffix, request.uri().query())
+            }
+            Some(translation) => self.routed.provider.uri(translation.suffix(), None),
+        };
         uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }
 
@@ -480,7 +496,7 @@ impl Admission {
             &self.attribution,
             Arc::clone(&self.routed.model),
             self.routed.provider.name.shared(),
-            self.call.dialect.name(),
+            self.dialect().name(),
         )
     }
 
@@ -569,6 +585,7 @@ impl Admission {
             task: (Arc::clone(&task), task.paused_ms(self.now)),
             watched: self.watched(task, request.headers()),
             trimmed: self.fitted.trimmed,
+            translation: self.translation.clone(),
         };
         self.fitted.left(&self.gateway, facts.notice);
         let joins = entered.is_some_and(Entered::admit);
@@ -593,6 +610,9 @@ impl Admission {
         let provider = &self.routed.provider;
         if provider.config.forward_attribution {
             self.forward_attribution(&mut parts.headers);
+        }
+        if let Some(translation) = &self.translation {
+            translation.dress(&mut parts.headers);
         }
         provider.dress(&mut parts.headers);
         if let Some(value) = self.trace.as_ref().and_then(Trace::traceparent) {

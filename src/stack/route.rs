@@ -38,13 +38,18 @@ impl<B> Gate<B> for Route {
         // Azure's clients name a deployment in the path; what stands in the body is ignored there.
         let Arrival { target, live, .. } = arrival(extensions);
         let model = target.ids.deployment.as_deref().unwrap_or(&call.model);
-        let routed = resolve(live, identity, model, call.dialect)?;
+        let found = find(live, model, call.dialect).or_else(|| {
+            find_by(live, model, |provider| {
+                provider.translates(call.dialect).is_some()
+            })
+        });
+        let routed = resolved(found, live, identity, model, call.dialect)?;
         request.extensions_mut().insert(routed);
         Ok(())
     }
 }
 
-/// Finds the provider of a model for an identity.
+/// Finds the provider of a model for an identity, among those that speak the dialect.
 ///
 /// # Errors
 /// No provider has it, the identity may not use it, or the provider's key is missing.
@@ -54,8 +59,17 @@ pub fn resolve(
     model: &str,
     dialect: Dialect,
 ) -> Result<Routed, Refused> {
-    let (provider, name) =
-        find(live, model, dialect).ok_or_else(|| not_found(live, model, dialect))?;
+    resolved(find(live, model, dialect), live, identity, model, dialect)
+}
+
+fn resolved(
+    found: Option<(&Arc<Provider>, &str)>,
+    live: &Live,
+    identity: &Identity,
+    model: &str,
+    dialect: Dialect,
+) -> Result<Routed, Refused> {
+    let (provider, name) = found.ok_or_else(|| not_found(live, model, dialect))?;
     if !identity.may_use(name) && !identity.may_use(model) {
         let message = format!(
             "Identity `{}` may not use the model `{model}`.",
@@ -81,24 +95,28 @@ fn find<'a>(
     model: &'a str,
     dialect: Dialect,
 ) -> Option<(&'a Arc<Provider>, &'a str)> {
-    let speaks = |provider: &&Arc<Provider>| provider.speaks(dialect);
+    find_by(live, model, |provider| provider.speaks(dialect))
+}
+
+/// The same among the providers that `fits` says.
+fn find_by<'a>(
+    live: &'a Live,
+    model: &'a str,
+    fits: impl Fn(&Provider) -> bool,
+) -> Option<(&'a Arc<Provider>, &'a str)> {
+    let fits = |provider: &&Arc<Provider>| fits(provider);
     if let Some((prefix, rest)) = model.split_once('/')
         && let Some(named) = live
             .providers
             .iter()
             .find(|provider| provider.name.as_str() == prefix)
     {
-        return named.speaks(dialect).then_some((named, rest));
+        return fits(&named).then_some((named, rest));
     }
-    let matching = live.providers.iter().filter(speaks);
-    let matching = matching
-        .clone()
+    let fitting = || live.providers.iter().filter(|provider| fits(provider));
+    let matching = fitting()
         .find(|provider| provider.config.models.matches(model))
-        .or_else(|| {
-            matching
-                .clone()
-                .find(|provider| provider.config.models.is_empty())
-        });
+        .or_else(|| fitting().find(|provider| provider.config.models.is_empty()));
     matching.map(|provider| (provider, model))
 }
 

@@ -128,6 +128,9 @@ pub struct CallBody<'a> {
     pub span: Option<Text<'a>>,
     /// The wire format.
     pub dialect: Text<'a>,
+    /// The dialect that it was put into for its provider, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<Text<'a>>,
     /// The model asked for.
     pub model: Text<'a>,
     /// The provider it went to.
@@ -211,6 +214,7 @@ impl<'a> CallBody<'a> {
             trace,
             span,
             dialect: Text::from(call.dialect),
+            translated: call.translated.map(Text::from),
             model: Text::from(&*call.model),
             provider: text(&call.provider),
             answered: text(&call.answered)
