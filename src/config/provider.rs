@@ -7,6 +7,7 @@ use super::glob::Globs;
 use super::read::Section;
 use super::secret::{self, Kept, Secret};
 use super::value;
+use crate::dialect::Dialect;
 use crate::units::{NanoUsd, ProviderName};
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;
@@ -20,6 +21,15 @@ const METERED_PATHS: [&str; 5] = [
     "/v1/embeddings",
     "/v1/completions",
     "/v1/messages",
+];
+
+/// What `dialects` may name.
+const DIALECTS: [Dialect; 5] = [
+    Dialect::OpenaiChat,
+    Dialect::OpenaiResponses,
+    Dialect::OpenaiEmbeddings,
+    Dialect::OpenaiCompletions,
+    Dialect::AnthropicMessages,
 ];
 
 /// Which family of dialects a provider speaks.
@@ -38,6 +48,15 @@ impl Kind {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// Whether the family has this dialect.
+    #[must_use]
+    pub fn speaks(self, dialect: Dialect) -> bool {
+        match self {
+            Self::Openai => dialect != Dialect::AnthropicMessages,
+            Self::Anthropic => dialect == Dialect::AnthropicMessages,
         }
     }
 }
@@ -126,6 +145,8 @@ pub struct Provider {
     pub name: ProviderName,
     /// The dialects it speaks.
     pub kind: Kind,
+    /// Those of them that it speaks, where that is not all.
+    pub dialects: Option<Vec<Dialect>>,
     /// As its SDK takes it: OpenAI's with `/v1`, Anthropic's without. No slash at the end.
     pub base_url: Uri,
     /// Its credentials; absent for those that need none or when callers bring their own.
@@ -217,9 +238,25 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         }),
         place: section.place(),
         name: name?.into(),
+        dialects: section.list(
+            "dialects",
+            value::word(&DIALECTS.map(|one| (one.name(), one))),
+        ),
         kind: kind?,
         base_url: base_url?,
     };
+    let foreign = provider
+        .dialects
+        .iter()
+        .flatten()
+        .find(|dialect| !provider.kind.speaks(**dialect));
+    if let Some(foreign) = foreign {
+        let (kind, name) = (provider.kind.name(), foreign.name());
+        section.fault_of(
+            "dialects",
+            format!("the kind `{kind}` does not speak `{name}`"),
+        );
+    }
     if provider.forward_credentials && provider.api_key.is_some() {
         section.fault_of(
             "forward_credentials",

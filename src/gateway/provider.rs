@@ -148,9 +148,9 @@ impl Provider {
     /// Whether it speaks a dialect.
     #[must_use]
     pub fn speaks(&self, dialect: Dialect) -> bool {
-        match self.config.kind {
-            Kind::Openai => dialect != Dialect::AnthropicMessages,
-            Kind::Anthropic => dialect == Dialect::AnthropicMessages,
+        match &self.config.dialects {
+            None => self.config.kind.speaks(dialect),
+            Some(dialects) => dialects.contains(&dialect),
         }
     }
 

@@ -7,6 +7,7 @@ mod errors;
 mod requests;
 mod round;
 mod streams;
+mod table;
 
 /// A target that drops what is named.
 fn to<'a>(drop: &'a [String], field: &'a str) -> To<'a> {
