@@ -73,6 +73,9 @@ SUITES = {
     "openai-python": ("openai_python.py", python_with("requirements.txt")),
     "openai-python-2": ("openai_python.py", python_with("requirements-openai2.txt")),
     "anthropic-python": ("anthropic_python.py", python_with("requirements.txt")),
+    "openai-translated": ("openai_translated.py", python_with("requirements.txt")),
+    "openai-translated-2": ("openai_translated.py", python_with("requirements-openai2.txt")),
+    "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "openai-node": ("openai_node.mjs", node),
     "curl": ("curl.sh", shell),
 }
