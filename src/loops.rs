@@ -36,9 +36,10 @@ pub use scrub::{MOST_SCRUBBED_BYTES, scrub};
 
 use asks::Asks;
 use growth::Grown;
-use heard::{Heard, head};
+use heard::{Heard, Sentences};
 use turn::Reading;
 use window::{Found, InCycle, MOST_STEPS, Recent, Step, Steps};
+use std::collections::VecDeque;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// As many agents of a task are watched at once; the one longest silent makes room.
@@ -91,7 +92,7 @@ pub struct Watch {
     /// The agent of the task's first call: a person speaks to it.
     root: Option<u64>,
     /// The agents, the one that spoke last at the end.
-    agents: Vec<Agent>,
+    agents: VecDeque<Agent>,
     /// The steps of all agents together; kept only while there are several.
     steps: Recent<Shared, MOST_STEPS>,
     monologue: Monologues,
@@ -208,23 +209,21 @@ impl Watch {
     /// The agent's place: the last.
     fn agent_place(&mut self, agent: u64, line: u64) -> usize {
         let id = digest::pair(agent, line);
-        let agent = match self.agents.iter().position(|agent| agent.id == id) {
-            Some(place) => self.agents.remove(place),
-            None => Agent {
-                agent,
-                id,
-                steps: Steps::default(),
-                grown: Grown::default(),
-                fired: None,
-            },
-        };
+        let known = self.agents.iter().rposition(|agent| agent.id == id);
+        let known = known.and_then(|place| self.agents.remove(place));
         if self.agents.len() >= MOST_AGENTS {
-            self.agents.remove(0);
+            self.agents.pop_front();
         }
         if self.agents.len() == self.agents.capacity() {
             self.agents.reserve_exact(1);
         }
-        self.agents.push(agent);
+        self.agents.push_back(known.unwrap_or_else(|| Agent {
+            agent,
+            id,
+            steps: Steps::default(),
+            grown: Grown::default(),
+            fired: None,
+        }));
         self.agents.len() - 1
     }
 
@@ -248,9 +247,15 @@ impl Watch {
                     answered = true;
                     read.answer(message, &mut self.heard);
                 }
-                Role::User if is_root && self.is_from_a_person(message) => {
-                    person = true;
-                    self.heard.hear(head(message.text));
+                Role::User if is_root => {
+                    let said = Sentences::of(message.text);
+                    if self.is_from_a_person(message, &said) {
+                        person = true;
+                    } else if answered {
+                        let text = read.outcome(message);
+                        self.asks.observe(text);
+                    }
+                    self.heard.hear(&said);
                 }
                 // An answer that is not the first of its turn is another agent's.
                 Role::Assistant | Role::Tool | Role::User => {
@@ -258,7 +263,7 @@ impl Watch {
                         let text = read.outcome(message);
                         self.asks.observe(text);
                     }
-                    self.heard.hear(head(message.text));
+                    self.heard.hear(&Sentences::of(message.text));
                 }
                 Role::Other => {}
             }
@@ -272,12 +277,12 @@ impl Watch {
         }
     }
 
-    fn is_from_a_person(&self, message: &Message<'_>) -> bool {
+    fn is_from_a_person(&self, message: &Message<'_>, said: &Sentences) -> bool {
         let is_agent = |name: &str| {
             let id = xxh3_64(name.as_bytes());
             self.agents.iter().any(|agent| agent.agent == id)
         };
-        !message.name.is_some_and(is_agent) && !self.heard.knows(head(message.text))
+        !message.name.is_some_and(is_agent) && !self.heard.knows(said)
     }
 
     fn step(
