@@ -43,7 +43,9 @@ pub use listen::{Address, Listen, Tls};
 pub use loops::{ConductRules, LoopPolicies};
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
-pub use routes::{Between, CallKind, Looks, Miss, RouteMatch, RoutePolicies, RouteRule, TargetModel, TargetRule};
+pub use routes::{
+    Between, CallKind, Looks, Miss, RouteMatch, RoutePolicies, RouteRule, TargetModel, TargetRule,
+};
 pub use secret::{Kept, Secret, SecretError};
 pub use window::{Every, Opening, Window};
 

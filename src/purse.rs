@@ -16,7 +16,8 @@ pub use end::Outcome;
 
 use crate::clock;
 use crate::ledger::{
-    AccountKey, Ask, Asker, Cover, Held, HoldId, Ledger, Patience, Refusal, Shortage, Verdict, WaiterId,
+    AccountKey, Ask, Asker, Cover, Held, HoldId, Ledger, Patience, Refusal, Shortage, Verdict,
+    WaiterId,
 };
 use crate::store::{
     Balance, Evidence, Grant, Place, Reconciled, Release, SeedQuery, Store, StoreError,

@@ -36,7 +36,11 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(rule: &RouteRule, providers: &[Arc<Provider>], configs: &[crate::config::Provider]) -> Self {
+    fn new(
+        rule: &RouteRule,
+        providers: &[Arc<Provider>],
+        configs: &[crate::config::Provider],
+    ) -> Self {
         let targets = rule.to.iter().filter_map(|target| {
             let (at, model) = target.find(configs).ok()?;
             Some(Target {

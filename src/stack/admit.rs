@@ -576,11 +576,17 @@ impl Admission {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
+        if let Some(course) = &self.routed.course {
+            self.gateway
+                .metrics
+                .routed(&course.route.rule.name, &course.target().text);
+        }
         let warning = self.beat(&task, bound.fixed[Meter::Turns] > 0);
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
             model: Arc::clone(&self.routed.model),
+            course: self.routed.course.clone(),
             card: bound.card,
             fixed: bound.fixed,
             elastic: bound.elastic,

@@ -142,7 +142,11 @@ pub async fn left(
     let task = task(gateway, attribution).await?;
     let mut least = 1_000_000;
     for cover in covers(live, attribution, task.as_ref()) {
-        if cover.observe || !BUDGETS.iter().any(|meter| cover.caps.0[*meter as usize].is_some()) {
+        if cover.observe
+            || !BUDGETS
+                .iter()
+                .any(|meter| cover.caps.0[*meter as usize].is_some())
+        {
             continue;
         }
         let Standing { caps, balance, .. } = standing(gateway, cover).await?;

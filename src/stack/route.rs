@@ -61,6 +61,12 @@ impl Course {
         &self.route.targets[self.index(self.at)]
     }
 
+    /// The route's name.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.route.rule.name)
+    }
+
     fn index(&self, at: usize) -> usize {
         match at {
             0 => self.first,
@@ -201,10 +207,7 @@ pub struct Asked<'a> {
     pub model: &'a str,
 }
 
-fn asked<'a>(
-    gateway: &'a Gateway,
-    request: &'a Request<Outgoing>,
-) -> Result<Asked<'a>, Refused> {
+fn asked<'a>(gateway: &'a Gateway, request: &'a Request<Outgoing>) -> Result<Asked<'a>, Refused> {
     let extensions = request.extensions();
     let (Some(call), Some(identity), Some(attribution)) = (
         extensions.get::<Arc<Call>>(),

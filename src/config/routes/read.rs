@@ -41,11 +41,10 @@ pub(super) fn routes(file: &Section<'_>) -> Vec<RouteRule> {
 fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
     let name = section.get("name", value::name);
     let matches = matches(section);
-    let to = section.list("to", target);
     if !section.has("to") {
         section.fault("a route needs `to`: the targets, such as `to = [\"openai/gpt-4o-mini\"]`");
     }
-    let to = to?;
+    let to = section.list("to", target)?;
     if to.is_empty() || to.len() > TARGETS_MAX {
         section.fault_of("to", format!("`to` has 1 to {TARGETS_MAX} targets"));
     }
@@ -138,7 +137,10 @@ fn between(
             over: Some(over),
             under: Some(under),
         } if over >= under => {
-            parent.fault_of(key, format!("`{key}`: nothing is over one and under the other"));
+            parent.fault_of(
+                key,
+                format!("`{key}`: nothing is over one and under the other"),
+            );
         }
         _ => {}
     }
