@@ -258,6 +258,10 @@ pub struct CallEntry {
     pub overrun: NanoUsd,
     /// The price list's version.
     pub price_version: Arc<str>,
+    /// The route that chose the model, by name; `None`: the caller's own choice.
+    pub route: Option<Arc<str>>,
+    /// The model that the caller asked for, where a route chose.
+    pub asked: Option<Arc<str>>,
     /// Tools asked for by the answer, by name with their count.
     pub tools: Vec<(Arc<str>, u64)>,
     /// Upstream HTTP status.

@@ -66,7 +66,11 @@ fn print(loaded: Result<&Loaded, &Faults>) {
                 }
                 false => "whoever has BURSAR_KEY is `local`".to_owned(),
             };
-            println!("ok: {providers} providers, {limits} limits, {who}");
+            let routes = match loaded.routes.routes.len() {
+                0 => String::new(),
+                routes => format!("{routes} routes, "),
+            };
+            println!("ok: {providers} providers, {limits} limits, {routes}{who}");
         }
         Err(faults) => {
             eprintln!("{faults}");

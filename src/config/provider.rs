@@ -7,6 +7,7 @@ use super::glob::Globs;
 use super::read::Section;
 use super::secret::{self, Kept, Secret};
 use super::value;
+use crate::dialect::Dialect;
 use crate::units::{NanoUsd, ProviderName};
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;
@@ -38,6 +39,15 @@ impl Kind {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// Whether such a provider speaks a dialect.
+    #[must_use]
+    pub fn speaks(self, dialect: Dialect) -> bool {
+        match self {
+            Self::Openai => dialect != Dialect::AnthropicMessages,
+            Self::Anthropic => dialect == Dialect::AnthropicMessages,
         }
     }
 }

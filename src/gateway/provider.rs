@@ -147,10 +147,7 @@ impl Provider {
     /// Whether it speaks a dialect.
     #[must_use]
     pub fn speaks(&self, dialect: Dialect) -> bool {
-        match self.config.kind {
-            Kind::Openai => dialect != Dialect::AnthropicMessages,
-            Kind::Anthropic => dialect == Dialect::AnthropicMessages,
-        }
+        self.config.kind.speaks(dialect)
     }
 
     /// Whether it bills complete error answers of this status.

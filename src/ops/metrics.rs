@@ -89,6 +89,8 @@ pub struct Metrics {
     pub fail_open: IntCounterVec,
     /// Accounts that crossed their `warn_at`, by limit.
     pub warnings: IntCounterVec,
+    /// Calls that a route sent, by route and target as the file has them.
+    routes: IntCounterVec,
     /// Conversations trimmed, by limit.
     pub cuts: IntCounterVec,
     /// Questions to people that wait.
@@ -192,6 +194,13 @@ impl Metrics {
                 ),
                 &["limit"],
             )?,
+            routes: IntCounterVec::new(
+                Opts::new(
+                    "bursar_routed_calls_total",
+                    "Calls admitted to a target of a route",
+                ),
+                &["route", "target"],
+            )?,
             cuts: IntCounterVec::new(
                 Opts::new(
                     "bursar_context_cuts_total",
@@ -225,7 +234,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 23] = [
+        let all: [Box<dyn prometheus::core::Collector>; 24] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -244,6 +253,7 @@ impl Metrics {
             Box::new(self.reloads.clone()),
             Box::new(self.fail_open.clone()),
             Box::new(self.warnings.clone()),
+            Box::new(self.routes.clone()),
             Box::new(self.cuts.clone()),
             Box::new(self.unjournalled.clone()),
             Box::new(self.open_escalations.clone()),
@@ -305,6 +315,11 @@ impl Metrics {
     /// Counts a try to tell a person: `delivered`, `failed`, `given_up`.
     pub fn webhook(&self, result: &str) {
         self.webhooks.with_label_values(&[result]).inc();
+    }
+
+    /// A call goes to a target of a route; both names are the configuration's, so they are few.
+    pub fn routed(&self, route: &str, target: &str) {
+        self.routes.with_label_values(&[route, target]).inc();
     }
 
     /// Counts tools that an answer asked for.

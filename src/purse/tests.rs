@@ -96,6 +96,8 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         told: None,
         overrun: NanoUsd::ZERO,
         price_version: "-".into(),
+        route: None,
+        asked: None,
         tools: vec![],
         status: None,
         accounts: Arc::clone(&hold.accounts),

@@ -11,6 +11,7 @@ mod context;
 mod lineage;
 mod refusal;
 mod review;
+mod walk;
 mod wrap_up;
 
 pub use context::Trimmed;
@@ -50,6 +51,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
+use walk::{Miss, Patience};
 use wrap_up::Words;
 
 /// How often a call looks at its task again when somebody decides on it at that very moment.
@@ -128,6 +130,8 @@ pub(super) struct Admission {
     /// What is said to the model with it.
     words: Mutex<Words>,
     fitted: context::Fitted,
+    /// Targets of a route that it did not fit at, in words.
+    tried: Option<String>,
 }
 
 /// Why a call does not leave now.
@@ -201,6 +205,7 @@ impl Admission {
             now: clock::now(),
             words: Mutex::default(),
             fitted: context::Fitted::default(),
+            tried: None,
             gateway,
         })
     }
@@ -229,7 +234,7 @@ impl Admission {
             return Err(Refused::new(Code::Draining, message).into());
         }
         // Whatever can fail does so before anything is held.
-        let uri = self.uri(request)?;
+        let mut uri = self.uri(request)?;
         // On the list of calls in flight first, then the look at the task's state: a stop in
         // between finds the call on the list.
         let attribution = Arc::clone(&self.attribution);
@@ -258,16 +263,30 @@ impl Admission {
             let own = task.caps();
             let entered = lineage::enter(self, &task).await?;
             let stand = entered.as_ref().map(|entered| entered.stand);
-            let (bound, hold) = {
-                let holding = pin!(self.hold(&task, decisions, stand.unwrap_or_default()));
+            let held = {
+                let holding = pin!(self.hold_along(&task, stand.unwrap_or_default()));
                 let stop = pin!(boarded.flight.stop());
                 match select(holding, stop).await {
-                    Either::Left((held, _)) => held?,
-                    Either::Right((stop, _)) => {
-                        return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
-                    }
+                    Either::Left((held, _)) => Ok(held),
+                    Either::Right((stop, _)) => Err(stop),
                 }
             };
+            let (bound, hold) = match held {
+                Ok(Ok(held)) => held,
+                Ok(Err(miss)) => return Err(self.missed(&task, decisions, miss).await),
+                Err(stop) => {
+                    return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
+                }
+            };
+            if self.went_on() {
+                uri = match self.uri(request) {
+                    Ok(uri) => uri,
+                    Err(refused) => {
+                        hold.let_go();
+                        return Err(refused.into());
+                    }
+                };
+            }
             if self.is_covered(&task, &own, &boarded.flight, &hold) {
                 return Ok(Placed {
                     uri,
@@ -415,25 +434,24 @@ impl Admission {
         })
     }
 
-    /// Quotes and holds; again with other accounts if a window ends meanwhile.
+    /// Quotes and holds at the present target; again with other accounts if a window ends meanwhile.
     async fn hold(
         &self,
         task: &Arc<Task>,
-        decisions: u64,
         stand: Stand,
-    ) -> Result<(Bound, Hold), NotYet> {
+        patience: Patience,
+    ) -> Result<(Bound, Hold), Miss> {
         if self.live.loaded.policies.limits_tools()
             && let Err(error) = Box::pin(super::tools::check(self, task)).await
         {
-            return Err(self.not_held(task, decisions, error).await);
+            return Err(Miss::NoHold(error));
         }
-        let deadline = UnixMs(i64::MAX);
         loop {
             let covers = self.covers(Some(task));
             if self.live.loaded.policies.wraps_up() {
                 self.choose_words(&covers.covers);
             }
-            let bound = Bound::of(self, &covers)?;
+            let bound = Bound::of(self, &covers).map_err(Miss::Unquoted)?;
             let mut ask = Ask {
                 covers: covers.covers,
                 fixed: bound.fixed,
@@ -444,16 +462,21 @@ impl Admission {
                 ..self.asker(task.paused_ms(self.now), Some(self.call.body.len()))
             };
             let mut tightened = None;
-            let hold = self.gateway.purse.hold(&asker, &mut ask, deadline, |ask| {
+            let tighten = |ask: &mut Ask| {
                 if let Some(tighter) = bound.tighter(self) {
                     (ask.fixed, ask.elastic) = (tighter.fixed, tighter.elastic);
                     tightened = Some(tighter);
                 }
-            });
-            match hold.await {
+            };
+            let purse = &self.gateway.purse;
+            let hold = match patience {
+                Patience::Until(deadline) => purse.hold(&asker, &mut ask, deadline, tighten).await,
+                Patience::Not => Box::pin(purse.hold_at_once(&asker, &mut ask, tighten)).await,
+            };
+            match hold {
                 Ok(hold) => return Ok((tightened.unwrap_or(bound), hold)),
                 Err(NoHold::Rolled) => {}
-                Err(error) => return Err(self.not_held(task, decisions, error).await),
+                Err(error) => return Err(Miss::NoHold(error)),
             }
         }
     }
@@ -553,11 +576,17 @@ impl Admission {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
+        if let Some(course) = &self.routed.course {
+            self.gateway
+                .metrics
+                .routed(&course.route.rule.name, &course.target().text);
+        }
         let warning = self.beat(&task, bound.fixed[Meter::Turns] > 0);
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
             model: Arc::clone(&self.routed.model),
+            course: self.routed.course.clone(),
             card: bound.card,
             fixed: bound.fixed,
             elastic: bound.elastic,
@@ -713,6 +742,14 @@ impl Admission {
         }
         if let Some(parent) = &attribution.parent {
             set(&headers::PARENT_AGENT_ID, parent.value.as_str());
+        }
+    }
+
+    /// Why the call leaves for none of its targets, and what is done about it.
+    async fn missed(&self, task: &Arc<Task>, decisions: u64, miss: Miss) -> NotYet {
+        match miss {
+            Miss::Unquoted(refused) => self.denied(refused).into(),
+            Miss::NoHold(error) => self.not_held(task, decisions, error).await,
         }
     }
 

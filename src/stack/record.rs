@@ -10,6 +10,7 @@ mod entry;
 pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
 
 use super::check::{self, Watched};
+use super::route::Course;
 use super::trace::Trace;
 use super::{Refused, headers};
 use crate::clock;
@@ -81,6 +82,8 @@ pub struct Facts {
     pub trace: Option<Trace>,
     /// The model as the provider names it.
     pub model: Arc<str>,
+    /// The route that chose it, and where on its way the call is.
+    pub course: Option<Course>,
     /// Its card; `None` where no cap in dollars covers an unpriced model.
     pub card: Option<Arc<Card>>,
     /// What was asked for beside the output.

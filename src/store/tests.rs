@@ -105,6 +105,8 @@ fn call(
         told: Some(256),
         overrun: NanoUsd::ZERO,
         price_version: "2025-11-01".into(),
+        route: None,
+        asked: None,
         tools: vec![("search".into(), 2)],
         status: Some(200),
         accounts: accounts.into(),

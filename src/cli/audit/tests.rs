@@ -44,6 +44,8 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         told: None,
         overrun: crate::units::NanoUsd::ZERO,
         price_version: "1".into(),
+        route: None,
+        asked: None,
         tools: vec![],
         status: None,
         accounts: [].into(),

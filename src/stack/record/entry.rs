@@ -57,6 +57,8 @@ impl Record {
             told,
             overrun,
             price_version: Arc::clone(self.live.catalogue.version()),
+            route: (self.facts.course.as_ref()).map(|course| course.name()),
+            asked: (self.facts.course.as_ref()).map(|course| Arc::clone(&course.asked)),
             tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
             accounts,
@@ -138,6 +140,8 @@ pub(in crate::stack) fn journal_entry(
         told: None,
         overrun: NanoUsd::ZERO,
         price_version: "-".into(),
+        route: None,
+        asked: None,
         tools: Vec::new(),
         status: None,
         accounts: Arc::new([]),
@@ -163,6 +167,10 @@ pub(in crate::stack) fn deny(admission: &admit::Admission, refused: &Refused) {
     entry.dialect = admission.call.dialect.name();
     entry.model = Arc::clone(&admission.routed.model);
     entry.provider = Some(admission.routed.provider.name.shared());
+    if let Some(course) = &admission.routed.course {
+        entry.route = Some(course.name());
+        entry.asked = Some(Arc::clone(&course.asked));
+    }
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
     place.post(Entry::Call(Box::new(entry)));

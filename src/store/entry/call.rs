@@ -128,8 +128,14 @@ pub struct CallBody<'a> {
     pub span: Option<Text<'a>>,
     /// The wire format.
     pub dialect: Text<'a>,
-    /// The model asked for.
+    /// The model that the provider was asked for.
     pub model: Text<'a>,
+    /// The route that chose it. Left out if the caller did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Text<'a>>,
+    /// The model that the caller asked for, where a route chose another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Text<'a>>,
     /// The provider it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Text<'a>>,
@@ -212,6 +218,8 @@ impl<'a> CallBody<'a> {
             span,
             dialect: Text::from(call.dialect),
             model: Text::from(&*call.model),
+            route: text(&call.route),
+            asked: text(&call.asked).filter(|asked| *asked.0 != *call.model),
             provider: text(&call.provider),
             answered: text(&call.answered)
                 .filter(|answered| !settled || *answered.0 != *call.model),
