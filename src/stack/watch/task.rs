@@ -220,7 +220,14 @@ impl TaskWatch {
             Some(firing) => {
                 let calls = firing.calls.iter().filter_map(|call| self.request(*call));
                 let calls = calls.collect();
-                Some(Arc::new(Verdict::new(firing, line.name.clone(), calls)))
+                let is_own = firing.agent == seen.agent;
+                let name = if is_own {
+                    line.name.clone()
+                } else {
+                    // The caller handed over: it is the one that goes round, not the receiver.
+                    Some(firing.agent.as_str().into())
+                };
+                Some(Arc::new(Verdict::new(firing, name, calls)))
             }
             // What was refused stays refused, for the agent has not done anything else since.
             None => before.filter(|verdict| !answered && verdict.action == Action::Deny),

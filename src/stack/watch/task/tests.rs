@@ -276,7 +276,12 @@ fn a_named_parent_hands_work_over_too() {
             json!({"role": "user", "content": format!("Please write the report on purses for the board{}", ".".repeat(at))}),
         ]);
         let judged = told.body("writer", Some("boss"), Dialect::OpenaiChat, &body);
-        fired.push(judged.map(|judged| judged.verdict.rule));
+        fired.push(judged.map(|judged| {
+            // Who hands over is the one that goes round.
+            let (reason, _) = judged.verdict.question();
+            assert!(reason.message.contains("`boss`"), "{}", reason.message);
+            judged.verdict.rule
+        }));
     }
     assert_eq!(fired, [None, None, Some(Rule::Rounds), Some(Rule::Rounds)]);
 }
