@@ -98,6 +98,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         price_version: "-".into(),
         tools: vec![],
         status: None,
+        steps: None,
         accounts: Arc::clone(&hold.accounts),
     })
 }

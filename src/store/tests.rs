@@ -107,6 +107,7 @@ fn call(
         price_version: "2025-11-01".into(),
         tools: vec![("search".into(), 2)],
         status: Some(200),
+        steps: None,
         accounts: accounts.into(),
     }
 }

@@ -46,6 +46,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         price_version: "1".into(),
         tools: vec![],
         status: None,
+        steps: None,
         accounts: [].into(),
     }
 }

@@ -2,7 +2,7 @@
 //! what is no call.
 
 use super::super::admit::NUDGED;
-use super::super::{Refused, admit, trace::Trace};
+use super::super::{Refused, admit, trace::Trace, watch::Steps};
 use super::Record;
 use crate::attribution::Attribution;
 use crate::clock;
@@ -59,6 +59,7 @@ impl Record {
             price_version: Arc::clone(self.live.catalogue.version()),
             tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
+            steps: self.facts.steps.clone().map(|steps| steps.0),
             accounts,
         }
     }
@@ -140,6 +141,7 @@ pub(in crate::stack) fn journal_entry(
         price_version: "-".into(),
         tools: Vec::new(),
         status: None,
+        steps: None,
         accounts: Arc::new([]),
     }
 }
@@ -165,6 +167,7 @@ pub(in crate::stack) fn deny(admission: &admit::Admission, refused: &Refused) {
     entry.provider = Some(admission.routed.provider.name.shared());
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
+    entry.steps = admission.steps.clone().map(|steps| steps.0);
     place.post(Entry::Call(Box::new(entry)));
 }
 
@@ -182,6 +185,7 @@ pub(in crate::stack) struct Refusing<'a> {
     pub request: &'a RequestId,
     pub trace: Option<Trace>,
     pub call: &'a Call,
+    pub steps: Option<Steps>,
 }
 
 /// The same as [`deny`], for such a call.
@@ -198,6 +202,7 @@ pub(in crate::stack) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, r
     entry.model = refusing.call.model.as_str().into();
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
+    entry.steps = refusing.steps.clone().map(|steps| steps.0);
     place.post(Entry::Call(Box::new(entry)));
 }
 
