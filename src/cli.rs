@@ -11,6 +11,7 @@ pub mod key;
 pub mod prices;
 pub mod replay;
 pub mod replay_costs;
+pub mod replay_journal;
 pub mod replay_loops;
 pub mod replay_streams;
 pub mod report;
@@ -100,7 +101,7 @@ pub fn main() -> ExitCode {
         Command::Prices(args) => prices::run(args, &cli.config),
         Command::Audit(args) => audit::run(args, &cli.config),
         Command::Report(args) => report::run(args, &cli.config),
-        Command::Replay(args) => replay::run(args),
+        Command::Replay(args) => replay::run(args, &cli.config),
     }
 }
 

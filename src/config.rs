@@ -168,6 +168,17 @@ fn read_identities(
     }
 }
 
+impl LoopPolicies {
+    /// The rules that a deployment's files say, without its secrets.
+    ///
+    /// # Errors
+    /// Every fault of the configuration and of its `loops.toml`.
+    pub fn in_force(config: &Path) -> Result<Self, Faults> {
+        let config = Config::from_path(config)?;
+        read_loops(&tidy(&config.policies).join("loops.toml"))
+    }
+}
+
 fn read_loops(path: &Path) -> Result<LoopPolicies, Faults> {
     match read_file(path)? {
         Some(text) => LoopPolicies::parse(&text, path),

@@ -266,6 +266,8 @@ pub struct CallEntry {
     pub tools: Vec<(Arc<str>, u64)>,
     /// Upstream HTTP status.
     pub status: Option<u16>,
+    /// What the watch found new in it, as [`crate::loops::Recording`] wrote it.
+    pub steps: Option<Arc<[u8]>>,
     /// The accounts that covered it.
     pub accounts: Arc<[AccountKey]>,
 }

@@ -100,6 +100,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         asked: None,
         tools: vec![],
         status: None,
+        steps: None,
         accounts: Arc::clone(&hold.accounts),
     })
 }

@@ -25,6 +25,7 @@ use super::record::{Facts, Record};
 use super::route::Routed;
 use super::trace::Trace;
 use super::upstream::Outgoing;
+use super::watch::Steps;
 use super::{Code, Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::clock;
@@ -127,6 +128,8 @@ pub(super) struct Admission {
     pub(super) arrived: std::time::Instant,
     pub(super) task_usd: Option<TaskUsd>,
     pub(super) now: UnixMs,
+    /// What the watch found new in it.
+    pub(super) steps: Option<Steps>,
     /// What is said to the model with it.
     words: Mutex<Words>,
     fitted: context::Fitted,
@@ -203,6 +206,7 @@ impl Admission {
             arrived: arrival.at,
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
+            steps: extensions.get::<Steps>().cloned(),
             words: Mutex::default(),
             fitted: context::Fitted::default(),
             tried: None,
@@ -598,6 +602,7 @@ impl Admission {
             task: (Arc::clone(&task), task.paused_ms(self.now)),
             watched: self.watched(task, request.headers()),
             trimmed: self.fitted.trimmed,
+            steps: self.steps.clone(),
         };
         self.fitted.left(&self.gateway, facts.notice);
         let joins = entered.is_some_and(Entered::admit);

@@ -106,6 +106,8 @@ pub struct Facts {
     pub watched: Watched,
     /// What a cap on its context left out of it.
     pub trimmed: Option<super::admit::Trimmed>,
+    /// What the watch found new in it.
+    pub steps: Option<super::watch::Steps>,
 }
 
 #[derive(Default)]

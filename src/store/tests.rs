@@ -109,6 +109,7 @@ fn call(
         asked: None,
         tools: vec![("search".into(), 2)],
         status: Some(200),
+        steps: None,
         accounts: accounts.into(),
     }
 }

@@ -48,6 +48,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         asked: None,
         tools: vec![],
         status: None,
+        steps: None,
         accounts: [].into(),
     }
 }

@@ -2,7 +2,7 @@
 //! what is no call.
 
 use super::super::admit::NUDGED;
-use super::super::{Refused, admit, trace::Trace};
+use super::super::{Refused, admit, trace::Trace, watch::Steps};
 use super::Record;
 use crate::attribution::Attribution;
 use crate::clock;
@@ -61,6 +61,7 @@ impl Record {
             asked: (self.facts.course.as_ref()).map(|course| Arc::clone(&course.asked)),
             tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
+            steps: self.facts.steps.clone().map(|steps| steps.0),
             accounts,
         }
     }
@@ -144,6 +145,7 @@ pub(in crate::stack) fn journal_entry(
         asked: None,
         tools: Vec::new(),
         status: None,
+        steps: None,
         accounts: Arc::new([]),
     }
 }
@@ -173,6 +175,7 @@ pub(in crate::stack) fn deny(admission: &admit::Admission, refused: &Refused) {
     }
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
+    entry.steps = admission.steps.clone().map(|steps| steps.0);
     place.post(Entry::Call(Box::new(entry)));
 }
 
@@ -190,6 +193,7 @@ pub(in crate::stack) struct Refusing<'a> {
     pub request: &'a RequestId,
     pub trace: Option<Trace>,
     pub call: &'a Call,
+    pub steps: Option<Steps>,
 }
 
 /// The same as [`deny`], for such a call.
@@ -206,6 +210,7 @@ pub(in crate::stack) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, r
     entry.model = refusing.call.model.as_str().into();
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
+    entry.steps = refusing.steps.clone().map(|steps| steps.0);
     place.post(Entry::Call(Box::new(entry)));
 }
 

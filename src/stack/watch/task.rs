@@ -7,7 +7,8 @@ use super::verdict::Verdict;
 use crate::dialect::Call;
 use crate::dialect::said::{Said, said, said_by_answer};
 use crate::loops::{
-    Action, Circumstance, Context, Firing, Handoff, Message, Observed, Role, Rules, ToolCall, Watch,
+    Action, Circumstance, Context, Firing, Handoff, Heading, Message, Observed, Recording, Role,
+    Rules, ToolCall, Watch,
 };
 use crate::units::AgentId;
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(super) struct Seen<'a> {
     pub request: u128,
     /// How often people have decided on the task.
     pub decisions: u64,
+    /// What is new in it is recorded.
+    pub recorded: bool,
 }
 
 /// What becomes of a call on which a rule fired.
@@ -58,6 +61,8 @@ pub(super) struct TaskWatch {
     forgotten: u64,
     lines_met: u64,
     decisions: u64,
+    /// Under which the calls since the first are recorded.
+    life: u32,
 }
 
 /// What is new in a call.
@@ -78,11 +83,23 @@ impl TaskWatch {
     }
 
     /// Takes in a call, and tells what becomes of it.
-    pub(super) fn observe(&mut self, rules: &Rules, seen: &Seen<'_>) -> Option<Judged> {
+    pub(super) fn observe(
+        &mut self,
+        rules: &Rules,
+        seen: &Seen<'_>,
+        recording: &mut Recording,
+    ) -> Option<Judged> {
         self.hear_decisions(seen.decisions);
         let agent = xxh3_64(seen.agent.as_bytes());
-        self.root.get_or_insert(agent);
+        if self.root.is_none() {
+            self.root = Some(agent);
+            self.life = u32::try_from(seen.request >> 64 & 0xffff_ffff).unwrap_or(0);
+        }
         let call = self.number(seen.request);
+        if seen.recorded {
+            let life = self.life;
+            recording.begin(Heading { life, number: call });
+        }
         let keys = Keys::of(seen.call);
         let mut place = keys.find(&self.lines, agent);
         if let Place::New { known } = place {
@@ -92,8 +109,8 @@ impl TaskWatch {
         let (line, from) = match place {
             Place::On { line, from } => (line, from),
             Place::New { known } => {
-                let line = self.begins(seen, agent);
-                return self.judge(rules, seen, &keys, call, line, &opening(seen.call, known));
+                let (line, new) = (self.begins(seen, agent), opening(seen.call, known));
+                return self.judge(rules, seen, &keys, call, (line, &new), recording);
             }
             Place::Again { line, newest } => {
                 let line = &mut self.lines[line];
@@ -121,7 +138,7 @@ impl TaskWatch {
                 0..=OPENING if !named => New::begun(told, from),
                 _ => opening(seen.call, from),
             };
-            return self.judge(rules, seen, &keys, call, line, &new);
+            return self.judge(rules, seen, &keys, call, (line, &new), recording);
         }
         if self.root != Some(agent) {
             set_instructions_apart(&mut told);
@@ -136,7 +153,7 @@ impl TaskWatch {
             first: false,
         };
         let line = self.lines.remove(line)?;
-        self.judge(rules, seen, &keys, call, line, &new)
+        self.judge(rules, seen, &keys, call, (line, &new), recording)
     }
 
     /// A conversation that was not met before.
@@ -185,8 +202,8 @@ impl TaskWatch {
         seen: &Seen<'_>,
         keys: &Keys<'_>,
         call: u64,
-        mut line: Line,
-        new: &New<'_>,
+        (mut line, new): (Line, &New<'_>),
+        recording: &mut Recording,
     ) -> Option<Judged> {
         let tools: Vec<Vec<ToolCall<'_>>> = new.said.iter().map(tools).collect();
         let messages = new.said.iter().zip(&tools);
@@ -208,7 +225,12 @@ impl TaskWatch {
             context,
         };
         let handed_over = self.handed_over(&line, seen, new);
-        let firing = self.put(rules, observed, handed_over.as_ref(), &handoffs);
+        let firing = self.put(
+            rules,
+            observed,
+            (handed_over.as_ref(), &handoffs),
+            recording,
+        );
         let interrupted = resets != self.watch.resets();
         if interrupted {
             self.acquit();
@@ -247,11 +269,11 @@ impl TaskWatch {
         &mut self,
         rules: &Rules,
         observed: Observed<'_>,
-        handed_over: Option<&HandedOver<'_>>,
-        handoffs: &[Handed<'_>],
+        (handed_over, handoffs): (Option<&HandedOver<'_>>, &[Handed<'_>]),
+        recording: &mut Recording,
     ) -> Option<Firing> {
         let over = handed_over.map(|handoff| handoff.observed(observed.call));
-        let mut firing = over.and_then(|over| self.watch.observe(rules, &over));
+        let mut firing = over.and_then(|over| self.watch.observe_into(rules, &over, recording));
         // An answer hands over once, as a rule; what is more is told beside it.
         let (last, others) = match handoffs.split_last() {
             Some((last, others)) => (Some(last), others),
@@ -264,14 +286,14 @@ impl TaskWatch {
                 context: None,
                 ..observed
             };
-            firing = self.watch.observe(rules, &alone).or(firing);
+            firing = self.watch.observe_into(rules, &alone, recording).or(firing);
         }
         let handoff = last.map(Handed::handoff);
         let whole = Observed {
             handoff,
             ..observed
         };
-        self.watch.observe(rules, &whole).or(firing)
+        self.watch.observe_into(rules, &whole, recording).or(firing)
     }
 
     /// The first call of an agent whose caller is known by the agent's own word.

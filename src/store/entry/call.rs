@@ -5,12 +5,15 @@ use super::body::Text;
 use crate::attribution::{Source, Sourced};
 use crate::store::{CallEntry, Ending};
 use crate::units::{Amounts, Meter, TraceIds, UnixMs};
+use base64::Engine as _;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::sync::Arc;
 
+/// How steps are written: only with letters, digits, `-` and `_`.
+const STEPS: base64::engine::GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// The status that most answers have.
 const OK: u16 = 200;
 
@@ -173,6 +176,9 @@ pub struct CallBody<'a> {
     /// Upstream HTTP status. Left out of a settled call if it is 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// What the watch found new in it, digests only: base64url of what [`crate::loops::Recording`] wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Text<'a>>,
     /// The accounts charged, by number (see the `account` rows).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<i64>,
@@ -238,6 +244,10 @@ impl<'a> CallBody<'a> {
                 .map(|(name, count)| (Text::from(&**name), *count))
                 .collect(),
             status: call.status.filter(|status| !settled || *status != OK),
+            steps: call
+                .steps
+                .as_deref()
+                .map(|steps| Text::from(STEPS.encode(steps))),
             accounts,
         }
     }
@@ -259,6 +269,13 @@ impl<'a> CallBody<'a> {
             call.status = call.status.or(Some(OK));
         }
         Ok(call)
+    }
+
+    /// What the watch found new in it; `None` if that was nothing, or was not kept.
+    #[must_use]
+    pub fn steps(&self) -> Option<Vec<u8>> {
+        let steps = self.steps.as_ref()?;
+        STEPS.decode(steps.as_str()).ok()
     }
 }
 

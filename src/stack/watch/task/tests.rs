@@ -1,6 +1,6 @@
 use super::{Judged, Seen, TaskWatch};
 use crate::dialect::{Call, Dialect, decode};
-use crate::loops::{Action, Rule, Rules};
+use crate::loops::{Action, Recording, Rule, Rules};
 use crate::units::AgentId;
 use serde_json::{Value, json};
 
@@ -34,8 +34,10 @@ impl Told {
             parent,
             request: self.requests,
             decisions: self.decisions,
+            recorded: false,
         };
-        self.watch.observe(&Rules::default(), &seen)
+        self.watch
+            .observe(&Rules::default(), &seen, &mut Recording::default())
     }
 
     fn rule(&mut self, agent: &str, messages: &[Value]) -> Option<Rule> {
@@ -382,8 +384,11 @@ fn watching_costs_little_beside_reading_the_body() {
             parent: None,
             request,
             decisions: 0,
+            recorded: false,
         };
-        watch.observe(&Rules::default(), &seen).is_some()
+        watch
+            .observe(&Rules::default(), &seen, &mut Recording::default())
+            .is_some()
     };
     let stepping = each(40, |n| {
         let n = usize::try_from(n).unwrap();
