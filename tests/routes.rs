@@ -13,3 +13,5 @@ mod common;
 mod matching;
 #[path = "routes/rig.rs"]
 mod rig;
+#[path = "routes/shadowing.rs"]
+mod shadowing;

@@ -227,6 +227,8 @@ pub struct RouteRule {
     pub matches: RouteMatch,
     /// Where they go, the first first.
     pub to: Vec<TargetRule>,
+    /// It is only told what it would have done; the calls go on to the next route that matches.
+    pub shadow: bool,
     /// Where it is written.
     pub place: Place,
 }
@@ -267,7 +269,7 @@ impl RoutePolicies {
         for (i, route) in self.routes.iter().enumerate() {
             let mut warn = |message| found.push(Fault::at(&route.place, message));
             let name = &route.name;
-            for dialect in route.unreached(providers) {
+            for dialect in route.unreached(providers).filter(|_| !route.shadow) {
                 let dialect = dialect.name();
                 warn(format!(
                     "calls in the dialect {dialect} that come to `{name}` are refused: none of its targets speaks \
@@ -275,7 +277,8 @@ impl RoutePolicies {
                 ));
             }
             let above = self.routes[..i].iter();
-            if let Some(above) = above.into_iter().find(|above| above.takes_all_of(route)) {
+            let takes_all = |above: &&RouteRule| !above.shadow && above.takes_all_of(route);
+            if let Some(above) = above.into_iter().find(takes_all) {
                 let above = &above.name;
                 warn(format!(
                     "`{name}` never sees a call: `{above}` above takes them all"

@@ -98,6 +98,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         price_version: "-".into(),
         route: None,
         asked: None,
+        shadow: None,
         tools: vec![],
         status: None,
         steps: None,

@@ -591,6 +591,7 @@ impl Admission {
             trace: self.trace,
             model: Arc::clone(&self.routed.model),
             course: self.routed.course.clone(),
+            shadow: self.routed.shadow.clone(),
             card: bound.card,
             fixed: bound.fixed,
             elastic: bound.elastic,

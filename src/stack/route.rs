@@ -36,6 +36,43 @@ pub struct Routed {
     pub model: Arc<str>,
     /// The route that said so; `None`: the model's name did.
     pub course: Option<Course>,
+    /// A route that only tells what it would have done, and what that is.
+    pub shadow: Option<Arc<Shadow>>,
+}
+
+/// Where a call would have gone by a route with `shadow = true`.
+pub struct Shadow {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The target; `None`: the route has none for this call and would have refused it.
+    pub target: Option<ShadowTarget>,
+}
+
+/// A target that a call did not go to.
+pub struct ShadowTarget {
+    /// As the file has it.
+    pub text: Arc<str>,
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// The model as the provider names it.
+    pub model: Arc<str>,
+}
+
+impl Shadow {
+    fn new(course: &Course) -> Self {
+        let routed = course.from(0);
+        let target = routed.and_then(|routed| {
+            Some(ShadowTarget {
+                text: Arc::clone(&routed.course?.target().text),
+                provider: routed.provider,
+                model: routed.model,
+            })
+        });
+        Self {
+            route: course.name(),
+            target,
+        }
+    }
 }
 
 /// A call's way along the targets of a route.
@@ -90,6 +127,7 @@ impl Course {
             provider: Arc::clone(&target.provider),
             model,
             course: Some(course),
+            shadow: None,
         })
     }
 }
@@ -100,7 +138,11 @@ impl Routed {
     #[must_use]
     pub fn next(&self) -> Option<Self> {
         let course = self.course.as_ref()?;
-        course.from(course.at + 1)
+        let next = course.from(course.at + 1)?;
+        Some(Self {
+            shadow: self.shadow.clone(),
+            ..next
+        })
     }
 
     /// All that come after this one, in their order.
@@ -112,8 +154,13 @@ impl Routed {
     #[must_use]
     pub fn start(&self) -> Self {
         let start = self.course.as_ref().filter(|course| course.at > 0);
-        let start = start.and_then(|course| course.from(0));
-        start.unwrap_or_else(|| self.clone())
+        match start.and_then(|course| course.from(0)) {
+            None => self.clone(),
+            Some(start) => Self {
+                shadow: self.shadow.clone(),
+                ..start
+            },
+        }
     }
 
     /// `provider/model`, as refusals name it.
@@ -250,17 +297,26 @@ impl Asked<'_> {
     /// `None`: it depends on what is left of the call's budget, and nobody has said.
     fn resolve(&self, budget_left: Option<u64>) -> Result<Option<Routed>, Refused> {
         let routes = &self.live.routes;
+        let mut shadow = None;
         if !routes.is_empty() {
             let looked = Looked::new(self, budget_left);
             for route in routes.iter() {
                 match looked.at(route) {
-                    looked::Look::Takes => return self.along(route, &looked).map(Some),
+                    looked::Look::Takes if route.rule.shadow => {
+                        let first = || Shadow::new(&self.course(route, &looked));
+                        shadow = shadow.or_else(|| Some(Arc::new(first())));
+                    }
+                    looked::Look::Takes => {
+                        let routed = self.along(route, &looked)?;
+                        return Ok(Some(Routed { shadow, ..routed }));
+                    }
                     looked::Look::NeedsBudget => return Ok(None),
                     looked::Look::Passes => {}
                 }
             }
         }
-        resolve(self.live, self.identity, self.model, self.call.dialect).map(Some)
+        let routed = resolve(self.live, self.identity, self.model, self.call.dialect)?;
+        Ok(Some(Routed { shadow, ..routed }))
     }
 
     /// The first target of a route. A route is the operator's will: an identity needs leave for the
@@ -269,24 +325,27 @@ impl Asked<'_> {
         let Self {
             identity, model, ..
         } = self;
-        let bare = looked.bare_model();
-        if !identity.may_use(model) && !identity.may_use(bare) {
+        if !identity.may_use(model) && !identity.may_use(looked.bare_model()) {
             return Err(not_permitted(identity, model));
         }
+        let found = self.course(route, looked).from(0);
+        found.ok_or_else(|| no_target(route, self.call.dialect))
+    }
+
+    /// The way along a route's targets, before its first.
+    fn course(&self, route: &Arc<Route>, looked: &Looked<'_>) -> Course {
         let first = match route.is_weighted() {
             true => route.first(looked.drawn(route)),
             false => 0,
         };
-        let course = Course {
+        Course {
             route: Arc::clone(route),
-            asked: (*model).into(),
-            bare_from: model.len() - bare.len(),
+            asked: self.model.into(),
+            bare_from: self.model.len() - looked.bare_model().len(),
             dialect: self.call.dialect,
             first,
             at: 0,
-        };
-        let found = course.from(0);
-        found.ok_or_else(|| no_target(route, self.call.dialect))
+        }
     }
 }
 
@@ -312,10 +371,13 @@ pub fn resolve(
         provider: Arc::clone(provider),
         model: name.into(),
         course: None,
+        shadow: None,
     })
 }
 
-fn find<'a>(
+/// The provider that a model's name means to calls of a dialect, and the model's own name.
+#[must_use]
+pub fn find<'a>(
     live: &'a Live,
     model: &'a str,
     dialect: Dialect,
@@ -337,7 +399,8 @@ fn find<'a>(
 }
 
 /// A provider's name before a model's own.
-fn split<'a>(live: &'a Live, model: &'a str) -> Option<(&'a Arc<Provider>, &'a str)> {
+#[must_use]
+pub fn split<'a>(live: &'a Live, model: &'a str) -> Option<(&'a Arc<Provider>, &'a str)> {
     let (prefix, rest) = model.split_once('/')?;
     let mut providers = live.providers.iter();
     let named = providers.find(|provider| provider.name.as_str() == prefix)?;

@@ -107,6 +107,7 @@ fn call(
         price_version: "2025-11-01".into(),
         route: None,
         asked: None,
+        shadow: None,
         tools: vec![("search".into(), 2)],
         status: Some(200),
         steps: None,

@@ -27,6 +27,8 @@ pub struct Went {
     pub model: String,
     pub asked: String,
     pub route: String,
+    /// Where it would have gone, and at what cost.
+    pub shadow: Option<(String, Option<u64>)>,
 }
 
 impl Rig {
@@ -105,6 +107,10 @@ impl Rig {
                         model: body.model.as_str().to_owned(),
                         asked: text(&body.asked),
                         route: text(&body.route),
+                        shadow: body
+                            .shadow
+                            .as_ref()
+                            .map(|_| (text(&body.shadow_to), body.shadow_usd)),
                     });
                 }
             }

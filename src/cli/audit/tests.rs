@@ -46,6 +46,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         price_version: "1".into(),
         route: None,
         asked: None,
+        shadow: None,
         tools: vec![],
         status: None,
         steps: None,

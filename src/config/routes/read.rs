@@ -61,6 +61,7 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
         name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
         matches,
         to,
+        shadow: section.or("shadow", false, value::flag),
         place: section.place(),
     })
 }

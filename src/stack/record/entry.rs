@@ -59,6 +59,8 @@ impl Record {
             price_version: Arc::clone(self.live.catalogue.version()),
             route: (self.facts.course.as_ref()).map(|course| course.name()),
             asked: (self.facts.course.as_ref()).map(|course| Arc::clone(&course.asked)),
+            shadow: (self.facts.shadow.as_deref())
+                .map(|shadow| Box::new(self.shadowed(shadow, ending, &charged, answer))),
             tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
             steps: self.facts.steps.clone().map(|steps| steps.0),
@@ -143,6 +145,7 @@ pub(in crate::stack) fn journal_entry(
         price_version: "-".into(),
         route: None,
         asked: None,
+        shadow: None,
         tools: Vec::new(),
         status: None,
         steps: None,
@@ -173,6 +176,7 @@ pub(in crate::stack) fn deny(admission: &admit::Admission, refused: &Refused) {
         entry.route = Some(course.name());
         entry.asked = Some(Arc::clone(&course.asked));
     }
+    entry.shadow = (admission.routed.shadow.as_deref()).map(|shadow| Box::new(shadow.entry()));
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
     entry.steps = admission.steps.clone().map(|steps| steps.0);

@@ -139,6 +139,15 @@ pub struct CallBody<'a> {
     /// The model that the caller asked for, where a route chose another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Text<'a>>,
+    /// A route that only tells what it would have done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Text<'a>>,
+    /// `provider/model` that it would have sent the call to; without it, it would have refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_to: Option<Text<'a>>,
+    /// Nano-dollars that the answer's tokens would have cost there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_usd: Option<u64>,
     /// The provider it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Text<'a>>,
@@ -226,6 +235,14 @@ impl<'a> CallBody<'a> {
             model: Text::from(&*call.model),
             route: text(&call.route),
             asked: text(&call.asked).filter(|asked| *asked.0 != *call.model),
+            shadow: call
+                .shadow
+                .as_ref()
+                .map(|shadow| Text::from(&*shadow.route)),
+            shadow_to: call.shadow.as_ref().and_then(|shadow| text(&shadow.to)),
+            shadow_usd: (call.shadow.as_ref())
+                .and_then(|shadow| shadow.usd)
+                .map(|usd| usd.0),
             provider: text(&call.provider),
             answered: text(&call.answered)
                 .filter(|answered| !settled || *answered.0 != *call.model),
