@@ -11,9 +11,11 @@ pub mod key;
 pub mod prices;
 pub mod replay;
 pub mod replay_costs;
+pub mod replay_journal;
 pub mod replay_loops;
 pub mod replay_streams;
 pub mod report;
+pub mod route;
 pub mod serve;
 pub mod sim;
 pub mod task;
@@ -61,6 +63,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Show and refresh the price list
     Prices(prices::Args),
+    /// Explain where a call would go
+    Route(route::RouteArgs),
     /// List, show, approve and deny questions to people
     Escalation(escalation::EscalationArgs),
     /// List, release and reconcile money of which nobody knows whether it was spent
@@ -97,10 +101,11 @@ pub fn main() -> ExitCode {
         Command::Escalation(args) => escalation::run(args, &cli.config),
         Command::Doubt(args) => doubt::run(args, &cli.config),
         Command::Key(args) => key::run(args, &cli.config),
+        Command::Route(args) => route::run(args, &cli.config),
         Command::Prices(args) => prices::run(args, &cli.config),
         Command::Audit(args) => audit::run(args, &cli.config),
         Command::Report(args) => report::run(args, &cli.config),
-        Command::Replay(args) => replay::run(args),
+        Command::Replay(args) => replay::run(args, &cli.config),
     }
 }
 

@@ -21,6 +21,7 @@ mod loops;
 mod policies;
 mod provider;
 mod read;
+mod routes;
 mod secret;
 mod value;
 mod warn;
@@ -42,6 +43,9 @@ pub use listen::{Address, Listen, Tls};
 pub use loops::{ConductRules, LoopPolicies};
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
+pub use routes::{
+    Between, CallKind, Looks, Miss, RouteMatch, RoutePolicies, RouteRule, TargetModel, TargetRule,
+};
 pub use secret::{Kept, Secret, SecretError};
 pub use window::{Every, Opening, Window};
 
@@ -65,6 +69,8 @@ pub struct Loaded {
     pub identities: Identities,
     /// `policies/loops.toml`; the defaults if there is none.
     pub loops: LoopPolicies,
+    /// `policies/routes.toml`; none if there is no such file.
+    pub routes: RoutePolicies,
     /// `policies/prices.toml`, if there is one: its path and text. The price list reads it.
     pub prices: Option<(PathBuf, String)>,
     /// What is allowed and doubtful.
@@ -106,15 +112,17 @@ impl Loaded {
         let policies = read_limits(&in_folder("limits.toml")).map_err(&mut keep);
         let identities = read_identities(&in_folder("identities.toml"), env).map_err(&mut keep);
         let loops = read_loops(&in_folder("loops.toml")).map_err(&mut keep);
+        let routes = read_routes(&in_folder("routes.toml")).map_err(&mut keep);
         let prices = read_prices(&in_folder("prices.toml")).map_err(&mut keep);
-        let (Ok(mut config), Ok(policies), Ok(identities), Ok(loops), Ok(prices)) =
-            (config, policies, identities, loops, prices)
+        let (Ok(mut config), Ok(policies), Ok(identities), Ok(loops), Ok(routes), Ok(prices)) =
+            (config, policies, identities, loops, routes, prices)
         else {
             return Err(Faults(faults));
         };
         let mut warnings = Vec::new();
         config.resolve(env, &mut faults, &mut warnings);
         config.check_files(&mut faults);
+        routes.check(&config.providers, &mut faults);
         faults.extend(identities.check_reach(&config.listen, path));
         if !faults.is_empty() {
             return Err(Faults(faults));
@@ -125,6 +133,7 @@ impl Loaded {
             policies,
             identities,
             loops,
+            routes,
             prices,
             warnings,
         };
@@ -159,10 +168,28 @@ fn read_identities(
     }
 }
 
+impl LoopPolicies {
+    /// The rules that a deployment's files say, without its secrets.
+    ///
+    /// # Errors
+    /// Every fault of the configuration and of its `loops.toml`.
+    pub fn in_force(config: &Path) -> Result<Self, Faults> {
+        let config = Config::from_path(config)?;
+        read_loops(&tidy(&config.policies).join("loops.toml"))
+    }
+}
+
 fn read_loops(path: &Path) -> Result<LoopPolicies, Faults> {
     match read_file(path)? {
         Some(text) => LoopPolicies::parse(&text, path),
         None => Ok(LoopPolicies::default()),
+    }
+}
+
+fn read_routes(path: &Path) -> Result<RoutePolicies, Faults> {
+    match read_file(path)? {
+        Some(text) => RoutePolicies::parse(&text, path),
+        None => Ok(RoutePolicies::default()),
     }
 }
 
@@ -214,6 +241,7 @@ fn watched(path: &Path, folder: &Path, config: &Config) -> Vec<PathBuf> {
         "limits.toml",
         "identities.toml",
         "loops.toml",
+        "routes.toml",
         "prices.toml",
     ];
     watched.extend(policies.map(|name| folder.join(name)));

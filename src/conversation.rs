@@ -1,5 +1,5 @@
 //! The chain of prefix digests over a call's messages: `d0 = H(system, tools)`,
-//! `dn = H(dn-1, message n)`; and what is known of prefixes seen before.
+//! `dn = H(dn-1, H(message n))`; and what is known of prefixes seen before.
 //!
 //! Digests are 128-bit XXH3 keyed with a secret drawn at start. The key matters: a digest stands for
 //! a prefix whose token count is known, so whoever could make two prefixes collide could have a long
@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::sync::LazyLock;
-use xxhash_rust::xxh3::{Xxh3, Xxh3Builder};
+use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_128_with_secret};
 
 mod known;
 
@@ -35,6 +35,8 @@ pub struct Chain {
 pub struct Link {
     /// The digest of everything up to and with this message, cache marks left out.
     pub digest: u128,
+    /// The digest of the message alone, cache marks left out.
+    pub message: u128,
     /// The message's bytes in the body.
     pub at: Range<usize>,
     /// What of other than text the messages up to and with this one hold.
@@ -105,7 +107,7 @@ impl std::fmt::Debug for Digester {
 
 impl Default for Digester {
     fn default() -> Self {
-        Self(KEYED.clone())
+        Self(KEY.start.clone())
     }
 }
 
@@ -125,31 +127,65 @@ impl Digester {
     /// overlap, and ends the part.
     pub fn add_without(&mut self, body: &[u8], at: &Range<usize>, cuts: &[Range<usize>]) {
         let first = cuts.partition_point(|cut| cut.start < at.start);
+        self.add_cut(body, at, &cuts[first..]);
+        self.end();
+    }
+
+    /// Adds the bytes of a range without those of `cuts`, of which none begins before it.
+    fn add_cut(&mut self, body: &[u8], at: &Range<usize>, cuts: &[Range<usize>]) {
         let mut from = at.start;
-        for cut in cuts[first..].iter().take_while(|cut| cut.end <= at.end) {
+        for cut in cuts.iter().take_while(|cut| cut.end <= at.end) {
             self.add(&body[from..cut.start]);
             from = cut.end;
         }
         self.add(&body[from..at.end]);
-        self.end();
     }
 
-    /// The digest of everything added so far; more may follow.
+    /// The digest of everything added.
     #[must_use]
     pub fn digest(&self) -> u128 {
         self.0.digest128()
     }
 }
 
-/// The state that every digest starts from: the key, drawn once.
-static KEYED: LazyLock<Xxh3> = LazyLock::new(|| {
+impl Link {
+    /// Takes the digests of the message, behind a conversation that has the digest `before`.
+    pub fn join(&mut self, before: u128, body: &[u8], cuts: &[Range<usize>]) {
+        self.message = digest_without(body, &self.at, cuts);
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(&before.to_le_bytes());
+        both[16..].copy_from_slice(&self.message.to_le_bytes());
+        self.digest = xxh3_128_with_secret(&both, &KEY.secret);
+    }
+}
+
+/// The digest of a range without the bytes of `cuts`.
+fn digest_without(body: &[u8], at: &Range<usize>, cuts: &[Range<usize>]) -> u128 {
+    let first = cuts.partition_point(|cut| cut.start < at.start);
+    if cuts.get(first).is_none_or(|cut| cut.end > at.end) {
+        return xxh3_128_with_secret(&body[at.clone()], &KEY.secret);
+    }
+    let mut digester = Digester::default();
+    digester.add_cut(body, at, &cuts[first..]);
+    digester.digest()
+}
+
+/// What every digest depends on.
+struct Key {
+    secret: [u8; SECRET_BYTES],
+    start: Xxh3,
+}
+
+/// Drawn once.
+static KEY: LazyLock<Key> = LazyLock::new(|| {
     let mut secret = [0; SECRET_BYTES];
     #[expect(
         clippy::expect_used,
         reason = "without randomness from the system nothing here is safe to run"
     )]
     getrandom::fill(&mut secret).expect("the system gives random bytes");
-    Xxh3Builder::new().with_secret(secret).build()
+    let start = Xxh3Builder::new().with_secret(secret).build();
+    Key { secret, start }
 });
 
 #[cfg(test)]

@@ -30,6 +30,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 5] = [
+        Self::OpenaiChat,
+        Self::OpenaiResponses,
+        Self::OpenaiEmbeddings,
+        Self::OpenaiCompletions,
+        Self::AnthropicMessages,
+    ];
+
     /// The name in configuration, the journal and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

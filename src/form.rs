@@ -185,12 +185,22 @@ impl Declared {
         }
     }
 
+    /// What a check comes to where there is nothing to check: no tool was called, and no form of the answer
+    /// asked for.
+    #[must_use]
+    pub fn at_once(&self, given: &Given, finish: Option<&str>) -> Option<Verdict> {
+        // What was cut short may well be no JSON; that is the cap's doing, not the model's.
+        if given.is_partial() || !self.is_finished(finish) {
+            return Some(Verdict::Unknown);
+        }
+        (given.calls().is_empty() && self.answer.is_empty()).then_some(Verdict::Good)
+    }
+
     /// Checks an answer that ended for the reason `finish`.
     #[must_use]
     pub fn check(&self, given: &Given, finish: Option<&str>) -> Verdict {
-        // What was cut short may well be no JSON; that is the cap's doing, not the model's.
-        if given.is_partial() || !self.is_finished(finish) {
-            return Verdict::Unknown;
+        if let Some(verdict) = self.at_once(given, finish) {
+            return verdict;
         }
         let parsed = self
             .parsed

@@ -5,6 +5,7 @@ pub mod contexts;
 mod cover;
 pub mod doubt;
 pub mod provider;
+pub mod routes;
 pub mod seeds;
 
 pub use provider::Provider;
@@ -25,6 +26,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use parking_lot::RwLock;
 use provider::ProviderError;
+use routes::Routes;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Live {
     pub catalogue: Arc<Catalogue>,
     /// In the order of the file.
     pub providers: Vec<Arc<Provider>>,
+    /// `policies/routes.toml`.
+    pub routes: Routes,
     roles: HashMap<AgentId, Role>,
     calendar: Calendar,
 }
@@ -81,7 +85,8 @@ impl Live {
                     .map_err(|error| LiveError::Provider(config.name.clone(), error)),
             }
         });
-        let providers = providers.collect::<Result<_, _>>()?;
+        let providers = providers.collect::<Result<Vec<_>, _>>()?;
+        let routes = Routes::new(&loaded.routes, &providers, &loaded.config.providers);
         let roles = loaded.config.agents.iter();
         let roles = roles.filter_map(|agent| Some((agent.id.clone(), agent.role.clone()?)));
         let roles = roles.collect();
@@ -91,6 +96,7 @@ impl Live {
         Ok(Self {
             catalogue,
             providers,
+            routes,
             roles,
             calendar: Calendar::default(),
             loaded,

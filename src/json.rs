@@ -7,11 +7,11 @@
 //! Needs: the whole body in memory, already bounded in size by the caller.
 //! Adds: structure, UTF-8 and depth checked; ranges into the body; [`JsonError`] with an offset.
 
-use memchr::memchr2;
 use std::borrow::Cow;
 use std::ops::Range;
 
 mod splice;
+mod string;
 mod text;
 
 pub use splice::{Change, splice, without_members};
@@ -19,10 +19,6 @@ pub use text::{Strings, quoted, strings};
 
 /// Deepest nesting of arrays and objects that is read, in levels.
 pub const DEPTH_MAX: usize = 128;
-
-/// Words of a string that are looked at before the vector search is set up for it: most keys and
-/// short values end within them, and so do most lines of a text with escaped line ends.
-const SHORT_STRING_WORDS: usize = 6;
 
 /// Why a text is not JSON that Bursar reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -381,20 +377,13 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<bool, JsonError> {
         let start = self.at + 1;
         self.at = start;
-        let mut escaped = false;
-        loop {
-            let rest = &self.body[self.at..];
-            let Some(hit) = quote_or_backslash(rest) else {
-                self.at = self.body.len();
-                return Err(self.fail(Reason::Truncated));
-            };
-            self.at += hit;
-            if rest[hit] == b'"' {
-                break;
+        let escaped = match string::end(&self.body[start..]) {
+            Some(end) => {
+                self.at = start + end.quote;
+                end.escaped
             }
-            escaped = true;
-            self.escape()?;
-        }
+            None => return Err(self.broken_string()),
+        };
         if !self.clean
             && let Some(hit) = self.body[start..self.at].iter().position(|b| *b < 0x20)
         {
@@ -403,6 +392,19 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         Ok(escaped)
+    }
+
+    /// What is wrong with the string that the cursor stands in.
+    #[cold]
+    fn broken_string(&mut self) -> JsonError {
+        while let Some(byte) = self.peek() {
+            if byte != b'\\' {
+                self.at += 1;
+            } else if let Err(error) = self.escape() {
+                return error;
+            }
+        }
+        self.fail(Reason::Truncated)
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {
@@ -471,28 +473,6 @@ impl Value {
         }
         std::str::from_utf8(&body[self.at.clone()]).ok()
     }
-}
-
-/// The first quote or backslash: some words by arithmetic, then by vector search.
-#[inline]
-fn quote_or_backslash(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // The lowest byte of the result that is not zero marks the first zero byte of `word`.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let mut at = 0;
-    for _ in 0..SHORT_STRING_WORDS {
-        let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) else {
-            break;
-        };
-        let word = u64::from_le_bytes(*word);
-        let hits = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
-        if hits != 0 {
-            return Some(at + (hits.trailing_zeros() / 8) as usize);
-        }
-        at += 8;
-    }
-    memchr2(b'"', b'\\', &text[at..]).map(|hit| at + hit)
 }
 
 /// Whether the bytes are all ASCII, and whether none is a control character. In blocks, so that the

@@ -23,6 +23,7 @@ mod digest;
 mod growth;
 mod heard;
 mod observed;
+mod recorded;
 mod rules;
 mod scrub;
 mod turn;
@@ -31,14 +32,17 @@ mod window;
 pub use chant::{Chant, Chanting};
 pub use digest::{Digest, Tone, action, canonical_arguments, gist, outcome, together};
 pub use observed::{Circumstance, Context, Handoff, Message, Observed, Role, ToolCall};
+pub use recorded::{Heading, Recording, Unreadable, heading};
 pub use rules::{Action, Again, Cycle, Growth, Monologue, NoProgress, Rounds, Rule, Rules};
 pub use scrub::{MOST_SCRUBBED_BYTES, scrub};
 
 use asks::Asks;
 use growth::Grown;
-use heard::{Heard, head};
+use heard::{Heard, Sentences};
+use recorded::{Part, Seen};
+use std::collections::VecDeque;
 use turn::Reading;
-use window::{Found, InCycle, MOST_STEPS, Recent, Step, Steps};
+use window::{Found, InCycle, MOST_STEPS, Recent, Steps};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// As many agents of a task are watched at once; the one longest silent makes room.
@@ -91,7 +95,7 @@ pub struct Watch {
     /// The agent of the task's first call: a person speaks to it.
     root: Option<u64>,
     /// The agents, the one that spoke last at the end.
-    agents: Vec<Agent>,
+    agents: VecDeque<Agent>,
     /// The steps of all agents together; kept only while there are several.
     steps: Recent<Shared, MOST_STEPS>,
     monologue: Monologues,
@@ -148,25 +152,39 @@ impl Watch {
     /// Takes in one call, and tells the rule that fires, if any: of several, the one that comes first
     /// in [`Rule::ALL`].
     pub fn observe(&mut self, rules: &Rules, seen: &Observed<'_>) -> Option<Firing> {
+        self.observe_into(rules, seen, &mut Recording::default())
+    }
+
+    /// The same, and records it.
+    pub fn observe_into(
+        &mut self,
+        rules: &Rules,
+        seen: &Observed<'_>,
+        recording: &mut Recording,
+    ) -> Option<Firing> {
         let agent = xxh3_64(seen.agent.as_bytes());
         self.root.get_or_insert(agent);
         if seen.circumstance != Circumstance::Fresh || self.is_replay(seen.chain) {
             return None;
         }
-        let mut founds = Founds::default();
-        let place = self.agent_place(agent, seen.line);
+        let (id, call) = (digest::pair(agent, seen.line), seen.call);
+        let (place, is_new) = self.place_of(agent, id);
+        recording.part(Part { id, is_new, call });
+        let mut founds = Founds::into(recording);
         for turn in turns(seen.messages) {
             self.turn(rules, seen.call, place, turn, &mut founds);
         }
         if let Some(handoff) = &seen.handoff {
             let to = xxh3_64(handoff.to.as_bytes());
+            let asked = self.asks.hand(agent, to, handoff.text);
+            founds.recording.handed(self.resets, &asked);
             let rule = &rules.rounds;
             founds.add(Rule::Rounds, rule.action, || {
-                self.asks.hand(seen.call, agent, to, handoff.text, rule)
+                self.asks.put(call, asked, rule)
             });
         }
-        let growing = self.grow(rules, place, seen);
-        self.firing(rules, place, seen, founds, growing)
+        let growing = self.grow(rules, place, seen, founds.recording);
+        self.firing(rules, place, (call, seen.agent), founds.first, growing)
     }
 
     /// A person stepped in by other means (a decision, a top-up): every window starts anew.
@@ -205,27 +223,25 @@ impl Watch {
         met == 1
     }
 
-    /// The agent's place: the last.
-    fn agent_place(&mut self, agent: u64, line: u64) -> usize {
-        let id = digest::pair(agent, line);
-        let agent = match self.agents.iter().position(|agent| agent.id == id) {
-            Some(place) => self.agents.remove(place),
-            None => Agent {
-                agent,
-                id,
-                steps: Steps::default(),
-                grown: Grown::default(),
-                fired: None,
-            },
-        };
+    /// The agent's place, the last, and whether the agent is new.
+    fn place_of(&mut self, agent: u64, id: u64) -> (usize, bool) {
+        let known = self.agents.iter().rposition(|agent| agent.id == id);
+        let known = known.and_then(|place| self.agents.remove(place));
         if self.agents.len() >= MOST_AGENTS {
-            self.agents.remove(0);
+            self.agents.pop_front();
         }
         if self.agents.len() == self.agents.capacity() {
             self.agents.reserve_exact(1);
         }
-        self.agents.push(agent);
-        self.agents.len() - 1
+        let is_new = known.is_none();
+        self.agents.push_back(known.unwrap_or_else(|| Agent {
+            agent,
+            id,
+            steps: Steps::default(),
+            grown: Grown::default(),
+            fired: None,
+        }));
+        (self.agents.len() - 1, is_new)
     }
 
     /// One answer and what came of it.
@@ -235,7 +251,7 @@ impl Watch {
         call: u64,
         place: usize,
         turn: &[Message<'_>],
-        founds: &mut Founds,
+        founds: &mut Founds<'_>,
     ) {
         let is_root = self.root == Some(self.agents[place].agent);
         let mut read = Reading::default();
@@ -248,9 +264,15 @@ impl Watch {
                     answered = true;
                     read.answer(message, &mut self.heard);
                 }
-                Role::User if is_root && self.is_from_a_person(message) => {
-                    person = true;
-                    self.heard.hear(head(message.text));
+                Role::User if is_root => {
+                    let said = Sentences::of(message.text);
+                    if self.is_from_a_person(message, &said) {
+                        person = true;
+                    } else if answered {
+                        let text = read.outcome(message);
+                        self.asks.observe(text);
+                    }
+                    self.heard.hear(&said);
                 }
                 // An answer that is not the first of its turn is another agent's.
                 Role::Assistant | Role::Tool | Role::User => {
@@ -258,40 +280,41 @@ impl Watch {
                         let text = read.outcome(message);
                         self.asks.observe(text);
                     }
-                    self.heard.hear(head(message.text));
+                    self.heard.hear(&Sentences::of(message.text));
                 }
                 Role::Other => {}
             }
         }
         if let Some(step) = read.step(call, &self.agents[place].steps) {
-            self.step(rules, place, step, &read, founds);
+            let only_said = !step.acted && !step.answered;
+            let seen = Seen {
+                step,
+                shared: self.agents.len() > 1,
+                said: only_said.then(|| gist(read.said())),
+            };
+            founds.recording.step(self.resets, &seen);
+            self.put_step(rules, place, &seen, founds);
         }
         if person {
             self.reset();
-            *founds = Founds::default();
+            founds.recording.reset();
+            founds.first = None;
         }
     }
 
-    fn is_from_a_person(&self, message: &Message<'_>) -> bool {
+    fn is_from_a_person(&self, message: &Message<'_>, said: &Sentences) -> bool {
         let is_agent = |name: &str| {
             let id = xxh3_64(name.as_bytes());
             self.agents.iter().any(|agent| agent.agent == id)
         };
-        !message.name.is_some_and(is_agent) && !self.heard.knows(head(message.text))
+        !message.name.is_some_and(is_agent) && !self.heard.knows(said)
     }
 
-    fn step(
-        &mut self,
-        rules: &Rules,
-        place: usize,
-        step: Step,
-        read: &Reading,
-        founds: &mut Founds,
-    ) {
-        let several = self.agents.len() > 1;
+    fn put_step(&mut self, rules: &Rules, place: usize, seen: &Seen, founds: &mut Founds<'_>) {
+        let Seen { step, shared, said } = *seen;
         let agent = &mut self.agents[place];
         agent.steps.push(step);
-        if several {
+        if shared {
             let state = Digest(digest::pair(agent.id, step.state().0));
             let call = step.call;
             self.steps.push(Shared { call, state });
@@ -311,17 +334,21 @@ impl Watch {
             window::no_progress(&agent.steps, &rules.no_progress)
         });
         let id = agent.id;
-        if step.acted || step.answered {
-            self.monologue = Monologues::default();
-        } else {
-            let said = gist(read.said());
-            founds.add(Rule::Monologue, rules.monologue.action, || {
+        match said {
+            None => self.monologue = Monologues::default(),
+            Some(said) => founds.add(Rule::Monologue, rules.monologue.action, || {
                 self.monologue.say(id, step.call, said, &rules.monologue)
-            });
+            }),
         }
     }
 
-    fn grow(&mut self, rules: &Rules, place: usize, seen: &Observed<'_>) -> Option<Growing> {
+    fn grow(
+        &mut self,
+        rules: &Rules,
+        place: usize,
+        seen: &Observed<'_>,
+        recording: &mut Recording,
+    ) -> Option<Growing> {
         let context = seen.context?;
         let added = seen.messages.iter().map(|message| {
             let tools = message
@@ -331,8 +358,9 @@ impl Watch {
             message.text.len() + tools.sum::<usize>()
         });
         let added = u64::try_from(added.sum::<usize>()).unwrap_or(u64::MAX);
-        let grown = &mut self.agents[place].grown;
-        let growing = grown.grow(&context, added, &rules.growth);
+        let measured = self.agents[place].grown.measure(&context, added)?;
+        recording.measured(self.resets, &measured);
+        let growing = measured.explodes(&rules.growth);
         growing.filter(|_| rules.growth.action.is_on())
     }
 
@@ -340,19 +368,19 @@ impl Watch {
         &mut self,
         rules: &Rules,
         place: usize,
-        seen: &Observed<'_>,
-        founds: Founds,
+        (call, agent): (u64, &str),
+        found: Option<(Rule, Found)>,
         growing: Option<Growing>,
     ) -> Option<Firing> {
         let grown = growing.map(|_| {
-            let calls = vec![seen.call];
+            let calls = vec![call];
             let found = Found {
                 calls,
                 digests: Vec::new(),
             };
             (Rule::Growth, found)
         });
-        let Some((rule, found)) = founds.0.or(grown) else {
+        let Some((rule, found)) = found.or(grown) else {
             self.agents[place].fired = None;
             return None;
         };
@@ -363,7 +391,7 @@ impl Watch {
         Some(Firing {
             rule,
             action: rules.action(rule),
-            agent: seen.agent.to_owned(),
+            agent: agent.to_owned(),
             calls,
             digests,
             growth: growing.filter(|_| rule == Rule::Growth),
@@ -393,21 +421,30 @@ fn turns<'a, 'b>(messages: &'b [Message<'a>]) -> impl Iterator<Item = &'b [Messa
 
 // === impl Founds ===
 
-/// The first rule, in the order of [`Rule::ALL`], that was found to hold.
-#[derive(Debug, Default)]
-struct Founds(Option<(Rule, Found)>);
+/// The first rule, in the order of [`Rule::ALL`], that was found to hold; and where what is looked at
+/// is recorded.
+#[derive(Debug)]
+struct Founds<'r> {
+    first: Option<(Rule, Found)>,
+    recording: &'r mut Recording,
+}
 
-impl Founds {
+impl<'r> Founds<'r> {
+    const fn into(recording: &'r mut Recording) -> Self {
+        let first = None;
+        Self { first, recording }
+    }
+
     fn add(&mut self, rule: Rule, action: Action, find: impl FnOnce() -> Option<Found>) {
         // Looked for even where another rule holds already: some remember what they see.
         let Some(found) = find() else { return };
         let place = |rule: Rule| Rule::ALL.iter().position(|other| *other == rule);
         let is_first = self
-            .0
+            .first
             .as_ref()
             .is_none_or(|(held, _)| place(rule) < place(*held));
         if action.is_on() && is_first {
-            self.0 = Some((rule, found));
+            self.first = Some((rule, found));
         }
     }
 }

@@ -16,7 +16,8 @@ pub use end::Outcome;
 
 use crate::clock;
 use crate::ledger::{
-    AccountKey, Ask, Asker, Cover, Held, HoldId, Ledger, Patience, Refusal, Verdict, WaiterId,
+    AccountKey, Ask, Asker, Cover, Held, HoldId, Ledger, Patience, Refusal, Shortage, Verdict,
+    WaiterId,
 };
 use crate::store::{
     Balance, Evidence, Grant, Place, Reconciled, Release, SeedQuery, Store, StoreError,
@@ -52,6 +53,8 @@ pub enum NoHold {
     Store(StoreError),
     /// A window ended while the call waited: other accounts cover it now.
     Rolled,
+    /// It does not fit at once, or not whole (only of [`Purse::hold_at_once`]).
+    Short,
 }
 
 /// Which earlier calls an account that is new to the store would have counted.
@@ -146,11 +149,7 @@ impl Purse {
         deadline: UnixMs,
         tighten: impl FnOnce(&mut Ask),
     ) -> Result<Hold, NoHold> {
-        let place = match self.store.try_reserve() {
-            Ok(place) => place,
-            Err(StoreError::Full) => self.store.reserve().await.map_err(NoHold::Store)?,
-            Err(error) => return Err(NoHold::Store(error)),
-        };
+        let place = self.place().await?;
         let mut verdict = match self.ask(asker, ask, Patience::Peek) {
             Ok(verdict) => verdict,
             Err(waiting) => waiting.verdict().await,
@@ -164,6 +163,45 @@ impl Purse {
                 Err(waiting) => waiting.verdict().await,
             };
         }
+        self.held(ask, verdict, place)
+    }
+
+    /// Sets aside what the ask may cost if all of it fits at once: without waiting for other holds, and
+    /// with as much output as is wanted. `tighten` is as in [`Purse::hold`].
+    ///
+    /// # Errors
+    /// As [`Purse::hold`], and [`NoHold::Short`].
+    pub async fn hold_at_once(
+        self: &Arc<Self>,
+        asker: &Asker,
+        ask: &mut Ask,
+        tighten: impl FnOnce(&mut Ask),
+    ) -> Result<Hold, NoHold> {
+        let place = self.place().await?;
+        let mut verdict = match self.ask(asker, ask, Patience::Peek) {
+            Ok(verdict) => verdict,
+            Err(waiting) => waiting.verdict().await,
+        };
+        if verdict == Verdict::Short(Shortage { refinable: true }) {
+            tighten(ask);
+            verdict = match self.ask(asker, ask, Patience::Peek) {
+                Ok(verdict) => verdict,
+                Err(waiting) => waiting.verdict().await,
+            };
+        }
+        self.held(ask, verdict, place)
+    }
+
+    /// A place in the journal for the call's end.
+    async fn place(&self) -> Result<Place, NoHold> {
+        match self.store.try_reserve() {
+            Ok(place) => Ok(place),
+            Err(StoreError::Full) => self.store.reserve().await.map_err(NoHold::Store),
+            Err(error) => Err(NoHold::Store(error)),
+        }
+    }
+
+    fn held(self: &Arc<Self>, ask: &Ask, verdict: Verdict, place: Place) -> Result<Hold, NoHold> {
         match verdict {
             Verdict::Held(terms) => {
                 let accounts = ask.covers.iter().filter(|cover| !cover.key.is_per_call());
@@ -178,7 +216,8 @@ impl Purse {
             }
             Verdict::Rolled => Err(NoHold::Rolled),
             Verdict::Refused(refusal) => Err(NoHold::Refused(refusal)),
-            Verdict::Short(_) | Verdict::Waiting(_) => unreachable!("a patient asker is answered"),
+            Verdict::Short(_) => Err(NoHold::Short),
+            Verdict::Waiting(_) => unreachable!("an asker is answered"),
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! They speak OpenAI's chat, responses, embeddings and completions and Anthropic's messages, over HTTP/1.1
 //! and cleartext HTTP/2, plain and streamed. How an answer behaves is chosen by the model's name (see
-//! [`behaviour`]) and by [`Settings`]; what it costs by [`prices`]. `GET /bill` shows what was charged,
-//! `POST /bill/reset` begins a new bill.
+//! [`behaviour`]) and by [`Settings`], or told beforehand by `POST /scenario`; what it costs by [`prices`].
+//! `GET /bill` shows what was charged, `POST /bill/reset` begins a new bill.
 //!
 //! A call is decided whole before its first byte leaves (`decide` in `answer`): what it produces, how it ends, what it costs.
 //! It is on the bill from then on, so a client that hangs up pays for the whole answer, as it does at
@@ -25,6 +25,7 @@ pub mod prices;
 mod refusal;
 mod request;
 mod responses;
+mod scenario;
 mod schema;
 mod script;
 mod serve;
@@ -37,6 +38,7 @@ pub use bill::{Bill, Line, OTHERS, RequestLine};
 
 use bill::Books;
 use memory::Memory;
+use scenario::Scenarios;
 use serve::Stop;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -155,6 +157,7 @@ struct Shared {
     settings: Settings,
     books: Books,
     memory: Memory,
+    scenarios: Scenarios,
     /// Calls so far: part of every id.
     calls: AtomicU64,
     seed: u64,
@@ -188,6 +191,7 @@ impl Sim {
             settings,
             books: Books::default(),
             memory: Memory::default(),
+            scenarios: Scenarios::default(),
             calls: AtomicU64::new(0),
             nonce: u64::from_le_bytes(nonce),
         });

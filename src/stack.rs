@@ -50,7 +50,7 @@ pub fn build(
         // about or warned, whatever it calls; a notice to the model must stand in the bytes that are quoted.
         .layer(watch::WatchLayer(Arc::clone(gateway)))
         // The first stage that needs the model's name: everything behind it needs a provider.
-        .layer(GateLayer(route::Route))
+        .layer(route::RouteLayer(Arc::clone(gateway)))
         // Money is set aside once it is known where the bytes go, and before any leaves.
         .layer(admit::AdmitLayer(Arc::clone(gateway)))
         // Around the exchange, for it ends the hold by what came back; `record` is its pen.

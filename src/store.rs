@@ -260,12 +260,31 @@ pub struct CallEntry {
     pub overrun: NanoUsd,
     /// The price list's version.
     pub price_version: Arc<str>,
+    /// The route that chose the model, by name; `None`: the caller's own choice.
+    pub route: Option<Arc<str>>,
+    /// The model that the caller asked for, where a route chose.
+    pub asked: Option<Arc<str>>,
+    /// What a route with `shadow = true` would have done.
+    pub shadow: Option<Box<ShadowEntry>>,
     /// Tools asked for by the answer, by name with their count.
     pub tools: Vec<(Arc<str>, u64)>,
     /// Upstream HTTP status.
     pub status: Option<u16>,
+    /// What the watch found new in it, as [`crate::loops::Recording`] wrote it.
+    pub steps: Option<Arc<[u8]>>,
     /// The accounts that covered it.
     pub accounts: Arc<[AccountKey]>,
+}
+
+/// What a route would have done with a call, had it not been for `shadow = true`.
+#[derive(Clone, Debug)]
+pub struct ShadowEntry {
+    /// The route.
+    pub route: Arc<str>,
+    /// `provider/model`; `None`: it would have refused the call.
+    pub to: Option<Arc<str>>,
+    /// What the tokens of the real answer would have cost there; `None` if nobody can say.
+    pub usd: Option<NanoUsd>,
 }
 
 /// A task that a call names.

@@ -101,6 +101,37 @@ pub fn exact_bound(
     Some(if exact.all < cheap.all { exact } else { cheap })
 }
 
+/// Typical tokens of an image, a file and an audio input: for [`size`], which bounds nothing.
+const TYPICAL: [u64; 3] = [1_000, 5_000, 1_000];
+/// Bytes of text that make a token, about.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// About how many tokens a call's input takes, whatever model it goes to: its text by OpenAI's public
+/// tokenizer, media by what is usual. Too much, but not more than `least`, where the bytes alone show that
+/// it is no more than that. No bound: for choosing a model, not for money.
+#[must_use]
+pub fn size(call: &Call, least: u64) -> u64 {
+    let media = &call.prompt.media;
+    let counts = [
+        media.images,
+        media.files.saturating_add(media.unknown),
+        media.audio,
+    ];
+    let typical = counts.into_iter().zip(TYPICAL);
+    let media = typical.map(|(count, tokens)| count.saturating_mul(tokens));
+    let media = media.fold(0, u64::saturating_add);
+    let cheap = media.saturating_add(call.prompt.text_bytes);
+    if cheap <= least {
+        return cheap;
+    }
+    let bytes = usize::try_from(call.prompt.text_bytes).unwrap_or(usize::MAX);
+    let text = match bytes <= EXACT_BYTES_MAX {
+        true => count(bpe_openai::o200k_base(), call, 0..call.body.len()),
+        false => call.prompt.text_bytes / BYTES_PER_TOKEN,
+    };
+    media.saturating_add(text)
+}
+
 /// The bytes that are not covered by a known count: the messages behind the prefix, or everything.
 fn literal(call: &Call, seen: &Seen) -> Range<usize> {
     match &seen.prefix {

@@ -11,6 +11,8 @@ mod acting;
 #[path = "loops/chanting.rs"]
 mod chanting;
 mod common;
+#[path = "loops/journal.rs"]
+mod journal;
 #[path = "loops/kinds.rs"]
 mod kinds;
 #[path = "loops/provider.rs"]

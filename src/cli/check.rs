@@ -37,7 +37,7 @@ pub fn run(args: &CheckArgs, config: &Path) -> ExitCode {
 }
 
 /// The files as a start would take them: prices and providers made ready too.
-fn ready(config: &Path) -> Result<Live, Faults> {
+pub(super) fn ready(config: &Path) -> Result<Live, Faults> {
     let loaded = Loaded::from_path(config)?;
     if let Some((path, text)) = &loaded.prices
         && let Err(error) = Catalogue::with_overrides(text, path)
@@ -66,7 +66,11 @@ fn print(loaded: Result<&Loaded, &Faults>) {
                 }
                 false => "whoever has BURSAR_KEY is `local`".to_owned(),
             };
-            println!("ok: {providers} providers, {limits} limits, {who}");
+            let routes = match loaded.routes.routes.len() {
+                0 => String::new(),
+                routes => format!("{routes} routes, "),
+            };
+            println!("ok: {providers} providers, {limits} limits, {routes}{who}");
         }
         Err(faults) => {
             eprintln!("{faults}");

@@ -24,13 +24,15 @@ pub struct StoreSettings {
     pub durability: Durability,
 }
 
-/// `[journal]`: how long its rows stay.
+/// `[journal]`: what its rows say, and how long they stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalSettings {
     /// Rows older than this are taken out, their chain proof kept; `None`: all stay.
     pub keep: Option<Duration>,
     /// Where rows go when they are taken out; `None`: nowhere.
     pub archive: Option<PathBuf>,
+    /// Rows of calls have digests of what is new in them, so that rules on loops can be tried on them.
+    pub steps: bool,
 }
 
 /// How log lines look.
@@ -125,6 +127,7 @@ pub(super) fn read_journal(parent: &Section<'_>, top_level: &[&str]) -> JournalS
         return JournalSettings {
             keep: None,
             archive: None,
+            steps: true,
         };
     };
     let journal = JournalSettings {
@@ -137,6 +140,11 @@ pub(super) fn read_journal(parent: &Section<'_>, top_level: &[&str]) -> JournalS
         archive: section.get("archive", |value| {
             value::text(value).map(|text| section.path(&text))
         }),
+        steps: section.or(
+            "steps",
+            true,
+            value::word(&[("off", false), ("digests", true)]),
+        ),
     };
     if journal.archive.is_some() && !section.has("keep") {
         section.fault_of("archive", "`archive` has no use without `keep`");

@@ -8,6 +8,7 @@ use super::read::Section;
 use super::secret::{self, Kept, Secret};
 use super::value;
 use crate::dialect::Dialect;
+use crate::dialect::translate::Pair;
 use crate::units::{NanoUsd, ProviderName};
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;
@@ -51,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// Whether the family has this dialect.
+    /// Whether such a provider speaks a dialect.
     #[must_use]
     pub fn speaks(self, dialect: Dialect) -> bool {
         match self {
@@ -179,6 +180,23 @@ pub struct Provider {
     pub billed_errors: Option<Vec<u16>>,
     /// Where it is written.
     pub place: Place,
+}
+
+impl Provider {
+    /// Whether it speaks a dialect.
+    #[must_use]
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        match &self.dialects {
+            None => self.kind.speaks(dialect),
+            Some(dialects) => dialects.contains(&dialect),
+        }
+    }
+
+    /// Whether it takes calls of a dialect: it speaks it, or they are translated for it.
+    #[must_use]
+    pub fn takes(&self, dialect: Dialect) -> bool {
+        self.speaks(dialect) || Pair::of(dialect, |target| self.speaks(target)).is_some()
+    }
 }
 
 /// Reads all of them; names are unique.

@@ -12,6 +12,7 @@ pub(super) fn warnings(loaded: &Loaded, env: &dyn Fn(&str) -> Option<String>) ->
     providers(loaded, &mut found);
     limits(loaded, &mut found);
     escalations(loaded, &mut found);
+    loaded.routes.warn(&loaded.config.providers, &mut found);
     if loaded.identities.is_configured() && env("BURSAR_KEY").is_some() {
         let file = loaded.config.policies.join("identities.toml");
         let message = "BURSAR_KEY is set and not used, for identities are configured";

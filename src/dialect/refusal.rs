@@ -150,6 +150,15 @@ impl Refusal {
         self
     }
 
+    /// With one sentence more.
+    #[must_use]
+    pub fn with_sentence(mut self, sentence: &str) -> Self {
+        self.message.push(' ');
+        self.message
+            .push_str(&wording::without_retry_words(sentence));
+        self
+    }
+
     /// With the id of the question that a person was asked about it.
     #[must_use]
     pub fn with_escalation(mut self, id: &str) -> Self {

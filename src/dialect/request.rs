@@ -368,9 +368,10 @@ impl<'a> Reader<'a> {
         }
         digester.add(&self.tools_digest.to_le_bytes());
         self.call.chain.root = digester.digest();
+        let mut before = self.call.chain.root;
         for link in &mut self.call.chain.links {
-            digester.add_without(self.body, &link.at, &self.cuts);
-            link.digest = digester.digest();
+            link.join(before, self.body, &self.cuts);
+            before = link.digest;
         }
     }
 
@@ -380,6 +381,7 @@ impl<'a> Reader<'a> {
         self.call.places.messages_end = at.end;
         self.call.chain.links.push(Link {
             digest: 0,
+            message: 0,
             at,
             media: self.media,
         });

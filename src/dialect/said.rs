@@ -13,7 +13,7 @@ use crate::json::{Cursor, JsonError, Kind};
 use crate::loops::Role;
 use std::borrow::Cow;
 use std::ops::Range;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One message, or one tool's result where several stand in one message.
 #[derive(Clone, Debug)]
@@ -96,31 +96,6 @@ impl<'a> Said<'a> {
     #[must_use]
     pub fn is_answer(&self) -> bool {
         self.role == Role::Assistant
-    }
-
-    /// A digest of all that it says: the same message again has the same.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        let mut hash = Xxh3::new();
-        let mut add = |text: &str| {
-            hash.update(text.as_bytes());
-            hash.update(&[0xff]);
-        };
-        add(match self.role {
-            Role::Assistant => "a",
-            Role::Tool => "t",
-            Role::User => "u",
-            Role::Other => "o",
-        });
-        add(&self.text);
-        add(self.result_of.as_deref().unwrap_or_default());
-        for tool in &self.tools {
-            add(&tool.name);
-            add(&tool.arguments);
-            add(tool.id.as_deref().unwrap_or_default());
-        }
-        hash.update(&self.media.to_le_bytes());
-        hash.digest()
     }
 }
 

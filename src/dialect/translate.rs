@@ -43,6 +43,7 @@ pub const HINTS: &[&str] = &[
     "prompt_cache_retention",
     "reasoning_items",
     "store",
+    "thinking.type",
     "thinking_blocks",
 ];
 
@@ -152,12 +153,15 @@ pub struct Translated {
 pub fn request(pair: Pair, body: &[u8], to: &To<'_>) -> Result<Translated, Unfit> {
     let malformed = || Unfit::Malformed("body".to_owned());
     let asked = Raw::parse(body).and_then(Raw::members);
-    let asked = asked.ok_or_else(malformed)?;
+    let mut asked = asked.ok_or_else(malformed)?;
     let mut fit = Fit {
         pair,
         drop: to.drop,
         dropped: Vec::new(),
     };
+    if !to.drop.is_empty() {
+        asked.retain(|name| !fit.leaves_out(name));
+    }
     let mut out = Writer::with_capacity(body.len() + body.len() / 8 + 256);
     let mut said = Said::default();
     out.object(|out| match pair {
@@ -194,6 +198,22 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    /// A setting leaves this field out, whether or not the target has a place for it.
+    fn leaves_out(&mut self, name: &str) -> bool {
+        let is_needed = ["model", "messages", "input"].contains(&name);
+        let leaves = !is_needed && self.drop.iter().any(|drop| drop == name);
+        if leaves {
+            self.note(name);
+        }
+        leaves
+    }
+
+    fn note(&mut self, name: &str) {
+        if !self.dropped.iter().any(|dropped| dropped == name) {
+            self.dropped.push(name.to_owned());
+        }
+    }
+
     /// Something has no place: left out if a setting names it or it is a hint, else refused.
     fn cannot(&mut self, name: &str) -> Result<(), Unfit> {
         self.cannot_for(name, "")
@@ -202,9 +222,7 @@ impl Fit<'_> {
     /// The same, saying which part of it.
     fn cannot_for(&mut self, name: &str, why: &'static str) -> Result<(), Unfit> {
         if HINTS.contains(&name) || self.drop.iter().any(|drop| drop == name) {
-            if !self.dropped.iter().any(|dropped| dropped == name) {
-                self.dropped.push(name.to_owned());
-            }
+            self.note(name);
             return Ok(());
         }
         Err(Unfit::Foreign {

@@ -148,16 +148,19 @@ impl Provider {
     /// Whether it speaks a dialect.
     #[must_use]
     pub fn speaks(&self, dialect: Dialect) -> bool {
-        match &self.config.dialects {
-            None => self.config.kind.speaks(dialect),
-            Some(dialects) => dialects.contains(&dialect),
-        }
+        self.config.speaks(dialect)
     }
 
     /// The translation through which it takes a dialect that it does not speak, if there is one.
     #[must_use]
     pub fn translates(&self, dialect: Dialect) -> Option<Pair> {
         Pair::of(dialect, |target| self.speaks(target))
+    }
+
+    /// Whether it takes calls of a dialect: it speaks it, or they are translated for it.
+    #[must_use]
+    pub fn takes(&self, dialect: Dialect) -> bool {
+        self.config.takes(dialect)
     }
 
     /// Whether it bills complete error answers of this status.

@@ -16,6 +16,16 @@ const MOST_ASK_BYTES: usize = 8 << 10;
 /// What stands in quotes is an item up to this length, in bytes.
 const MOST_QUOTED: usize = 60;
 
+/// Work that one agent hands to another.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub from: u64,
+    pub to: u64,
+    /// See [`Ask`].
+    pub words: Box<[u32]>,
+    pub seen: Tally,
+}
+
 /// One hand-off.
 #[derive(Clone, Debug)]
 struct Ask {
@@ -68,16 +78,24 @@ impl Asks {
         }
     }
 
-    /// A hand-off; the evidence if the pair has had too many, or this one too often.
-    pub(super) fn hand(
-        &mut self,
-        call: u64,
-        from: u64,
-        to: u64,
-        text: &str,
-        rule: &Rounds,
-    ) -> Option<Found> {
-        let seen = self.seen.get_or_insert_default().tally;
+    /// A hand-off as it is remembered.
+    pub(super) fn hand(&mut self, from: u64, to: u64, text: &str) -> Asked {
+        Asked {
+            from,
+            to,
+            words: ask_words(text),
+            seen: self.seen.get_or_insert_default().tally,
+        }
+    }
+
+    /// The evidence if the pair has had too many hand-offs, or this one too often.
+    pub(super) fn put(&mut self, call: u64, asked: Asked, rule: &Rounds) -> Option<Found> {
+        let Asked {
+            from,
+            to,
+            words,
+            seen,
+        } = asked;
         let place = self
             .pairs
             .iter()
@@ -95,7 +113,6 @@ impl Asks {
             self.pairs.remove(0);
         }
         pair.count += 1;
-        let words = ask_words(text);
         let found = pair.same(&words, call, seen, rule);
         pair.asks.push(Ask { call, words, seen });
         let found = found.or_else(|| pair.too_many(rule));
@@ -231,12 +248,22 @@ fn quote_end(text: &str, at: usize, mark: char) -> Option<usize> {
 
 /// How many observations came, and how new they were in sum.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     count: u32,
     new_percent: u32,
 }
 
+impl From<(u32, u32)> for Tally {
+    fn from((count, new_percent): (u32, u32)) -> Self {
+        Self { count, new_percent }
+    }
+}
+
 impl Tally {
+    pub(super) const fn sums(self) -> (u32, u32) {
+        (self.count, self.new_percent)
+    }
+
     /// The average since then; nothing seen is nothing new.
     fn new_percent_since(self, then: Self) -> u32 {
         let count = self.count.wrapping_sub(then.count);

@@ -13,42 +13,68 @@ pub(super) struct Grown {
     added_bytes: u64,
 }
 
-impl Grown {
-    /// Takes in a call's context; what was measured if it explodes.
-    pub(super) fn grow(
-        &mut self,
-        context: &Context,
-        added_bytes: u64,
-        rule: &Growth,
-    ) -> Option<Growing> {
-        let inherits = context.first
-            && context.inherited_bytes >= rule.least_bytes
-            && share(context.inherited_bytes, context.bytes) >= rule.inherited_percent;
-        if inherits {
-            *self = Self::from(context);
-            return Some(Growing {
-                context_bytes: context.bytes,
-                grown_bytes: context.inherited_bytes,
-                added_bytes,
-            });
+/// A context beside what explains it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// It is the first call of an invocation: what is measured is what it inherited.
+    pub first: bool,
+    pub growing: Growing,
+}
+
+impl Measured {
+    /// With some rule, this would be an explosion.
+    pub(super) const fn may_explode(&self) -> bool {
+        let Growing {
+            grown_bytes,
+            added_bytes,
+            ..
+        } = self.growing;
+        if self.first {
+            grown_bytes > 0
+        } else {
+            grown_bytes > added_bytes
         }
+    }
+
+    /// What was measured, if it is too much.
+    pub(super) fn explodes(&self, rule: &Growth) -> Option<Growing> {
+        let Growing {
+            context_bytes,
+            grown_bytes,
+            added_bytes,
+        } = self.growing;
+        let is_too_much = if self.first {
+            share(grown_bytes, context_bytes) >= rule.inherited_percent
+        } else {
+            share(grown_bytes, added_bytes) >= rule.most_percent
+        };
+        (grown_bytes >= rule.least_bytes && is_too_much).then_some(self.growing)
+    }
+}
+
+impl Grown {
+    /// Takes in a call's context; how it stands beside what was added, if there is anything to compare.
+    pub(super) fn measure(&mut self, context: &Context, added_bytes: u64) -> Option<Measured> {
+        let measured = |grown_bytes, added_bytes| Measured {
+            first: context.first,
+            growing: Growing {
+                context_bytes: context.bytes,
+                grown_bytes,
+                added_bytes,
+            },
+        };
         let base = match self.base_bytes {
             // A conversation that began anew or was cut is measured from there.
             Some(base) if !context.first && context.bytes >= base => base,
             _ => {
                 *self = Self::from(context);
-                return None;
+                return context
+                    .first
+                    .then(|| measured(context.inherited_bytes, added_bytes));
             }
         };
         self.added_bytes = self.added_bytes.saturating_add(added_bytes);
-        let grown = context.bytes - base;
-        let explodes =
-            grown >= rule.least_bytes && share(grown, self.added_bytes) >= rule.most_percent;
-        explodes.then_some(Growing {
-            context_bytes: context.bytes,
-            grown_bytes: grown,
-            added_bytes: self.added_bytes,
-        })
+        Some(measured(context.bytes - base, self.added_bytes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One turn of an agent, read into a [`Step`]: its answer, and what came of it.
 
 use super::digest::{Digest, Tone, action, outcome, pair, together};
-use super::heard::{Heard, head};
+use super::heard::{Heard, Sentences};
 use super::observed::Message;
 use super::scrub::scrub;
 use super::window::Step;
@@ -23,9 +23,9 @@ impl Reading {
         self.spoke = true;
         for tool in message.tools {
             self.actions.push(action(tool.name, tool.arguments));
-            heard.hear_arguments(head(tool.arguments));
+            heard.hear_arguments(tool.arguments);
         }
-        heard.hear(head(message.text));
+        heard.hear(&Sentences::of(message.text));
         if message.tools.is_empty() {
             self.scratch.clear();
             scrub(message.text, &mut self.scratch);

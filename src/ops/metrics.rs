@@ -90,6 +90,12 @@ pub struct Metrics {
     pub fail_open: IntCounterVec,
     /// Accounts that crossed their `warn_at`, by limit.
     pub warnings: IntCounterVec,
+    /// Calls that a route sent, by route and target as the file has them.
+    routes: IntCounterVec,
+    /// Calls that a route with `shadow = true` would have sent, by route and target.
+    shadows: IntCounterVec,
+    /// What those that settled cost, and would have cost.
+    shadow_cost: CounterVec,
     /// Conversations trimmed, by limit.
     pub cuts: IntCounterVec,
     /// Questions to people that wait.
@@ -200,6 +206,27 @@ impl Metrics {
                 ),
                 &["limit"],
             )?,
+            routes: IntCounterVec::new(
+                Opts::new(
+                    "bursar_routed_calls_total",
+                    "Calls admitted to a target of a route",
+                ),
+                &["route", "target"],
+            )?,
+            shadows: IntCounterVec::new(
+                Opts::new(
+                    "bursar_shadow_calls_total",
+                    "Calls that a route in shadow mode would have sent",
+                ),
+                &["route", "target"],
+            )?,
+            shadow_cost: CounterVec::new(
+                Opts::new(
+                    "bursar_shadow_cost_usd_total",
+                    "Dollars that such calls cost, and would have cost",
+                ),
+                &["route", "target", "cost"],
+            )?,
             cuts: IntCounterVec::new(
                 Opts::new(
                     "bursar_context_cuts_total",
@@ -233,7 +260,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 24] = [
+        let all: [Box<dyn prometheus::core::Collector>; 27] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -253,6 +280,9 @@ impl Metrics {
             Box::new(self.reloads.clone()),
             Box::new(self.fail_open.clone()),
             Box::new(self.warnings.clone()),
+            Box::new(self.routes.clone()),
+            Box::new(self.shadows.clone()),
+            Box::new(self.shadow_cost.clone()),
             Box::new(self.cuts.clone()),
             Box::new(self.unjournalled.clone()),
             Box::new(self.open_escalations.clone()),
@@ -314,6 +344,25 @@ impl Metrics {
     /// Counts a try to tell a person: `delivered`, `failed`, `given_up`.
     pub fn webhook(&self, result: &str) {
         self.webhooks.with_label_values(&[result]).inc();
+    }
+
+    /// A call is over that a route in shadow mode would have sent; and what it cost and would have cost.
+    pub fn shadowed(&self, (route, target): (&str, &str), costs: Option<[NanoUsd; 2]>) {
+        self.shadows.with_label_values(&[route, target]).inc();
+        let named = ["real", "shadow"]
+            .into_iter()
+            .zip(costs.into_iter().flatten());
+        for (name, cost) in named {
+            let labels = [route, target, name];
+            self.shadow_cost
+                .with_label_values(&labels)
+                .inc_by(dollars(cost));
+        }
+    }
+
+    /// A call goes to a target of a route; both names are the configuration's, so they are few.
+    pub fn routed(&self, route: &str, target: &str) {
+        self.routes.with_label_values(&[route, target]).inc();
     }
 
     /// Counts tools that an answer asked for.

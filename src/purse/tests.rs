@@ -97,8 +97,12 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         told: None,
         overrun: NanoUsd::ZERO,
         price_version: "-".into(),
+        route: None,
+        asked: None,
+        shadow: None,
         tools: vec![],
         status: None,
+        steps: None,
         accounts: Arc::clone(&hold.accounts),
     })
 }

@@ -14,6 +14,7 @@ use super::plan::{Plan, Planner};
 use super::refusal::{Refusal, quote};
 use super::request::{self, Ask};
 use super::responses::{self, Progress, ResponsesVoice};
+use super::scenario::Step;
 use super::script::{Script, Voice};
 use super::words::Draw;
 use crate::dialect::Dialect;
@@ -157,8 +158,12 @@ fn decide(
     if input > ask.card.window {
         return Decided::Refused(Refusal::too_long(dialect, input, ask.card.window));
     }
-    let echo = behaviour.echo.then(|| caller::echo(head, body));
-    let mut plan = plan(shared, &ask, &behaviour, input, number, echo);
+    let told = if behaviour.echo {
+        Some(Arc::new(Step::Text(caller::echo(head, body))))
+    } else {
+        shared.scenarios.take(&ask)
+    };
+    let mut plan = plan(shared, &ask, &behaviour, input, number, told);
     let breaks_after = chunks(&plan, shared.settings.chunk_tokens) / 2;
     let mut billed = plan.tokens;
     if ending == Ending::Reset && ask.stream {
@@ -252,7 +257,7 @@ fn plan(
     behaviour: &Behaviour,
     input: u64,
     number: u64,
-    echo: Option<String>,
+    told: Option<Arc<Step>>,
 ) -> Plan {
     let id = format!(
         "{:016x}{number:08x}",
@@ -276,7 +281,7 @@ fn plan(
             behaviour,
             usual,
             id: &id,
-            echo,
+            told,
             draw,
         };
         (outputs, tokens.output, tokens.reasoning) = planner.outputs();

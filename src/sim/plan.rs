@@ -6,6 +6,7 @@ use super::behaviour::{Bad, Behaviour, UsageShown};
 use super::prices::Tokens;
 use super::refusal::quote;
 use super::request::Ask;
+use super::scenario::Step;
 use super::schema;
 use super::wants::ToolChoice;
 use super::words::{Draw, Words};
@@ -13,6 +14,7 @@ use crate::units::NanoUsd;
 use bytes::BytesMut;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// The longest answer of all, in tokens: a bound on what a rogue can be told to produce.
 const LONGEST_ANSWER: u64 = 1_000_000;
@@ -127,8 +129,8 @@ pub struct Planner<'a> {
     pub usual: &'a RangeInclusive<u64>,
     /// Makes ids of tool calls unique.
     pub id: &'a str,
-    /// What `sim-echo` says.
-    pub echo: Option<String>,
+    /// What the answer is to be: what `sim-echo` says, or a scenario's step.
+    pub told: Option<Arc<Step>>,
     pub draw: Draw,
 }
 
@@ -225,9 +227,8 @@ impl Planner<'_> {
 
     /// What the answer would say without a cap, and its tokens.
     fn content(&mut self, index: usize, desired: u64) -> (Vec<Part>, u64, Finish) {
-        if let Some(text) = self.echo.take() {
-            let tokens = self.tokens_of(text.len());
-            return (vec![Part::Literal(text)], tokens, Finish::Stop);
+        if let Some(step) = self.told.clone() {
+            return self.step(index, &step);
         }
         if self.calls_tools() {
             return self.tool_calls(index);
@@ -243,6 +244,32 @@ impl Planner<'_> {
         }
         let words = Words::new(self.draw.next(), desired, self.behaviour.dense);
         (vec![Part::Words(words)], desired, Finish::Stop)
+    }
+
+    /// An answer told beforehand.
+    fn step(&self, index: usize, step: &Step) -> (Vec<Part>, u64, Finish) {
+        match step {
+            Step::Text(text) => {
+                let tokens = self.tokens_of(text.len());
+                (vec![Part::Literal(text.clone())], tokens, Finish::Stop)
+            }
+            Step::Tool { name, arguments } => {
+                let tokens = TOKENS_PER_TOOL_CALL + self.tokens_of(name.len() + arguments.len());
+                let call = Part::Tool {
+                    id: self.call_id(index, 0),
+                    name: name.clone(),
+                    arguments: arguments.clone(),
+                };
+                (vec![call], tokens, Finish::Tools)
+            }
+        }
+    }
+
+    fn call_id(&self, index: usize, call: u64) -> String {
+        let mut id = String::with_capacity(24);
+        // Writing into a string cannot fail.
+        let _ = write!(id, "{}{index:02x}{call:x}", self.id);
+        id
     }
 
     fn calls_tools(&self) -> bool {
@@ -286,12 +313,9 @@ impl Planner<'_> {
                 Bad::Tool => name.push_str("_undeclared"),
                 Bad::Nothing | Bad::Json => {}
             }
-            let mut id = String::with_capacity(24);
-            // Writing into a string cannot fail.
-            let _ = write!(id, "{}{index:02x}{call:x}", self.id);
             tokens += TOKENS_PER_TOOL_CALL + self.tokens_of(name.len() + arguments.len());
             parts.push(Part::Tool {
-                id,
+                id: self.call_id(index, call),
                 name,
                 arguments,
             });

@@ -99,7 +99,7 @@ async fn endpoint(
     let route = route(&head);
     let is_call = matches!(
         route,
-        Route::Call(..) | Route::CountTokens | Route::Moderations
+        Route::Call(..) | Route::CountTokens | Route::Moderations | Route::Scenario
     );
     let body = if is_call {
         match Limited::new(body, MOST_BODY_BYTES).collect().await {
@@ -139,6 +139,10 @@ fn simple(shared: &Shared, route: Route<'_>, head: &Parts, body: &[u8]) -> Respo
             shared.books.reset();
             answer::json(Bytes::from_static(b"{\"reset\":true}"))
         }
+        Route::Scenario => match shared.scenarios.tell(body) {
+            Ok(()) => answer::json(Bytes::from_static(b"{\"told\":true}")),
+            Err(why) => answer::refused(shared, Dialect::OpenaiChat, &Refusal::invalid(why.into())),
+        },
         Route::Models => answer::json(models()),
         Route::Model(name) => answer::json(model(name).into()),
         Route::Response(id) => stored(shared, id),
@@ -217,6 +221,7 @@ enum Route<'p> {
     Files,
     Bill,
     ResetBill,
+    Scenario,
     Health,
     Unknown,
 }
@@ -250,6 +255,7 @@ fn route(head: &Parts) -> Route<'_> {
         (&Method::POST, "messages/count_tokens") => Route::CountTokens,
         (&Method::POST, "moderations") => Route::Moderations,
         (&Method::POST, "bill/reset") => Route::ResetBill,
+        (&Method::POST, "scenario") => Route::Scenario,
         (&Method::POST, verb) => {
             call(verb).map_or(Route::Unknown, |dialect| Route::Call(dialect, None))
         }

@@ -12,6 +12,7 @@ mod lineage;
 mod refusal;
 mod review;
 mod translation;
+mod walk;
 mod wrap_up;
 
 pub use context::Trimmed;
@@ -26,6 +27,7 @@ use super::record::{Facts, Record};
 use super::route::Routed;
 use super::trace::Trace;
 use super::upstream::Outgoing;
+use super::watch::Steps;
 use super::{Code, Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::clock;
@@ -52,6 +54,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
+use walk::{Miss, Patience};
 use wrap_up::Words;
 
 /// How often a call looks at its task again when somebody decides on it at that very moment.
@@ -120,13 +123,18 @@ pub(super) struct Admission {
     pub(super) gateway: Arc<Gateway>,
     pub(super) live: Arc<Live>,
     pub(super) attribution: Arc<Attribution>,
+    /// As it leaves, but for what is spliced in last.
     pub(super) call: Arc<Call>,
+    /// As it came.
+    came: Arc<Call>,
     pub(super) routed: Routed,
     pub(super) request: RequestId,
     pub(super) trace: Option<Trace>,
     pub(super) arrived: std::time::Instant,
     pub(super) task_usd: Option<TaskUsd>,
     pub(super) now: UnixMs,
+    /// What the watch found new in it.
+    pub(super) steps: Option<Steps>,
     /// What is said to the model with it.
     words: Mutex<Words>,
     fitted: context::Fitted,
@@ -134,6 +142,8 @@ pub(super) struct Admission {
     translation: Option<Arc<Translation>>,
     /// The call as it was put, before anything of it was left out.
     put: Option<Arc<Call>>,
+    /// Targets of a route that it did not fit at, in words.
+    tried: Option<String>,
 }
 
 /// Why a call does not leave now.
@@ -199,27 +209,34 @@ impl Admission {
             live: Arc::clone(&arrival.live),
             attribution: Arc::clone(attribution),
             call: Arc::clone(call),
+            came: Arc::clone(call),
             routed: routed.clone(),
             request: arrival.id.clone(),
             trace: extensions.get::<Trace>().copied(),
             arrived: arrival.at,
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
+            steps: extensions.get::<Steps>().cloned(),
             words: Mutex::default(),
             fitted: context::Fitted::default(),
             translation: None,
             put: None,
+            tried: None,
             gateway,
         };
-        admission.translate()?;
+        if !admission.routed.provider.speaks(admission.came.dialect)
+            && let Err(refused) = admission.translate()
+            // Along a route, the next target may have words for it.
+            && admission.routed.course.is_none()
+        {
+            return Err(admission.denied(refused));
+        }
         Ok(admission)
     }
 
     async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
-        if self.live.loaded.policies.caps_context()
-            && let Some(came) = request.extensions().get::<Arc<Call>>()
-        {
-            let sent = Arc::clone(self.sent(came));
+        if self.live.loaded.policies.caps_context() {
+            let sent = self.sent();
             Box::pin(context::fit(self, &sent)).await?;
         }
         for _ in 0..LOOKS_MAX {
@@ -240,7 +257,7 @@ impl Admission {
             return Err(Refused::new(Code::Draining, message).into());
         }
         // Whatever can fail does so before anything is held.
-        let uri = self.uri(request)?;
+        let mut uri = self.uri(request)?;
         // On the list of calls in flight first, then the look at the task's state: a stop in
         // between finds the call on the list.
         let attribution = Arc::clone(&self.attribution);
@@ -269,16 +286,30 @@ impl Admission {
             let own = task.caps();
             let entered = lineage::enter(self, &task).await?;
             let stand = entered.as_ref().map(|entered| entered.stand);
-            let (bound, hold) = {
-                let holding = pin!(self.hold(&task, decisions, stand.unwrap_or_default()));
+            let held = {
+                let holding = pin!(self.hold_along(&task, stand.unwrap_or_default()));
                 let stop = pin!(boarded.flight.stop());
                 match select(holding, stop).await {
-                    Either::Left((held, _)) => held?,
-                    Either::Right((stop, _)) => {
-                        return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
-                    }
+                    Either::Left((held, _)) => Ok(held),
+                    Either::Right((stop, _)) => Err(stop),
                 }
             };
+            let (bound, hold) = match held {
+                Ok(Ok(held)) => held,
+                Ok(Err(miss)) => return Err(self.missed(&task, decisions, miss).await),
+                Err(stop) => {
+                    return Err(self.denied(stop_refusal(&self.attribution, stop)).into());
+                }
+            };
+            if self.went_on() {
+                uri = match self.uri(request) {
+                    Ok(uri) => uri,
+                    Err(refused) => {
+                        hold.let_go();
+                        return Err(refused.into());
+                    }
+                };
+            }
             if self.is_covered(&task, &own, &boarded.flight, &hold) {
                 return Ok(Placed {
                     uri,
@@ -431,25 +462,24 @@ impl Admission {
         })
     }
 
-    /// Quotes and holds; again with other accounts if a window ends meanwhile.
+    /// Quotes and holds at the present target; again with other accounts if a window ends meanwhile.
     async fn hold(
         &self,
         task: &Arc<Task>,
-        decisions: u64,
         stand: Stand,
-    ) -> Result<(Bound, Hold), NotYet> {
+        patience: Patience,
+    ) -> Result<(Bound, Hold), Miss> {
         if self.live.loaded.policies.limits_tools()
             && let Err(error) = Box::pin(super::tools::check(self, task)).await
         {
-            return Err(self.not_held(task, decisions, error).await);
+            return Err(Miss::NoHold(error));
         }
-        let deadline = UnixMs(i64::MAX);
         loop {
             let covers = self.covers(Some(task));
             if self.live.loaded.policies.wraps_up() {
                 self.choose_words(&covers.covers);
             }
-            let bound = Bound::of(self, &covers)?;
+            let bound = Bound::of(self, &covers).map_err(Miss::Unquoted)?;
             let mut ask = Ask {
                 covers: covers.covers,
                 fixed: bound.fixed,
@@ -460,16 +490,21 @@ impl Admission {
                 ..self.asker(task.paused_ms(self.now), Some(self.call.body.len()))
             };
             let mut tightened = None;
-            let hold = self.gateway.purse.hold(&asker, &mut ask, deadline, |ask| {
+            let tighten = |ask: &mut Ask| {
                 if let Some(tighter) = bound.tighter(self) {
                     (ask.fixed, ask.elastic) = (tighter.fixed, tighter.elastic);
                     tightened = Some(tighter);
                 }
-            });
-            match hold.await {
+            };
+            let purse = &self.gateway.purse;
+            let hold = match patience {
+                Patience::Until(deadline) => purse.hold(&asker, &mut ask, deadline, tighten).await,
+                Patience::Not => Box::pin(purse.hold_at_once(&asker, &mut ask, tighten)).await,
+            };
+            match hold {
                 Ok(hold) => return Ok((tightened.unwrap_or(bound), hold)),
                 Err(NoHold::Rolled) => {}
-                Err(error) => return Err(self.not_held(task, decisions, error).await),
+                Err(error) => return Err(Miss::NoHold(error)),
             }
         }
     }
@@ -569,11 +604,18 @@ impl Admission {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
+        if let Some(course) = &self.routed.course {
+            self.gateway
+                .metrics
+                .routed(&course.route.rule.name, &course.target().text);
+        }
         let warning = self.beat(&task, bound.fixed[Meter::Turns] > 0);
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
             model: Arc::clone(&self.routed.model),
+            course: self.routed.course.clone(),
+            shadow: self.routed.shadow.clone(),
             card: bound.card,
             fixed: bound.fixed,
             elastic: bound.elastic,
@@ -586,6 +628,7 @@ impl Admission {
             watched: self.watched(task, request.headers()),
             trimmed: self.fitted.trimmed,
             translation: self.translation.clone(),
+            steps: self.steps.clone(),
         };
         self.fitted.left(&self.gateway, facts.notice);
         let joins = entered.is_some_and(Entered::admit);
@@ -733,6 +776,14 @@ impl Admission {
         }
         if let Some(parent) = &attribution.parent {
             set(&headers::PARENT_AGENT_ID, parent.value.as_str());
+        }
+    }
+
+    /// Why the call leaves for none of its targets, and what is done about it.
+    async fn missed(&self, task: &Arc<Task>, decisions: u64, miss: Miss) -> NotYet {
+        match miss {
+            Miss::Unquoted(refused) => self.denied(refused).into(),
+            Miss::NoHold(error) => self.not_held(task, decisions, error).await,
         }
     }
 

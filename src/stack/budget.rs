@@ -14,7 +14,7 @@ use crate::ops::crew::Crew;
 use crate::ops::standing::Standing;
 use crate::store::{AccountFilter, Balance, DoubtFilter, TaskFilter, TaskRecord};
 use crate::task::{allowed_cover, own_cover};
-use crate::units::Amounts;
+use crate::units::{Amounts, Meter};
 use http::Response;
 use serde_json::json;
 use std::sync::Arc;
@@ -116,6 +116,52 @@ async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> 
         standing.balance = row.balance;
     }
     Ok(standing)
+}
+
+/// What budgets are counted in.
+const BUDGETS: [Meter; 6] = [
+    Meter::Usd,
+    Meter::Tokens,
+    Meter::InputTokens,
+    Meter::OutputTokens,
+    Meter::FreshTokens,
+    Meter::Turns,
+];
+
+/// The least share left of any cap on money, tokens or turns that covers the caller's next call, in
+/// parts per million, as far as that does not depend on the call. What is only held counts as left: it
+/// comes and goes with every call in flight.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn left(
+    gateway: &Gateway,
+    live: &Live,
+    attribution: &Attribution,
+) -> Result<u64, Refused> {
+    let task = task(gateway, attribution).await?;
+    let mut least = 1_000_000;
+    for cover in covers(live, attribution, task.as_ref()) {
+        if cover.observe
+            || !BUDGETS
+                .iter()
+                .any(|meter| cover.caps.0[*meter as usize].is_some())
+        {
+            continue;
+        }
+        let Standing { caps, balance, .. } = standing(gateway, cover).await?;
+        let caps = caps.unwrap_or_default();
+        for meter in BUDGETS {
+            if let Some(cap) = caps.0[meter as usize] {
+                let cap = u128::from(cap.saturating_add(balance.topped_up[meter]));
+                let spent = balance.settled[meter].saturating_add(balance.in_doubt[meter]);
+                let left = cap.saturating_sub(u128::from(spent));
+                let share = (left * 1_000_000).checked_div(cap).unwrap_or(0);
+                least = least.min(u64::try_from(share).unwrap_or(0));
+            }
+        }
+    }
+    Ok(least)
 }
 
 /// The agents of the caller's task: what each has cost, where it stands, and how many calls it has in

@@ -113,19 +113,14 @@ pub fn ended(
         counted.count(task, &End::Good);
         return;
     };
+    if let Some(verdict) = declared.at_once(&given, ended.finish.as_deref()) {
+        counted.judged(task, verdict, &given);
+        return;
+    }
     let (declared, checking) = (Arc::clone(declared), Checking::begin(task));
     gateway.finishing(async move {
-        match declared.check(&given, ended.finish.as_deref()) {
-            Verdict::Good => counted.count(checking.task(), &End::Good),
-            Verdict::Bad(fault) => {
-                let end = End::Malformed {
-                    what: fault.to_string().into(),
-                    traces: given.traces().map(Into::into).collect(),
-                };
-                counted.count(checking.task(), &end);
-            }
-            Verdict::Unknown => counted.count(checking.task(), &End::Answered),
-        }
+        let verdict = declared.check(&given, ended.finish.as_deref());
+        counted.judged(checking.task(), verdict, &given);
     });
 }
 
@@ -150,6 +145,18 @@ struct Counted {
 }
 
 impl Counted {
+    fn judged(&self, task: &Task, verdict: Verdict, given: &Given) {
+        let end = match verdict {
+            Verdict::Good => End::Good,
+            Verdict::Bad(fault) => End::Malformed {
+                what: fault.to_string().into(),
+                traces: given.traces().map(Into::into).collect(),
+            },
+            Verdict::Unknown => End::Answered,
+        };
+        self.count(task, &end);
+    }
+
     fn count(&self, task: &Task, end: &End) {
         let conducted = &task.conducted;
         let is_answered = matches!(end, End::Good | End::Answered);

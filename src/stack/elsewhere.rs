@@ -102,11 +102,14 @@ async fn answer(
         Endpoint::Models(None) => models(&live, &identity, &request).await,
         Endpoint::Models(Some(model)) => {
             let dialect = dialect_of(&request);
-            let routed = route::resolve(&live, &identity, &model, dialect)?;
+            let routed = route::resolve_spoken(&live, &identity, &model, dialect)?;
             let suffix = format!("/models/{}", routed.model);
             pass(request, &routed.provider, &suffix).await
         }
-        Endpoint::CountTokens => count_tokens(&live, &identity, request).await,
+        Endpoint::CountTokens => {
+            let whose = (&*identity, &*attribution);
+            count_tokens(gateway, &live, whose, request).await
+        }
         Endpoint::Other => other(&live, request).await,
         Endpoint::Metered(_) | Endpoint::Unknown => Err(Refused::internal("metered elsewhere")),
     }
@@ -188,14 +191,32 @@ async fn list_of(provider: &Arc<Provider>, asked: &Request<Outgoing>) -> Option<
 
 /// Anthropic's token count: free, and asked with the caller's own body.
 async fn count_tokens(
+    gateway: &Gateway,
     live: &Live,
-    identity: &Identity,
+    (identity, attribution): (&Identity, &Attribution),
     request: Request<Outgoing>,
 ) -> Result<Response<AnswerBody>, Refused> {
     let Some(call) = request.extensions().get::<Arc<Call>>().cloned() else {
         return Err(Refused::internal("count_tokens stands behind decode"));
     };
-    let routed = route::resolve(live, identity, &call.model, Dialect::AnthropicMessages)?;
+    let asked = route::Asked {
+        gateway,
+        live,
+        identity,
+        attribution,
+        call: &call,
+        model: &call.model,
+    };
+    let mut targets = std::iter::successors(Some(asked.find().await?), route::Routed::next);
+    let spoken = targets.find(|routed| routed.provider.speaks(call.dialect));
+    let routed = spoken.ok_or_else(|| {
+        let message = format!(
+            "Tokens of `{}` cannot be counted: its provider does not speak {}, and a count is not translated.",
+            call.model,
+            call.dialect.name()
+        );
+        Refused::new(Code::InvalidRequest, &message).status(404)
+    })?;
     let edits = crate::dialect::Edits {
         model: (*call.model != *routed.model).then(|| routed.model.to_string()),
         strip_foreign: !call.ids.foreign.is_empty(),

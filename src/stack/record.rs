@@ -6,11 +6,13 @@
 
 mod cost;
 mod entry;
+mod shadow;
 
 pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
 
 use super::admit::Translation;
 use super::check::{self, Watched};
+use super::route::{Course, Shadow};
 use super::trace::Trace;
 use super::{Refused, headers};
 use crate::clock;
@@ -83,6 +85,10 @@ pub struct Facts {
     pub trace: Option<Trace>,
     /// The model as the provider names it.
     pub model: Arc<str>,
+    /// The route that chose it, and where on its way the call is.
+    pub course: Option<Course>,
+    /// Where a route that only watches would have sent it.
+    pub shadow: Option<Arc<Shadow>>,
     /// Its card; `None` where no cap in dollars covers an unpriced model.
     pub card: Option<Arc<Card>>,
     /// What was asked for beside the output.
@@ -107,6 +113,8 @@ pub struct Facts {
     pub trimmed: Option<super::admit::Trimmed>,
     /// The provider speaks another dialect than the caller.
     pub translation: Option<Arc<Translation>>,
+    /// What the watch found new in it.
+    pub steps: Option<super::watch::Steps>,
 }
 
 #[derive(Default)]

@@ -1,17 +1,31 @@
-//! Which provider a model's name means.
+//! Where a call goes: to the targets of the first route that takes it, else where its model's name
+//! says.
 //!
-//! Needs the call and the identity. Adds [`Routed`]. A name `a/b` is split only if `a` is a
-//! configured provider; a bare name goes to the first provider whose `models` match, else to the
-//! first that speaks the dialect and lists none.
+//! Needs the call, its attribution and the identity. Adds [`Routed`]: the first target, and by its
+//! [`Course`] those that are tried after it. Without a route a name `a/b` is split only if `a` is a
+//! configured provider; a bare name goes to the first provider whose `models` match, else to the first
+//! that speaks the dialect and lists none.
 
-use super::gate::Gate;
+mod looked;
+
+use super::body::AnswerBody;
+use super::gate::Passing;
 use super::respond::Arrival;
-use super::{Code, Refused, arrival};
-use crate::config::Identity;
+use super::upstream::Outgoing;
+use super::{Code, Refused, arrival, budget};
+use crate::attribution::Attribution;
+use crate::config::{Identity, TargetModel};
 use crate::dialect::{Call, Dialect};
-use crate::gateway::{Live, Provider};
-use http::Request;
+use crate::gateway::routes::{Route, Target};
+use crate::gateway::{Gateway, Live, Provider};
+use futures_util::future::Either;
+use http::{Request, Response};
+use looked::Looked;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
 
 /// Where a call goes.
 #[derive(Clone)]
@@ -20,36 +34,322 @@ pub struct Routed {
     pub provider: Arc<Provider>,
     /// The model as the provider names it.
     pub model: Arc<str>,
+    /// The route that said so; `None`: the model's name did.
+    pub course: Option<Course>,
+    /// A route that only tells what it would have done, and what that is.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
-/// The stage.
-#[derive(Clone, Copy, Debug)]
-pub struct Route;
+/// Where a call would have gone by a route with `shadow = true`.
+pub struct Shadow {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The target; `None`: the route has none for this call and would have refused it.
+    pub target: Option<ShadowTarget>,
+}
 
-impl<B> Gate<B> for Route {
-    fn pass(&self, request: &mut Request<B>) -> Result<(), Refused> {
-        let extensions = request.extensions();
-        let (Some(call), Some(identity)) = (
-            extensions.get::<Arc<Call>>(),
-            extensions.get::<Arc<Identity>>(),
-        ) else {
-            return Err(Refused::internal("route stands behind decode"));
-        };
-        // Azure's clients name a deployment in the path; what stands in the body is ignored there.
-        let Arrival { target, live, .. } = arrival(extensions);
-        let model = target.ids.deployment.as_deref().unwrap_or(&call.model);
-        let found = find(live, model, call.dialect).or_else(|| {
-            find_by(live, model, |provider| {
-                provider.translates(call.dialect).is_some()
+/// A target that a call did not go to.
+pub struct ShadowTarget {
+    /// As the file has it.
+    pub text: Arc<str>,
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// The model as the provider names it.
+    pub model: Arc<str>,
+}
+
+impl Shadow {
+    fn new(course: &Course) -> Self {
+        let routed = course.from(0);
+        let target = routed.and_then(|routed| {
+            Some(ShadowTarget {
+                text: Arc::clone(&routed.course?.target().text),
+                provider: routed.provider,
+                model: routed.model,
             })
         });
-        let routed = resolved(found, live, identity, model, call.dialect)?;
-        request.extensions_mut().insert(routed);
-        Ok(())
+        Self {
+            route: course.name(),
+            target,
+        }
     }
 }
 
-/// Finds the provider of a model for an identity, among those that speak the dialect.
+/// A call's way along the targets of a route.
+#[derive(Clone)]
+pub struct Course {
+    /// The route.
+    pub route: Arc<Route>,
+    /// The model that the caller asked for.
+    pub asked: Arc<str>,
+    /// Where in it the model's own name begins.
+    bare_from: usize,
+    dialect: Dialect,
+    /// The target that comes first; the others follow in the order of the file.
+    first: usize,
+    /// How many come before the present one.
+    at: usize,
+}
+
+impl Course {
+    /// The present target.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.route.targets[self.index(self.at)]
+    }
+
+    /// The route's name.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.route.rule.name)
+    }
+
+    fn index(&self, at: usize) -> usize {
+        match at {
+            0 => self.first,
+            at if at <= self.first => at - 1,
+            at => at,
+        }
+    }
+
+    /// The first target from the place `at` on that can take the call.
+    fn from(&self, at: usize) -> Option<Routed> {
+        let mut places = at..self.route.targets.len();
+        let takes = |at: &usize| self.route.targets[self.index(*at)].takes(self.dialect);
+        let at = places.find(takes)?;
+        let course = Self { at, ..self.clone() };
+        let target = course.target();
+        let model = match &target.model {
+            TargetModel::Named(model) => Arc::clone(model),
+            TargetModel::AsAsked => course.asked[course.bare_from..].into(),
+        };
+        Some(Routed {
+            provider: Arc::clone(&target.provider),
+            model,
+            course: Some(course),
+            shadow: None,
+        })
+    }
+}
+
+impl Routed {
+    /// The next target of the route that can take the call, if there is one. Targets that do not speak
+    /// its dialect, or whose provider's key is missing, are left out; nothing is said of budgets.
+    #[must_use]
+    pub fn next(&self) -> Option<Self> {
+        let course = self.course.as_ref()?;
+        let next = course.from(course.at + 1)?;
+        Some(Self {
+            shadow: self.shadow.clone(),
+            ..next
+        })
+    }
+
+    /// All that come after this one, in their order.
+    pub fn rest(&self) -> impl Iterator<Item = Self> {
+        std::iter::successors(self.next(), Self::next)
+    }
+
+    /// The first target again.
+    #[must_use]
+    pub fn start(&self) -> Self {
+        let start = self.course.as_ref().filter(|course| course.at > 0);
+        match start.and_then(|course| course.from(0)) {
+            None => self.clone(),
+            Some(start) => Self {
+                shadow: self.shadow.clone(),
+                ..start
+            },
+        }
+    }
+
+    /// `provider/model`, as refusals name it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.provider.name, self.model)
+    }
+}
+
+/// The layer.
+#[derive(Clone)]
+pub struct RouteLayer(pub Arc<Gateway>);
+
+impl<S> Layer<S> for RouteLayer {
+    type Service = Routing<S>;
+
+    fn layer(&self, inner: S) -> Routing<S> {
+        Routing {
+            gateway: Arc::clone(&self.0),
+            inner,
+        }
+    }
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Routing<S> {
+    gateway: Arc<Gateway>,
+    inner: S,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;
+
+impl<S> Service<Request<Outgoing>> for Routing<S>
+where
+    S: Service<Request<Outgoing>, Response = Response<AnswerBody>, Error = Refused>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Refused;
+    type Future = Either<Passing<S::Future>, Answering>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Outgoing>) -> Self::Future {
+        let found = match asked(&self.gateway, &request) {
+            Ok(asked) => asked.resolve(None),
+            Err(refused) => Err(refused),
+        };
+        match found {
+            Ok(Some(routed)) => {
+                request.extensions_mut().insert(routed);
+                Either::Left(Passing::Inner {
+                    future: self.inner.call(request),
+                })
+            }
+            Err(refused) => Either::Left(Passing::Refused {
+                refused: Some(refused),
+            }),
+            Ok(None) => {
+                let (gateway, mut inner) = (Arc::clone(&self.gateway), self.inner.clone());
+                Either::Right(Box::pin(async move {
+                    let routed = by_budget(&gateway, &request).await?;
+                    request.extensions_mut().insert(routed);
+                    inner.call(request).await
+                }))
+            }
+        }
+    }
+}
+
+/// What is asked for, by whom.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The gateway.
+    pub gateway: &'a Gateway,
+    /// The configuration that the call sees.
+    pub live: &'a Live,
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// Whose call it is.
+    pub attribution: &'a Attribution,
+    /// What was sent.
+    pub call: &'a Call,
+    /// The model's name, which the path may have said.
+    pub model: &'a str,
+}
+
+fn asked<'a>(gateway: &'a Gateway, request: &'a Request<Outgoing>) -> Result<Asked<'a>, Refused> {
+    let extensions = request.extensions();
+    let (Some(call), Some(identity), Some(attribution)) = (
+        extensions.get::<Arc<Call>>(),
+        extensions.get::<Arc<Identity>>(),
+        extensions.get::<Arc<Attribution>>(),
+    ) else {
+        return Err(Refused::internal("route stands behind attribute"));
+    };
+    // Azure's clients name a deployment in the path; what stands in the body is ignored there.
+    let Arrival { target, live, .. } = arrival(extensions);
+    Ok(Asked {
+        gateway,
+        live,
+        identity,
+        attribution,
+        call,
+        model: target.ids.deployment.as_deref().unwrap_or(&call.model),
+    })
+}
+
+/// The same once more, now that it matters what is left of the call's budget.
+async fn by_budget(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> Result<Routed, Refused> {
+    asked(gateway, request)?.find().await
+}
+
+impl Asked<'_> {
+    /// Where the call goes.
+    ///
+    /// # Errors
+    /// As [`resolve`]; or the store cannot say what is left.
+    pub async fn find(&self) -> Result<Routed, Refused> {
+        if let Some(routed) = self.resolve(None)? {
+            return Ok(routed);
+        }
+        let left = budget::left(self.gateway, self.live, self.attribution).await?;
+        let routed = self.resolve(Some(left))?;
+        routed.ok_or_else(|| Refused::internal("a known budget decides"))
+    }
+
+    /// `None`: it depends on what is left of the call's budget, and nobody has said.
+    fn resolve(&self, budget_left: Option<u64>) -> Result<Option<Routed>, Refused> {
+        let routes = &self.live.routes;
+        let mut shadow = None;
+        if !routes.is_empty() {
+            let looked = Looked::new(self, budget_left);
+            for route in routes.iter() {
+                match looked.at(route) {
+                    looked::Look::Takes if route.rule.shadow => {
+                        let first = || Shadow::new(&self.course(route, &looked));
+                        shadow = shadow.or_else(|| Some(Arc::new(first())));
+                    }
+                    looked::Look::Takes => {
+                        let routed = self.along(route, &looked)?;
+                        return Ok(Some(Routed { shadow, ..routed }));
+                    }
+                    looked::Look::NeedsBudget => return Ok(None),
+                    looked::Look::Passes => {}
+                }
+            }
+        }
+        let routed = resolve(self.live, self.identity, self.model, self.call.dialect)?;
+        Ok(Some(Routed { shadow, ..routed }))
+    }
+
+    /// The first target of a route. A route is the operator's will: an identity needs leave for the
+    /// name it asks for, not for the one it gets.
+    fn along(&self, route: &Arc<Route>, looked: &Looked<'_>) -> Result<Routed, Refused> {
+        let Self {
+            identity, model, ..
+        } = self;
+        if !identity.may_use(model) && !identity.may_use(looked.bare_model()) {
+            return Err(not_permitted(identity, model));
+        }
+        let found = self.course(route, looked).from(0);
+        found.ok_or_else(|| no_target(route, self.call.dialect))
+    }
+
+    /// The way along a route's targets, before its first.
+    fn course(&self, route: &Arc<Route>, looked: &Looked<'_>) -> Course {
+        let first = match route.is_weighted() {
+            true => route.first(looked.drawn(route)),
+            false => 0,
+        };
+        Course {
+            route: Arc::clone(route),
+            asked: self.model.into(),
+            bare_from: self.model.len() - looked.bare_model().len(),
+            dialect: self.call.dialect,
+            first,
+            at: 0,
+        }
+    }
+}
+
+/// Finds the provider of a model for an identity by the model's name.
 ///
 /// # Errors
 /// No provider has it, the identity may not use it, or the provider's key is missing.
@@ -59,65 +359,111 @@ pub fn resolve(
     model: &str,
     dialect: Dialect,
 ) -> Result<Routed, Refused> {
-    resolved(find(live, model, dialect), live, identity, model, dialect)
+    let (provider, name) =
+        find(live, model, dialect).ok_or_else(|| not_found(live, model, dialect))?;
+    resolved(provider, name, identity, model)
 }
 
-fn resolved(
-    found: Option<(&Arc<Provider>, &str)>,
+/// The same among the providers that speak the dialect, for what is not translated.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_spoken(
     live: &Live,
     identity: &Identity,
     model: &str,
     dialect: Dialect,
 ) -> Result<Routed, Refused> {
+    let found = find_among(live, model, |provider| provider.speaks(dialect));
     let (provider, name) = found.ok_or_else(|| not_found(live, model, dialect))?;
+    resolved(provider, name, identity, model)
+}
+
+fn resolved(
+    provider: &Arc<Provider>,
+    name: &str,
+    identity: &Identity,
+    model: &str,
+) -> Result<Routed, Refused> {
     if !identity.may_use(name) && !identity.may_use(model) {
-        let message = format!(
-            "Identity `{}` may not use the model `{model}`.",
-            identity.name
-        );
-        return Err(Refused::new(Code::NotPermitted, &message));
+        return Err(not_permitted(identity, model));
     }
     if let Some(kept) = provider.lacks_key() {
-        let message = format!(
-            "Provider `{}` has no key: {kept} is not set where the gateway runs.",
-            provider.name
-        );
-        return Err(Refused::new(Code::UpstreamError, &message));
+        return Err(keyless(provider, &kept));
     }
     Ok(Routed {
         provider: Arc::clone(provider),
         model: name.into(),
+        course: None,
+        shadow: None,
     })
 }
 
-fn find<'a>(
+/// The provider that a model's name means to calls of a dialect, and the model's own name: one that
+/// speaks it, or else one that such calls are translated for.
+#[must_use]
+pub fn find<'a>(
     live: &'a Live,
     model: &'a str,
     dialect: Dialect,
 ) -> Option<(&'a Arc<Provider>, &'a str)> {
-    find_by(live, model, |provider| provider.speaks(dialect))
+    find_among(live, model, |provider| provider.speaks(dialect))
+        .or_else(|| find_among(live, model, |provider| provider.takes(dialect)))
 }
 
-/// The same among the providers that `fits` says.
-fn find_by<'a>(
+fn find_among<'a>(
     live: &'a Live,
     model: &'a str,
     fits: impl Fn(&Provider) -> bool,
 ) -> Option<(&'a Arc<Provider>, &'a str)> {
-    let fits = |provider: &&Arc<Provider>| fits(provider);
-    if let Some((prefix, rest)) = model.split_once('/')
-        && let Some(named) = live
-            .providers
-            .iter()
-            .find(|provider| provider.name.as_str() == prefix)
-    {
-        return fits(&named).then_some((named, rest));
+    if let Some((named, rest)) = split(live, model) {
+        return fits(named).then_some((named, rest));
     }
     let fitting = || live.providers.iter().filter(|provider| fits(provider));
     let matching = fitting()
         .find(|provider| provider.config.models.matches(model))
         .or_else(|| fitting().find(|provider| provider.config.models.is_empty()));
     matching.map(|provider| (provider, model))
+}
+
+/// A provider's name before a model's own.
+#[must_use]
+pub fn split<'a>(live: &'a Live, model: &'a str) -> Option<(&'a Arc<Provider>, &'a str)> {
+    let (prefix, rest) = model.split_once('/')?;
+    let mut providers = live.providers.iter();
+    let named = providers.find(|provider| provider.name.as_str() == prefix)?;
+    Some((named, rest))
+}
+
+fn not_permitted(identity: &Identity, model: &str) -> Refused {
+    let message = format!(
+        "Identity `{}` may not use the model `{model}`.",
+        identity.name
+    );
+    Refused::new(Code::NotPermitted, &message)
+}
+
+fn keyless(provider: &Provider, kept: &str) -> Refused {
+    let message = format!(
+        "Provider `{}` has no key: {kept} is not set where the gateway runs.",
+        provider.name
+    );
+    Refused::new(Code::UpstreamError, &message)
+}
+
+fn no_target(route: &Route, dialect: Dialect) -> Refused {
+    let speaking = (route.targets.iter()).find(|target| target.provider.takes(dialect));
+    if let Some(target) = speaking
+        && let Some(kept) = target.provider.lacks_key()
+    {
+        return keyless(&target.provider, &kept);
+    }
+    let message = format!(
+        "Route `{}` takes this call, and none of its targets takes {}.",
+        route.rule.name,
+        dialect.name()
+    );
+    Refused::new(Code::ModelNotFound, &message)
 }
 
 fn not_found(live: &Live, model: &str, dialect: Dialect) -> Refused {

@@ -25,7 +25,7 @@ use crate::config::{Facts, LoopPolicies};
 use crate::dialect::{Call, Dialect};
 use crate::escalation::Asker;
 use crate::gateway::{Gateway, Live};
-use crate::loops::{Action, Chanting, Rules};
+use crate::loops::{Action, Chanting, Recording, Rules};
 use crate::store::NoteKind;
 use crate::task::Task;
 use crate::units::{RequestId, TaskKey};
@@ -78,7 +78,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<Outgoing>) -> Self::Future {
-        let looked = match Look::at(&self.gateway, &request) {
+        let mut recording = Recording::default();
+        let looked = Look::at(&self.gateway, &request, &mut recording);
+        if let Some(steps) = recording.finish() {
+            request.extensions_mut().insert(Steps(steps.into()));
+        }
+        let looked = match looked {
             Ok(looked) => looked,
             Err(refused) => return Watched::refused(refused),
         };
@@ -93,7 +98,10 @@ where
         };
         match verdict.action {
             Action::Off | Action::Warn => {}
-            Action::Deny => return Watched::refused(look.refuse(&verdict)),
+            Action::Deny => {
+                let steps = request.extensions_mut().remove();
+                return Watched::refused(look.refuse(&verdict, steps));
+            }
             Action::Nudge => {
                 marks.noticed = verdict.first && look.nudge(&verdict, &mut request);
             }
@@ -134,6 +142,7 @@ impl Look {
     fn at(
         gateway: &Arc<Gateway>,
         request: &Request<Outgoing>,
+        recording: &mut Recording,
     ) -> Result<Option<(Self, Judged)>, Refused> {
         let extensions = request.extensions();
         let (Some(attribution), Some(call)) = (
@@ -159,10 +168,11 @@ impl Look {
         let decisions = task.as_ref().map_or(0, |task| task.decisions());
         let judged = gateway.watching.look(&key, now, |watch| {
             let resets = watch.resets();
-            let judged = watch.observe(
-                &rules,
-                &seen(attribution, call, id, decisions, &mut [0; 32]),
-            );
+            let recorded = live.config().journal.steps;
+            let counts = (decisions, recorded);
+            let mut digits = [0; 32];
+            let seen = seen(attribution, call, id, counts, &mut digits);
+            let judged = watch.observe(&rules, &seen, recording);
             // A person has spoken: what went wrong before is over too.
             if let Some(task) = task.as_ref().filter(|_| watch.resets() != resets) {
                 task.conducted.forget();
@@ -207,13 +217,14 @@ impl Look {
             .journal(NoteKind::Alarm, &format!("loop {rule}"), &row);
     }
 
-    fn refuse(&self, verdict: &Verdict) -> Refused {
+    fn refuse(&self, verdict: &Verdict, steps: Option<Steps>) -> Refused {
         let refused = Refused::from(verdict.refusal());
         let call = super::record::Refusing {
             attribution: &self.attribution,
             request: &self.request,
             trace: self.trace,
             call: &self.call,
+            steps,
         };
         super::record::deny_early(&self.gateway, &call, &refused);
         refused
@@ -333,7 +344,7 @@ fn seen<'a>(
     attribution: &'a Attribution,
     call: &'a Call,
     request: &RequestId,
-    decisions: u64,
+    (decisions, recorded): (u64, bool),
     digits: &'a mut [u8; 32],
 ) -> Seen<'a> {
     super::trace::hex(call.chain.root, digits);
@@ -351,8 +362,13 @@ fn seen<'a>(
             .map(|parent| parent.value.as_str()),
         request: verdict::number(request.as_str()),
         decisions,
+        recorded,
     }
 }
+
+/// What is new in a call, for the journal: see [`Recording`].
+#[derive(Clone, Debug)]
+pub struct Steps(pub Arc<[u8]>);
 
 /// What an answer's head tells of a loop.
 #[derive(Debug, Default)]

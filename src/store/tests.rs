@@ -106,8 +106,12 @@ fn call(
         told: Some(256),
         overrun: NanoUsd::ZERO,
         price_version: "2025-11-01".into(),
+        route: None,
+        asked: None,
+        shadow: None,
         tools: vec![("search".into(), 2)],
         status: Some(200),
+        steps: None,
         accounts: accounts.into(),
     }
 }

@@ -78,6 +78,8 @@ SUITES = {
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "openai-node": ("openai_node.mjs", node),
     "curl": ("curl.sh", shell),
+    "langgraph": ("langgraph_crew.py", python_with("requirements-frameworks.txt")),
+    "openai-agents": ("openai_agents_crew.py", python_with("requirements-frameworks.txt")),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.

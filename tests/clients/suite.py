@@ -4,6 +4,7 @@ Standard library only. A suite prints `ok NAME` or `FAILED NAME` for each case; 
 """
 
 import asyncio
+import concurrent.futures
 import inspect
 import json
 import os
@@ -24,28 +25,36 @@ CASES = []
 
 
 def case(function):
-    CASES.append(function)
+    CASES.append((function.__name__.replace("_", " "), function))
     return function
 
 
-def main(suite):
-    failed = 0
+def register(name, function):
+    """A case whose name is not that of its function."""
+    CASES.append((name, function))
+
+
+def main(suite, at_once=1):
+    """Runs the cases named on the command line, or all, `at_once` of them side by side."""
+    cases = [(f"{suite}: {name}", function) for name, function in CASES]
     wanted = sys.argv[1:]
-    for function in CASES:
-        name = f"{suite}: {function.__name__.replace('_', ' ')}"
-        if wanted and not any(word in name for word in wanted):
-            continue
-        try:
-            if inspect.iscoroutinefunction(function):
-                asyncio.run(function())
-            else:
-                function()
-            print(f"ok {name}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED {name}", flush=True)
-            print(indent(what_went_wrong()), flush=True)
+    chosen = [one for one in cases if not wanted or any(word in one[0] for word in wanted)]
+    with concurrent.futures.ThreadPoolExecutor(at_once) as places:
+        failed = sum(places.map(lambda one: not passes(*one), chosen))
     sys.exit(1 if failed else 0)
+
+
+def passes(name, function):
+    try:
+        if inspect.iscoroutinefunction(function):
+            asyncio.run(function())
+        else:
+            function()
+        print(f"ok {name}\n", end="", flush=True)
+        return True
+    except Exception:
+        print(f"FAILED {name}\n{indent(what_went_wrong())}\n", end="", flush=True)
+        return False
 
 
 def what_went_wrong():

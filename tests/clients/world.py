@@ -110,8 +110,11 @@ def free_ports(count):
 
 
 class World:
-    def __init__(self, binary):
+    """`limits` and `loops` are the policies of those names, `more` is added to the configuration."""
+
+    def __init__(self, binary, limits=LIMITS, loops="", more=""):
         self.binary = binary
+        self.limits, self.loops, self.more = limits, loops, more
         self.directory = tempfile.TemporaryDirectory(prefix="bursar-clients-")
         self.home = pathlib.Path(self.directory.name)
         self.agents, self.ops, self.sim = free_ports(3)
@@ -122,8 +125,7 @@ class World:
             self.configure()
             self.start("sim", ["sim", "--listen", f"127.0.0.1:{self.sim}"])
             self.wait(f"http://127.0.0.1:{self.sim}/bill")
-            self.start("gateway", ["serve", "--config", str(self.home / "bursar.toml")])
-            self.wait(f"http://127.0.0.1:{self.ops}/readyz")
+            self.start_gateway()
         except BaseException:
             self.__exit__()
             raise
@@ -145,13 +147,26 @@ class World:
         (self.home / "policies").mkdir()
         (self.home / "data").mkdir()
         config = CONFIG.format(agents=self.agents, ops=self.ops, sim=self.sim)
-        (self.home / "bursar.toml").write_text(config)
-        (self.home / "policies/limits.toml").write_text(LIMITS)
+        (self.home / "bursar.toml").write_text(config + self.more)
+        (self.home / "policies/limits.toml").write_text(self.limits)
+        if self.loops:
+            (self.home / "policies/loops.toml").write_text(self.loops)
         identities = IDENTITIES.format(crew=digest(CREW_KEY), slow=digest(SLOW_KEY))
         (self.home / "policies/identities.toml").write_text(identities)
 
+    def start_gateway(self):
+        self.start("gateway", ["serve", "--config", str(self.home / "bursar.toml")])
+        self.wait(f"http://127.0.0.1:{self.ops}/readyz")
+
+    def kill_gateway(self):
+        """`kill -9`."""
+        at = next(at for at, (name, _) in enumerate(self.children) if name == "gateway")
+        _, child = self.children.pop(at)
+        child.kill()
+        child.wait()
+
     def start(self, name, words):
-        log = open(self.home / f"{name}.log", "wb")
+        log = open(self.home / f"{name}.log", "ab")
         environment = dict(os.environ, SIM_API_KEY="sk-sim-clients")
         child = subprocess.Popen(
             [self.binary, *words], stdout=log, stderr=log, env=environment, cwd=self.home
@@ -181,6 +196,7 @@ class World:
 
     def environment(self):
         return {
+            "BINARY": self.binary,
             "GATEWAY": f"http://127.0.0.1:{self.agents}",
             "OPS": f"http://127.0.0.1:{self.ops}",
             "SIM": f"http://127.0.0.1:{self.sim}",

@@ -17,6 +17,7 @@ pub struct Setup {
     more: String,
     limits: String,
     loops: String,
+    routes: String,
     env: String,
     under: String,
     identities: Vec<(String, String, String)>,
@@ -39,6 +40,7 @@ impl Setup {
             more: String::new(),
             limits: String::new(),
             loops: String::new(),
+            routes: String::new(),
             env: String::new(),
             under: String::new(),
             identities: Vec::new(),
@@ -87,6 +89,12 @@ impl Setup {
         self
     }
 
+    /// Tables of `routes.toml`.
+    pub fn routes(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.routes, "{toml}");
+        self
+    }
+
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         let _ = writeln!(self.env, "{name}={value}");
@@ -124,6 +132,9 @@ impl Setup {
         write("policies/identities.toml", &self.identities());
         if !self.loops.is_empty() {
             write("policies/loops.toml", &self.loops);
+        }
+        if !self.routes.is_empty() {
+            write("policies/routes.toml", &self.routes);
         }
         write("env", &self.env);
         write("under", &self.under);

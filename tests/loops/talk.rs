@@ -43,8 +43,13 @@ pub struct Scene {
 impl Scene {
     /// With this `loops.toml`.
     pub async fn new(loops: &str) -> Self {
+        Self::with(loops, "").await
+    }
+
+    /// And with these further tables of `bursar.toml`.
+    pub async fn with(loops: &str, more: &str) -> Self {
         let provider = Provider::start().await;
-        let dir = Setup::new(provider.addr).write();
+        let dir = Setup::new(provider.addr).more(more).write();
         std::fs::write(dir.path().join("policies/loops.toml"), loops).expect("written");
         Self {
             gateway: Gateway::start_in(dir).await,

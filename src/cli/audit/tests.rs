@@ -45,8 +45,12 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         told: None,
         overrun: crate::units::NanoUsd::ZERO,
         price_version: "1".into(),
+        route: None,
+        asked: None,
+        shadow: None,
         tools: vec![],
         status: None,
+        steps: None,
         accounts: [].into(),
     }
 }

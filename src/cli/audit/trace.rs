@@ -234,6 +234,10 @@ fn line(call: &CallBody<'_>) -> String {
         charged[Meter::InputTokens],
         charged[Meter::OutputTokens],
     );
+    if let Some(route) = &call.route {
+        let asked = call.asked.as_ref().unwrap_or(&call.model).as_str();
+        line.push_str(&format!(" for {asked} by route {}", route.as_str()));
+    }
     if let Some(reason) = &call.reason {
         line.push_str(&format!(" [{}]", reason.as_str()));
     }

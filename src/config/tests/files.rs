@@ -38,7 +38,7 @@ fn the_shipped_deployment_starts_with_one_key() {
     let warnings: Vec<&str> = loaded.warnings.iter().map(|w| w.message.as_str()).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("ANTHROPIC_API_KEY is not set"));
-    assert!(loaded.prices.is_some() && loaded.watched.len() == 5);
+    assert!(loaded.prices.is_some() && loaded.watched.len() == 6);
 }
 
 #[test]

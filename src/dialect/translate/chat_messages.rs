@@ -163,25 +163,26 @@ fn tools(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<bool,
     let Some(tools) = asked.tools else {
         return Ok(false);
     };
-    let tools = tools.items().ok_or_else(|| malformed("tools"))?;
-    if tools.is_empty() {
+    let mut declared = Vec::new();
+    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
+        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
+        match tool.get("function").and_then(Raw::members) {
+            Some(function) => declared.push((tool, function)),
+            None => {
+                let kind = tool.text("type").unwrap_or_default();
+                fit.cannot(&format!("tools.{kind}"))?;
+            }
+        }
+    }
+    if declared.is_empty() {
         return Ok(false);
     }
-    let mut any = false;
     out.key("tools").array(|out| {
-        for tool in tools {
-            let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-            let kind = tool.text("type").unwrap_or_default();
-            let Some(function) = tool.get("function").and_then(Raw::members) else {
-                fit.cannot(&format!("tools.{kind}"))?;
-                continue;
-            };
-            any = true;
-            out.object(|out| declaration(&tool, &function, fit, out))?;
-        }
-        Ok(())
+        declared.iter().try_for_each(|(tool, function)| {
+            out.object(|out| declaration(tool, function, fit, out))
+        })
     })?;
-    Ok(any)
+    Ok(true)
 }
 
 fn declaration(
@@ -203,8 +204,13 @@ fn declaration(
         out.key("input_schema")
             .json(r#"{"type":"object","properties":{}}"#);
     }
-    if let Some(mark) = tool.get("cache_control") {
-        out.key("cache_control").raw(mark);
+    for (name, value) in tool.iter() {
+        match name {
+            "type" | "function" => {}
+            "cache_control" => out.key("cache_control").raw(value),
+            _ if value.is_nothing() || value.flag() == Some(false) => {}
+            name => fit.cannot(&format!("tools.{name}"))?,
+        }
     }
     Ok(())
 }

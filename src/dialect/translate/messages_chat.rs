@@ -24,6 +24,7 @@ pub(super) fn request(
 ) -> Result<(), Unfit> {
     out.key("model").string(to.model);
     let get = |name| members.get(name);
+    let mut declares = false;
     for (name, value) in members.iter() {
         match name {
             "model" | "messages" | "system" | "tool_choice" | "thinking" | "output_config"
@@ -33,7 +34,7 @@ pub(super) fn request(
             "stop_sequences" if value.is_nothing() => {}
             "stop_sequences" => out.key("stop").raw(value),
             "stream" => stream(value, out, said),
-            "tools" => tools(value, fit, out)?,
+            "tools" => declares = tools(value, fit, out)?,
             "metadata" => user(value, fit, out)?,
             "service_tier" => service_tier(value, fit, out)?,
             "inference_geo" if value.inside() == Some("not_available") => {}
@@ -41,7 +42,6 @@ pub(super) fn request(
             name => fit.cannot(name)?,
         }
     }
-    let declares = get("tools").is_some_and(|tools| !tools.is_nothing());
     if let Some(choice) = get("tool_choice") {
         tool_choice(choice, declares, out)?;
     }
@@ -58,21 +58,25 @@ fn stream(value: Raw<'_>, out: &mut Writer, said: &mut Said) {
     }
 }
 
-fn tools(tools: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let tools = tools.items().ok_or_else(|| malformed("tools"))?;
-    if tools.is_empty() {
-        return Ok(());
+/// The declared tools; true if there are any.
+fn tools(tools: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<bool, Unfit> {
+    let mut declared = Vec::new();
+    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
+        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
+        match tool.text("type").as_deref() {
+            None | Some("custom") => declared.push(tool),
+            Some(kind) => fit.cannot(&format!("tools.{kind}"))?,
+        }
+    }
+    if declared.is_empty() {
+        return Ok(false);
     }
     out.key("tools").array(|out| {
-        for tool in tools {
-            let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-            match tool.text("type").as_deref() {
-                None | Some("custom") => declaration(&tool, fit, out)?,
-                Some(kind) => fit.cannot(&format!("tools.{kind}"))?,
-            }
-        }
-        Ok(())
-    })
+        declared
+            .iter()
+            .try_for_each(|tool| declaration(tool, fit, out))
+    })?;
+    Ok(true)
 }
 
 fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
@@ -172,6 +176,7 @@ fn form_and_effort(
         let thinking = thinking.members();
         thinking.ok_or_else(|| malformed("thinking"))
     });
+    let thinks = thinking.is_some();
     let budget = thinking
         .transpose()?
         .and_then(|thinking| thinking.get("budget_tokens")?.whole());
@@ -187,14 +192,16 @@ fn form_and_effort(
             _ => "high",
         }),
     };
-    let mut names = ["thinking", "effort"].into_iter();
-    let left_out = names.find(|name| fit.drop.iter().any(|drop| drop == name));
-    match (effort, left_out) {
-        (None, _) => {}
-        (Some(_), Some(name)) => fit.cannot(name)?,
-        (Some(effort), None) => out.key("reasoning_effort").string(effort),
+    match effort {
+        Some(_) if fit.drop.iter().any(|drop| drop == "effort") => fit.cannot("effort"),
+        Some(effort) => {
+            out.key("reasoning_effort").string(effort);
+            Ok(())
+        }
+        // Whether it thinks at all is the target's own affair.
+        None if thinks => fit.cannot("thinking.type"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn user(metadata: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {

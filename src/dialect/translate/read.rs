@@ -141,6 +141,12 @@ impl<'a> Members<'a> {
         self.get(name)?.text()
     }
 
+    /// Keeps those of which `keeps` says so.
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&str) -> bool) {
+        self.0
+            .retain(|(name, value)| value.is_null() || keeps(name));
+    }
+
     /// Every member that says anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
         let all = self.0.iter().map(|(name, value)| (&**name, *value));

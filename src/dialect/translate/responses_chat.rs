@@ -35,19 +35,25 @@ pub(super) fn request(
     said: &mut Said,
 ) -> Result<(), Unfit> {
     out.key("model").string(to.model);
-    let declares = members
-        .get("tools")
-        .is_some_and(|tools| !tools.is_nothing());
+    let declares = match members.get("tools") {
+        Some(declared) => tools(declared, fit, out)?,
+        None => false,
+    };
     for (name, value) in members.iter() {
         match name {
-            "model" | "input" | "instructions" => {}
+            "model" | "input" | "instructions" | "tools" => {}
             "max_output_tokens" => out.key(to.output_cap_field).raw(value),
-            "temperature" | "top_p" | "user" | "safety_identifier" | "service_tier"
-            | "prompt_cache_key" => out.key(name).raw(value),
+            "temperature"
+            | "top_p"
+            | "user"
+            | "safety_identifier"
+            | "service_tier"
+            | "prompt_cache_key"
+            | "prompt_cache_retention"
+            | "prompt_cache_options" => out.key(name).raw(value),
             "parallel_tool_calls" if declares => out.key(name).raw(value),
             "parallel_tool_calls" => {}
             "stream" => stream(value, out, said),
-            "tools" => tools(value, fit, out)?,
             "tool_choice" if declares => tool_choice(value, fit, out)?,
             "tool_choice" => {}
             "text" => text(value, fit, out)?,
@@ -110,21 +116,25 @@ fn include(include: Raw<'_>, fit: &mut Fit<'_>) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn tools(tools: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let tools = tools.items().ok_or_else(|| malformed("tools"))?;
-    if tools.is_empty() {
-        return Ok(());
+/// The declared tools; true if there are any.
+fn tools(tools: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<bool, Unfit> {
+    let mut declared = Vec::new();
+    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
+        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
+        match tool.text("type").as_deref() {
+            Some("function") => declared.push(tool),
+            kind => fit.cannot(&format!("tools.{}", kind.unwrap_or_default()))?,
+        }
+    }
+    if declared.is_empty() {
+        return Ok(false);
     }
     out.key("tools").array(|out| {
-        for tool in tools {
-            let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-            match tool.text("type").as_deref() {
-                Some("function") => declaration(&tool, fit, out)?,
-                kind => fit.cannot(&format!("tools.{}", kind.unwrap_or_default()))?,
-            }
-        }
-        Ok(())
-    })
+        declared
+            .iter()
+            .try_for_each(|tool| declaration(tool, fit, out))
+    })?;
+    Ok(true)
 }
 
 fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {

@@ -1,5 +1,11 @@
 use super::{Asks, ask_words, is_same_work};
-use crate::loops::rules::Rules;
+use crate::loops::rules::{Rounds, Rules};
+use crate::loops::window::Found;
+
+fn hand(asks: &mut Asks, call: u64, text: &str, rule: &Rounds) -> Option<Found> {
+    let asked = asks.hand(1, 2, text);
+    asks.put(call, asked, rule)
+}
 
 fn same(old: &str, new: &str) -> bool {
     is_same_work(&ask_words(old), &ask_words(new), 50)
@@ -37,7 +43,7 @@ fn too_many_rounds_are_told_however_they_are_put() {
     ];
     for (call, fruit) in (0..).zip(fruits) {
         let text = format!("{fruit} {fruit}ish {fruit}y tree{call}");
-        let found = asks.hand(call, 1, 2, &text, &rules);
+        let found = hand(&mut asks, call, &text, &rules);
         assert_eq!(found.is_some(), call >= 12, "{call}");
     }
 }
@@ -54,10 +60,10 @@ fn new_things_seen_in_between_are_work() {
     let mut working = Asks::default();
     let mut stuck = Asks::default();
     for i in 0..5 {
-        let found = working.hand(i, 1, 2, ask, &rules);
+        let found = hand(&mut working, i, ask, &rules);
         assert!(found.is_none());
         working.observe(&fresh(usize::try_from(i).unwrap()));
-        let found = stuck.hand(i, 1, 2, ask, &rules);
+        let found = hand(&mut stuck, i, ask, &rules);
         assert_eq!(found.is_some(), i >= 2);
         stuck.observe(&fresh(0));
     }

@@ -375,3 +375,94 @@ async fn an_echo_says_what_was_received() {
     );
     assert_eq!(got["usage"]["completion_tokens"], text.len().div_ceil(4));
 }
+
+fn told(model: &str, steps: Value) -> Value {
+    json!({"model": model, "steps": steps})
+}
+
+#[tokio::test]
+async fn a_scenario_says_what_a_model_answers_and_its_last_step_stays() {
+    let world = world().await;
+    let steps = json!([
+        {"tool": "weather", "arguments": {"city": "Ur"}, "times": 2},
+        {"text": "It rains."}
+    ]);
+    let got = world.post("/scenario", &told("sim-a", steps)).await;
+    assert_eq!(got.status, StatusCode::OK, "{}", got.text());
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        let answer = world.chat("sim-a", json!({"tools": tools()})).await;
+        let message = &answer["choices"][0]["message"];
+        let call = &message["tool_calls"][0];
+        match call["id"].as_str() {
+            Some(_) => assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls"),
+            None => assert_eq!(answer["choices"][0]["finish_reason"], "stop"),
+        }
+        said.push(format!(
+            "{}{}{}",
+            call["function"]["name"].as_str().unwrap_or_default(),
+            call["function"]["arguments"].as_str().unwrap_or_default(),
+            message["content"].as_str().unwrap_or_default(),
+        ));
+    }
+    let tool = r#"weather{"city": "Ur"}"#.replace(": ", ":");
+    assert_eq!(said[..2], [&*tool, &*tool]);
+    assert_eq!(said[2..], ["It rains.", "It rains."]);
+    // Streams take steps too, and a new scenario replaces the old.
+    let again = told("sim-a", json!([{"text": "It has stopped."}]));
+    world.post("/scenario", &again).await;
+    let body = chat("sim-a", json!({"stream": true}));
+    let events = world.post("/v1/chat/completions", &body).await.events();
+    let texts = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(texts.collect::<String>(), "It has stopped.");
+}
+
+#[tokio::test]
+async fn a_tool_that_is_not_offered_is_not_asked_for_and_the_step_waits() {
+    let world = world().await;
+    let steps = json!([{"tool": "weather"}, {"text": "Done."}]);
+    world.post("/scenario", &told("sim-b", steps)).await;
+    for without in [json!({}), json!({"tools": tools(), "tool_choice": "none"})] {
+        let answer = world.chat("sim-b", without).await;
+        let message = &answer["choices"][0]["message"];
+        assert!(
+            message["tool_calls"].is_null() && message["content"] != "Done.",
+            "{message}"
+        );
+    }
+    let answer = world.chat("sim-b", json!({"tools": tools()})).await;
+    let call = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(
+        (&call["name"], &call["arguments"]),
+        (&json!("weather"), &json!("{}"))
+    );
+    let answer = world.chat("sim-b", json!({"tools": tools()})).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "Done.");
+}
+
+#[tokio::test]
+async fn a_scenario_that_says_nothing_is_refused() {
+    let world = world().await;
+    for (body, why) in [
+        (told("sim-c", json!([])), "1 to 1024 steps"),
+        (
+            told("sim-c", json!([{"times": 2}])),
+            "either `text`, or `tool`",
+        ),
+        (
+            told("sim-c", json!([{"text": "x", "arguments": {}}])),
+            "either `text`",
+        ),
+        (json!({"model": "sim-c"}), "missing field `steps`"),
+        (
+            told("sim-c", json!([{"says": "x"}])),
+            "unknown field `says`",
+        ),
+    ] {
+        let got = world.post("/scenario", &body).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST);
+        assert!(got.text().contains(why), "{why}: {}", got.text());
+    }
+}

@@ -50,7 +50,7 @@ impl Bound {
     /// Works the bounds out.
     ///
     /// # Errors
-    /// The call cannot be bounded, and a cap that it falls under needs it to be.
+    /// The call cannot be bounded, and a cap that it falls under needs it to be. Not journalled yet.
     pub fn of(admission: &Admission, covers: &Covers) -> Result<Self, Refused> {
         let (call, live) = (&admission.call, &admission.live);
         let in_usd = covers.bind(|meter| meter == Meter::Usd);
@@ -58,14 +58,14 @@ impl Bound {
         let capped = covers.bind(|meter| !shape.contains(&meter));
         if call.background && capped {
             let message = "`background: true` is refused under a cap: its answer, and its cost, would come past the gateway.";
-            return Err(admission.denied(Refused::new(Code::NotPermitted, message)));
+            return Err(Refused::new(Code::NotPermitted, message));
         }
         if live.config().bounds.unlisted_fields == UnlistedFields::Refuse
             && let Some(field) = call.unlisted.first()
         {
             let message =
                 format!("The field `{field}` is not listed, so what it may cost is not known.");
-            return Err(admission.denied(Refused::new(Code::UnlistedField, &message)));
+            return Err(Refused::new(Code::UnlistedField, &message));
         }
         let provider = &admission.routed.provider;
         let model = &*admission.routed.model;
@@ -77,7 +77,7 @@ impl Bound {
                     ceiling.input,
                     ceiling.output,
                 ))),
-                None if in_usd => return Err(admission.denied(no_price(&unpriced))),
+                None if in_usd => return Err(no_price(&unpriced)),
                 None => None,
             },
         };
@@ -125,7 +125,7 @@ impl Bound {
             .map(|card| price::quote(card, call, input.all, turn, &settings));
         (self.fixed, self.elastic) = match quoted {
             Some(Ok(quote)) => (quote.fixed, quote.elastic),
-            Some(Err(why)) if in_usd => return Err(admission.denied(no_quote(&why))),
+            Some(Err(why)) if in_usd => return Err(no_quote(&why)),
             Some(Err(_)) | None => unpriced(call, input, &settings),
         };
         if let Some(elastic) = &mut self.elastic {

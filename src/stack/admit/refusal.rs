@@ -27,11 +27,14 @@ pub fn no_hold(admission: &Admission, error: NoHold) -> Refused {
             } else {
                 Refusal::exceeded(standing)
             };
-            refusal.into()
+            match &admission.tried {
+                None => refusal.into(),
+                Some(tried) => refusal.with_sentence(tried).into(),
+            }
         }
         NoHold::Refused(ledger::Refusal::StoreUnavailable) => store_unavailable(),
         NoHold::Store(error) => error.into(),
-        NoHold::Rolled => Refused::internal("a rolled window is asked again"),
+        NoHold::Rolled | NoHold::Short => Refused::internal("such a call is asked about again"),
     }
 }
 

@@ -2,8 +2,10 @@
 //! quoted, so that the quote is of the bytes that leave; its answer is put back by `meter`.
 
 use super::Admission;
+use super::walk::Miss;
 use crate::dialect::translate::{self, Back, Pair, To};
 use crate::dialect::{Call, Dialect, decode};
+use crate::stack::route::Routed;
 use crate::stack::{Code, Refused, headers};
 use http::{HeaderMap, HeaderValue};
 use std::sync::Arc;
@@ -79,15 +81,31 @@ impl Translation {
 impl Admission {
     /// The dialect that the caller speaks.
     pub(in crate::stack) fn dialect(&self) -> Dialect {
-        match &self.translation {
-            None => self.call.dialect,
-            Some(translation) => translation.caller(),
-        }
+        self.came.dialect
     }
 
     /// The call before anything of it was left out: as it came, or as it was put.
-    pub(super) fn sent<'a>(&'a self, came: &'a Arc<Call>) -> &'a Arc<Call> {
-        self.put.as_ref().unwrap_or(came)
+    pub(super) fn sent(&self) -> Arc<Call> {
+        Arc::clone(self.put.as_ref().unwrap_or(&self.came))
+    }
+
+    /// Turns to a target. The call as it came is put into a dialect that its provider speaks, and made
+    /// to fit anew.
+    ///
+    /// # Errors
+    /// The call says what that dialect cannot, or is too long in it. Not journalled yet.
+    pub(super) async fn turn_to(&mut self, routed: Routed) -> Result<(), Miss> {
+        self.routed = routed;
+        if self.translation.is_none() && self.routed.provider.speaks(self.dialect()) {
+            return Ok(());
+        }
+        self.translate().map_err(Miss::Unquoted)?;
+        if self.live.loaded.policies.caps_context() {
+            let sent = self.sent();
+            let fitted = Box::pin(super::context::fit(self, &sent)).await;
+            fitted.map_err(Miss::Unquoted)?;
+        }
+        Ok(())
     }
 
     /// The dialect that the call was put into, for the journal.
@@ -99,17 +117,17 @@ impl Admission {
     /// Puts the call into a dialect that its provider speaks, if it does not speak the caller's.
     ///
     /// # Errors
-    /// The call says what that dialect cannot.
+    /// The call says what that dialect cannot. Not journalled yet.
     pub(super) fn translate(&mut self) -> Result<(), Refused> {
         let provider = &self.routed.provider;
-        if provider.speaks(self.call.dialect) {
+        if provider.speaks(self.came.dialect) {
+            self.call = Arc::clone(&self.came);
+            (self.put, self.translation) = (None, None);
             return Ok(());
         }
-        let translated = provider
-            .translates(self.call.dialect)
-            .ok_or_else(|| Refused::internal("a route leads to a provider that can be spoken to"))
-            .and_then(|pair| self.put(pair));
-        let (call, translation) = translated.map_err(|refused| self.denied(refused))?;
+        let pair = provider.translates(self.came.dialect);
+        let pair = pair.ok_or_else(|| Refused::internal("a target takes the call's dialect"))?;
+        let (call, translation) = self.put(pair)?;
         self.call = Arc::clone(&call);
         self.put = Some(call);
         self.translation = Some(Arc::new(translation));
@@ -139,7 +157,7 @@ impl Admission {
             output_when_unasked: most.map_or(unasked, |most| most.min(unasked)),
             drop: &provider.config.drop,
         };
-        let translated = translate::request(pair, &self.call.body, &to);
+        let translated = translate::request(pair, &self.came.body, &to);
         let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
         let call = decode(pair.target(), translated.body);
         let call = call.map_err(|error| invalid(&error.to_string()))?;

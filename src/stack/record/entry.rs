@@ -2,7 +2,7 @@
 //! what is no call.
 
 use super::super::admit::NUDGED;
-use super::super::{Refused, admit, trace::Trace};
+use super::super::{Refused, admit, trace::Trace, watch::Steps};
 use super::Record;
 use crate::attribution::Attribution;
 use crate::clock;
@@ -59,8 +59,13 @@ impl Record {
             told,
             overrun,
             price_version: Arc::clone(self.live.catalogue.version()),
+            route: (self.facts.course.as_ref()).map(|course| course.name()),
+            asked: (self.facts.course.as_ref()).map(|course| Arc::clone(&course.asked)),
+            shadow: (self.facts.shadow.as_deref())
+                .map(|shadow| Box::new(self.shadowed(shadow, ending, &charged, answer))),
             tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
+            steps: self.facts.steps.clone().map(|steps| steps.0),
             accounts,
         }
     }
@@ -144,8 +149,12 @@ pub(in crate::stack) fn journal_entry(
         told: None,
         overrun: NanoUsd::ZERO,
         price_version: "-".into(),
+        route: None,
+        asked: None,
+        shadow: None,
         tools: Vec::new(),
         status: None,
+        steps: None,
         accounts: Arc::new([]),
     }
 }
@@ -170,8 +179,14 @@ pub(in crate::stack) fn deny(admission: &admit::Admission, refused: &Refused) {
     entry.translated = admission.translated_into();
     entry.model = Arc::clone(&admission.routed.model);
     entry.provider = Some(admission.routed.provider.name.shared());
+    if let Some(course) = &admission.routed.course {
+        entry.route = Some(course.name());
+        entry.asked = Some(Arc::clone(&course.asked));
+    }
+    entry.shadow = (admission.routed.shadow.as_deref()).map(|shadow| Box::new(shadow.entry()));
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
+    entry.steps = admission.steps.clone().map(|steps| steps.0);
     place.post(Entry::Call(Box::new(entry)));
 }
 
@@ -189,6 +204,7 @@ pub(in crate::stack) struct Refusing<'a> {
     pub request: &'a RequestId,
     pub trace: Option<Trace>,
     pub call: &'a Call,
+    pub steps: Option<Steps>,
 }
 
 /// The same as [`deny`], for such a call.
@@ -205,6 +221,7 @@ pub(in crate::stack) fn deny_early(gateway: &Gateway, refusing: &Refusing<'_>, r
     entry.model = refusing.call.model.as_str().into();
     entry.reason = Some(refused.refusal.code().name().into());
     entry.limit = refused.refusal.limit().map(Arc::from);
+    entry.steps = refusing.steps.clone().map(|steps| steps.0);
     place.post(Entry::Call(Box::new(entry)));
 }
 

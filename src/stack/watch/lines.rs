@@ -7,6 +7,8 @@
 use super::verdict::Verdict;
 use crate::conversation::Link;
 use crate::dialect::Call;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,6 +20,8 @@ const MOST_LINKS: usize = 48;
 const LINKS_OF_A_CALL: usize = 8;
 /// As many messages are looked back over for a known prefix.
 const LOOK_BACK: usize = 128;
+/// As many of the last messages are looked at for where a shortened conversation goes on.
+const LOOK_BACK_SHORTENED: usize = 24;
 /// As much of an answer that will not be echoed is kept, in bytes.
 pub(super) const ANSWER_BYTES: usize = 4 << 10;
 
@@ -39,10 +43,9 @@ pub(super) struct Line {
     pub bytes: u64,
     /// The same, as far as what was added explains it: see [`Self::measure`].
     pub context_bytes: u64,
-    /// Digests of the newest message, and of the newest two.
-    newest: u64,
+    /// The digest of the newest two messages; 0 if there are none.
     pub anchor: u64,
-    links: Vec<Mark>,
+    links: SmallVec<[Mark; 4]>,
     answers: u8,
     answered: bool,
     /// An answer that the next call will name and not repeat.
@@ -84,8 +87,8 @@ pub(super) enum Place {
     Again { line: usize, newest: bool },
     /// It goes on; what is new begins at this message.
     On { line: usize, from: usize },
-    /// It begins a conversation, as far as is known.
-    New,
+    /// It begins a conversation; so many of its first messages stand in others too.
+    New { known: usize },
 }
 
 /// The keys under which a call's prefixes are known.
@@ -105,18 +108,16 @@ impl<'a> Keys<'a> {
     }
 
     fn key(&self, link: &Link) -> u64 {
-        // Keyed and mixed: either half is as good as the other.
-        let [half @ .., _, _, _, _, _, _, _, _] = link.digest.to_le_bytes();
-        u64::from_le_bytes(half) ^ self.previous.unwrap_or(0)
+        half(link.digest) ^ self.previous.unwrap_or(0)
     }
 
     /// Where the call belongs among these conversations.
-    pub(super) fn find(&self, lines: &[Line], agent: u64) -> Place {
+    pub(super) fn find(&self, lines: &VecDeque<Line>, agent: u64) -> Place {
         let (last, before) = match (self.links.split_last(), self.previous) {
             (Some((last, before)), _) => (self.key(last), before),
             // It only names what it goes on from.
             (None, Some(previous)) => (previous, self.links),
-            (None, None) => return Place::New,
+            (None, None) => return Place::New { known: 0 },
         };
         let own = || (0..).zip(lines).filter(|(_, line)| line.agent == agent);
         if let Some((line, newest)) = own().find_map(|(i, line)| Some((i, line.met(last)?))) {
@@ -124,7 +125,10 @@ impl<'a> Keys<'a> {
         }
         if let Some(previous) = self.previous {
             let goes_on = own().find(|(_, line)| line.awaits(previous));
-            return goes_on.map_or(Place::New, |(line, _)| Place::On { line, from: 0 });
+            return match goes_on {
+                Some((line, _)) => Place::On { line, from: 0 },
+                None => Place::New { known: 0 },
+            };
         }
         for (from, link) in (1..=before.len())
             .rev()
@@ -136,11 +140,42 @@ impl<'a> Keys<'a> {
             match found {
                 Some((line, true)) => return Place::On { line, from },
                 // It parts from what that conversation has become.
-                Some((_, false)) => return Place::New,
+                Some((_, false)) => return Place::New { known: from },
                 None => {}
             }
         }
-        Place::New
+        Place::New { known: 0 }
+    }
+
+    /// Where a conversation goes on of which old messages were left out, or written anew: a client that does
+    /// that still sends the newest as they were. What is known of it from its first message on is known
+    /// better than by two messages.
+    pub(super) fn find_shortened(
+        &self,
+        lines: &VecDeque<Line>,
+        agent: u64,
+        known: usize,
+    ) -> Option<Place> {
+        if self.previous.is_some() {
+            return None;
+        }
+        let first = self.links.len().saturating_sub(LOOK_BACK_SHORTENED);
+        let first = first.max(known.saturating_sub(1));
+        // What is new ends with something new.
+        let links = self.links.get(first..)?;
+        let pairs = (first..first + links.len()).zip(links.windows(2));
+        for (place, pair) in pairs.rev().skip(1) {
+            let [before, last] = pair else { continue };
+            let anchor = anchor(before, last);
+            let is_here = |line: &Line| line.agent == agent && line.anchor == anchor;
+            if let Some(line) = lines.iter().rposition(is_here) {
+                return Some(Place::On {
+                    line,
+                    from: place + 2,
+                });
+            }
+        }
+        None
     }
 }
 
@@ -194,6 +229,9 @@ impl Line {
         if let (Some(previous), []) = (keys.previous, keys.links) {
             self.mark(Mark::new(previous, self.answers));
         }
+        if let [.., before, last] = keys.links {
+            self.anchor = anchor(before, last);
+        }
         self.answer = None;
     }
 
@@ -201,15 +239,10 @@ impl Line {
         if self.links.len() >= MOST_LINKS {
             self.links.remove(0);
         } else if self.links.len() == self.links.capacity() {
+            // Grown by little: most tasks are short, and many rest at once.
             self.links.reserve_exact(LINKS_OF_A_CALL);
         }
         self.links.push(mark);
-    }
-
-    /// One more message: the newest.
-    pub(super) fn note(&mut self, digest: u64) {
-        self.anchor = anchor(self.newest, digest);
-        self.newest = digest;
     }
 
     /// The conversation's size as `growth` sees it, in bytes: what was added counts as text, and growth that
@@ -251,13 +284,24 @@ impl Line {
     pub(super) fn bytes_beside(&self) -> usize {
         let answer = self.answer.as_ref().map_or(0, |answer| answer.output.len());
         let verdict = self.verdict.as_ref().map_or(0, |verdict| verdict.bytes());
-        self.links.capacity() * size_of::<Mark>() + answer + verdict
+        let links = match self.links.spilled() {
+            true => self.links.capacity() * size_of::<Mark>(),
+            false => 0,
+        };
+        links + answer + verdict
     }
 }
 
 /// The digest of two messages in a row.
-pub(super) fn anchor(before: u64, last: u64) -> u64 {
+fn anchor(before: &Link, last: &Link) -> u64 {
+    let [before, last] = [before, last].map(|link| half(link.message));
     before.rotate_left(17) ^ last
+}
+
+/// Half of a digest that is keyed and mixed: either is as good as the other.
+fn half(digest: u128) -> u64 {
+    let [half @ .., _, _, _, _, _, _, _, _] = digest.to_le_bytes();
+    u64::from_le_bytes(half)
 }
 
 /// An answer of which only a digest is kept: a call of no tool in particular.

@@ -36,9 +36,16 @@ struct Shard {
     bytes: usize,
 }
 
+/// One task, and what its slot was last told that it takes, in bytes.
+#[derive(Debug, Default)]
+struct Remembered {
+    watch: TaskWatch,
+    booked: usize,
+}
+
 #[derive(Debug)]
 struct Slot {
-    task: Arc<Mutex<TaskWatch>>,
+    task: Arc<Mutex<Remembered>>,
     bytes: usize,
     used: UnixMs,
 }
@@ -77,10 +84,14 @@ impl Watching {
         // The task's own lock alone: reading a long message holds up no other task.
         let (seen, bytes) = {
             let mut task = task.lock();
-            let seen = look(&mut task);
-            (seen, task.bytes() + SLOT_BYTES)
+            let seen = look(&mut task.watch);
+            let bytes = task.watch.bytes() + SLOT_BYTES;
+            let before = std::mem::replace(&mut task.booked, bytes);
+            (seen, (bytes != before).then_some(bytes))
         };
-        shard.lock().book(key, bytes, self.most_bytes / SHARDS);
+        if let Some(bytes) = bytes {
+            shard.lock().book(key, bytes, self.most_bytes / SHARDS);
+        }
         seen
     }
 
@@ -121,7 +132,7 @@ impl Watching {
 }
 
 impl Shard {
-    fn task(&mut self, key: &TaskKey, now: UnixMs) -> Arc<Mutex<TaskWatch>> {
+    fn task(&mut self, key: &TaskKey, now: UnixMs) -> Arc<Mutex<Remembered>> {
         if let Some(slot) = self.tasks.get_mut(key) {
             slot.used = now;
             return Arc::clone(&slot.task);

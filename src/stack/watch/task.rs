@@ -2,14 +2,16 @@
 //! what was handed on.
 
 use super::begun::{Begun, Handed};
-use super::lines::{Keys, Line, MOST_LINES, Place, anchor};
+use super::lines::{Keys, Line, MOST_LINES, Place};
 use super::verdict::Verdict;
 use crate::dialect::Call;
 use crate::dialect::said::{Said, said, said_by_answer};
 use crate::loops::{
-    Action, Circumstance, Context, Firing, Handoff, Message, Observed, Role, Rules, ToolCall, Watch,
+    Action, Circumstance, Context, Firing, Handoff, Heading, Message, Observed, Recording, Role,
+    Rules, ToolCall, Watch,
 };
 use crate::units::AgentId;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,8 +23,6 @@ const OPENING: usize = 4;
 const ENDING: usize = 8;
 /// Longer ones are left out there, in bytes: nothing is remembered of them but how they begin.
 const OPENING_BYTES: usize = 16 << 10;
-/// As many of the last messages are looked at for where a shortened conversation goes on.
-const LOOK_BACK: usize = 24;
 
 /// A call as the watch sees it.
 pub(super) struct Seen<'a> {
@@ -36,6 +36,8 @@ pub(super) struct Seen<'a> {
     pub request: u128,
     /// How often people have decided on the task.
     pub decisions: u64,
+    /// What is new in it is recorded.
+    pub recorded: bool,
 }
 
 /// What becomes of a call on which a rule fired.
@@ -52,13 +54,15 @@ pub(super) struct TaskWatch {
     /// The agent of the first call.
     root: Option<u64>,
     /// The conversations, the one that spoke last at the end.
-    lines: Vec<Line>,
+    lines: VecDeque<Line>,
     begun: Begun,
     /// The numbers of the last requests, and how many came before them.
-    calls: Vec<u128>,
+    calls: VecDeque<u128>,
     forgotten: u64,
     lines_met: u64,
     decisions: u64,
+    /// Under which the calls since the first are recorded.
+    life: u32,
 }
 
 /// What is new in a call.
@@ -79,19 +83,35 @@ impl TaskWatch {
     }
 
     /// Takes in a call, and tells what becomes of it.
-    pub(super) fn observe(&mut self, rules: &Rules, seen: &Seen<'_>) -> Option<Judged> {
+    pub(super) fn observe(
+        &mut self,
+        rules: &Rules,
+        seen: &Seen<'_>,
+        recording: &mut Recording,
+    ) -> Option<Judged> {
         self.hear_decisions(seen.decisions);
         let agent = xxh3_64(seen.agent.as_bytes());
-        self.root.get_or_insert(agent);
+        if self.root.is_none() {
+            self.root = Some(agent);
+            self.life = u32::try_from(seen.request >> 64 & 0xffff_ffff).unwrap_or(0);
+        }
         let call = self.number(seen.request);
+        if seen.recorded {
+            let life = self.life;
+            recording.begin(Heading { life, number: call });
+        }
         let keys = Keys::of(seen.call);
         let mut place = keys.find(&self.lines, agent);
-        if place == Place::New {
-            place = self.find_shortened(seen.call, agent).unwrap_or(place);
+        if let Place::New { known } = place {
+            let shortened = keys.find_shortened(&self.lines, agent, known);
+            place = shortened.unwrap_or(place);
         }
         let (line, from) = match place {
             Place::On { line, from } => (line, from),
-            Place::New => return self.begins(rules, seen, call, agent),
+            Place::New { known } => {
+                let (line, new) = (self.begins(seen, agent), opening(seen.call, known));
+                return self.judge(rules, seen, &keys, call, (line, &new), recording);
+            }
             Place::Again { line, newest } => {
                 let line = &mut self.lines[line];
                 line.request = seen.request;
@@ -111,31 +131,35 @@ impl TaskWatch {
             Vec::new()
         };
         told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
+        if self.lines[line].is_unanswered() && !told.iter().any(Said::is_answer) {
+            // What is common was said to both, and answered to neither.
+            let line = self.begins(seen, agent);
+            let new = match told.len() {
+                0..=OPENING if !named => New::begun(told, from),
+                _ => opening(seen.call, from),
+            };
+            return self.judge(rules, seen, &keys, call, (line, &new), recording);
+        }
         if self.root != Some(agent) {
             set_instructions_apart(&mut told);
         }
         let answer = told.iter().rfind(|said| said.is_answer());
         // What was only named stands in front of the call's own messages.
         let answer = answer.map(|said| if named { 0 } else { said.place });
-        if answer.is_none() && self.lines[line].is_unanswered() {
-            // Nothing but the system text is common.
-            return self.begins(rules, seen, call, agent);
-        }
         let new = New {
             answer,
             said: told,
             from,
             first: false,
         };
-        let line = self.lines.remove(line);
-        self.judge(rules, seen, call, line, &new)
+        let line = self.lines.remove(line)?;
+        self.judge(rules, seen, &keys, call, (line, &new), recording)
     }
 
     /// A conversation that was not met before.
-    fn begins(&mut self, rules: &Rules, seen: &Seen<'_>, call: u64, agent: u64) -> Option<Judged> {
+    fn begins(&mut self, seen: &Seen<'_>, agent: u64) -> Line {
         self.lines_met += 1;
-        let line = Line::new(agent, self.lines_met, seen.name.map(AgentId::shared));
-        self.judge(rules, seen, call, line, &opening(seen.call))
+        Line::new(agent, self.lines_met, seen.name.map(AgentId::shared))
     }
 
     /// What was decided by a person lets everything begin anew.
@@ -158,12 +182,12 @@ impl TaskWatch {
     /// The call's number within the task.
     fn number(&mut self, request: u128) -> u64 {
         if self.calls.len() >= MOST_CALLS {
-            self.calls.remove(0);
+            self.calls.pop_front();
             self.forgotten += 1;
         } else if self.calls.len() == self.calls.capacity() {
             self.calls.reserve_exact(8);
         }
-        self.calls.push(request);
+        self.calls.push_back(request);
         self.forgotten + self.calls.len() as u64 - 1
     }
 
@@ -172,33 +196,14 @@ impl TaskWatch {
         self.calls.get(usize::try_from(at).ok()?).copied()
     }
 
-    /// A client that leaves out old messages, or writes them anew, still sends the newest as they were.
-    fn find_shortened(&self, call: &Call, agent: u64) -> Option<Place> {
-        let known = |line: &&Line| line.agent == agent && line.anchor != 0;
-        if call.ids.previous_response.is_some() || !self.lines.iter().any(|line| known(&line)) {
-            return None;
-        }
-        let messages = call.chain.links.len();
-        let read = said(call, messages.saturating_sub(LOOK_BACK)..messages);
-        let digests: Vec<u64> = read.iter().map(Said::digest).collect();
-        // What is new ends with something new.
-        for (pair, after) in digests.windows(2).zip(read.iter().skip(1)).rev().skip(1) {
-            let is_here = |line: &Line| known(&line) && line.anchor == anchor(pair[0], pair[1]);
-            if let Some(line) = self.lines.iter().rposition(is_here) {
-                let from = after.place + 1;
-                return (from < messages).then_some(Place::On { line, from });
-            }
-        }
-        None
-    }
-
     fn judge(
         &mut self,
         rules: &Rules,
         seen: &Seen<'_>,
+        keys: &Keys<'_>,
         call: u64,
-        mut line: Line,
-        new: &New<'_>,
+        (mut line, new): (Line, &New<'_>),
+        recording: &mut Recording,
     ) -> Option<Judged> {
         let tools: Vec<Vec<ToolCall<'_>>> = new.said.iter().map(tools).collect();
         let messages = new.said.iter().zip(&tools);
@@ -220,7 +225,12 @@ impl TaskWatch {
             context,
         };
         let handed_over = self.handed_over(&line, seen, new);
-        let firing = self.put(rules, observed, handed_over.as_ref(), &handoffs);
+        let firing = self.put(
+            rules,
+            observed,
+            (handed_over.as_ref(), &handoffs),
+            recording,
+        );
         let interrupted = resets != self.watch.resets();
         if interrupted {
             self.acquit();
@@ -232,13 +242,22 @@ impl TaskWatch {
             Some(firing) => {
                 let calls = firing.calls.iter().filter_map(|call| self.request(*call));
                 let calls = calls.collect();
-                Some(Arc::new(Verdict::new(firing, line.name.clone(), calls)))
+                let is_own = firing.agent == seen.agent;
+                let name = if is_own {
+                    line.name.clone()
+                } else {
+                    // The caller handed over: it is the one that goes round, not the receiver.
+                    Some(firing.agent.as_str().into())
+                };
+                Some(Arc::new(Verdict::new(firing, name, calls)))
             }
             // What was refused stays refused, for the agent has not done anything else since.
             None => before.filter(|verdict| !answered && verdict.action == Action::Deny),
         };
         let verdict = line.verdict.clone();
-        self.settle_down(line, seen, call, new);
+        line.extend(keys, new.from, new.answer);
+        line.call = call;
+        self.settle_down(line, seen, new);
         Some(Judged {
             now: firing.is_some(),
             verdict: verdict?,
@@ -250,11 +269,11 @@ impl TaskWatch {
         &mut self,
         rules: &Rules,
         observed: Observed<'_>,
-        handed_over: Option<&HandedOver<'_>>,
-        handoffs: &[Handed<'_>],
+        (handed_over, handoffs): (Option<&HandedOver<'_>>, &[Handed<'_>]),
+        recording: &mut Recording,
     ) -> Option<Firing> {
         let over = handed_over.map(|handoff| handoff.observed(observed.call));
-        let mut firing = over.and_then(|over| self.watch.observe(rules, &over));
+        let mut firing = over.and_then(|over| self.watch.observe_into(rules, &over, recording));
         // An answer hands over once, as a rule; what is more is told beside it.
         let (last, others) = match handoffs.split_last() {
             Some((last, others)) => (Some(last), others),
@@ -267,14 +286,14 @@ impl TaskWatch {
                 context: None,
                 ..observed
             };
-            firing = self.watch.observe(rules, &alone).or(firing);
+            firing = self.watch.observe_into(rules, &alone, recording).or(firing);
         }
         let handoff = last.map(Handed::handoff);
         let whole = Observed {
             handoff,
             ..observed
         };
-        self.watch.observe(rules, &whole).or(firing)
+        self.watch.observe_into(rules, &whole, recording).or(firing)
     }
 
     /// The first call of an agent whose caller is known by the agent's own word.
@@ -299,29 +318,24 @@ impl TaskWatch {
     }
 
     /// Remembers where the conversation stands now.
-    fn settle_down(&mut self, mut line: Line, seen: &Seen<'_>, call: u64, new: &New<'_>) {
-        let keys = Keys::of(seen.call);
-        line.extend(&keys, new.from, new.answer);
-        for said in &new.said {
-            line.note(said.digest());
-        }
-        line.call = call;
+    fn settle_down(&mut self, mut line: Line, seen: &Seen<'_>, new: &New<'_>) {
         line.request = seen.request;
-        let is_alone = self.lines.iter().all(|other| other.agent == line.agent);
-        if !is_alone && seen.parent.is_none() {
+        let is_other = |other: &Line| other.agent != line.agent;
+        if seen.parent.is_none() && self.lines.iter().any(is_other) {
             self.begun.begin(line.agent, seen.agent, &new.said);
         }
         if self.lines.len() >= MOST_LINES {
-            self.lines.remove(0);
+            self.lines.pop_front();
         } else if self.lines.len() == self.lines.capacity() {
             self.lines.reserve_exact(1);
         }
-        self.lines.push(line);
+        self.lines.push_back(line);
     }
 
     /// An answer came that the next call will only name: what it asked for.
     pub(super) fn answered(&mut self, request: u128, id: &str, output: &[u8]) {
-        let line = self.lines.iter_mut().rfind(|line| line.request == request);
+        let mut lines = self.lines.iter_mut();
+        let line = lines.rfind(|line| line.request == request);
         if let Some(line) = line {
             line.keep_answer(id, output);
         }
@@ -375,15 +389,27 @@ fn set_instructions_apart(told: &mut [Said<'_>]) {
     }
 }
 
-/// Of a conversation that is new here: how it begins, and what was said since the last answer. What
-/// stands between was handed over, or was said before this gateway knew of it; nobody's steps are
-/// counted from it.
-fn opening(call: &Call) -> New<'_> {
+impl<'a> New<'a> {
+    /// A conversation that was not answered yet, and what it says behind what it shares with others.
+    const fn begun(said: Vec<Said<'a>>, known: usize) -> Self {
+        Self {
+            said,
+            answer: None,
+            from: known,
+            first: true,
+        }
+    }
+}
+
+/// Of a conversation that is new here, behind what it shares with others: how it begins, and what was said
+/// since the last answer. What stands between was handed over, or was said before this gateway knew of it;
+/// nobody's steps are counted from it.
+fn opening(call: &Call, known: usize) -> New<'_> {
     let links = &call.chain.links;
     let fits = |place: &usize| links[*place].at.len() <= OPENING_BYTES;
     let mut told: Vec<Said<'_>> = Vec::new();
-    let mut head = 0;
-    for place in (0..links.len().min(OPENING)).filter(fits) {
+    let mut head = known;
+    for place in (known..links.len().min(known + OPENING)).filter(fits) {
         let one = said(call, place..place + 1);
         if one.iter().any(Said::is_answer) {
             break;
@@ -410,10 +436,10 @@ fn opening(call: &Call) -> New<'_> {
     New {
         said: told,
         answer,
-        from: if answer.is_some() || head == 0 {
+        from: if answer.is_some() || head == known {
             from
         } else {
-            0
+            known
         },
         first: true,
     }

@@ -5,12 +5,15 @@ use super::body::Text;
 use crate::attribution::{Source, Sourced};
 use crate::store::{CallEntry, Ending};
 use crate::units::{Amounts, Meter, TraceIds, UnixMs};
+use base64::Engine as _;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::sync::Arc;
 
+/// How steps are written: only with letters, digits, `-` and `_`.
+const STEPS: base64::engine::GeneralPurpose = base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// The status that most answers have.
 const OK: u16 = 200;
 
@@ -131,8 +134,23 @@ pub struct CallBody<'a> {
     /// The dialect that it was put into for its provider, if that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated: Option<Text<'a>>,
-    /// The model asked for.
+    /// The model that the provider was asked for.
     pub model: Text<'a>,
+    /// The route that chose it. Left out if the caller did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Text<'a>>,
+    /// The model that the caller asked for, where a route chose another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Text<'a>>,
+    /// A route that only tells what it would have done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Text<'a>>,
+    /// `provider/model` that it would have sent the call to; without it, it would have refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_to: Option<Text<'a>>,
+    /// Nano-dollars that the answer's tokens would have cost there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_usd: Option<u64>,
     /// The provider it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Text<'a>>,
@@ -170,6 +188,9 @@ pub struct CallBody<'a> {
     /// Upstream HTTP status. Left out of a settled call if it is 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// What the watch found new in it, digests only: base64url of what [`crate::loops::Recording`] wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Text<'a>>,
     /// The accounts charged, by number (see the `account` rows).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<i64>,
@@ -216,6 +237,16 @@ impl<'a> CallBody<'a> {
             dialect: Text::from(call.dialect),
             translated: call.translated.map(Text::from),
             model: Text::from(&*call.model),
+            route: text(&call.route),
+            asked: text(&call.asked).filter(|asked| *asked.0 != *call.model),
+            shadow: call
+                .shadow
+                .as_ref()
+                .map(|shadow| Text::from(&*shadow.route)),
+            shadow_to: call.shadow.as_ref().and_then(|shadow| text(&shadow.to)),
+            shadow_usd: (call.shadow.as_ref())
+                .and_then(|shadow| shadow.usd)
+                .map(|usd| usd.0),
             provider: text(&call.provider),
             answered: text(&call.answered)
                 .filter(|answered| !settled || *answered.0 != *call.model),
@@ -234,6 +265,10 @@ impl<'a> CallBody<'a> {
                 .map(|(name, count)| (Text::from(&**name), *count))
                 .collect(),
             status: call.status.filter(|status| !settled || *status != OK),
+            steps: call
+                .steps
+                .as_deref()
+                .map(|steps| Text::from(STEPS.encode(steps))),
             accounts,
         }
     }
@@ -255,6 +290,13 @@ impl<'a> CallBody<'a> {
             call.status = call.status.or(Some(OK));
         }
         Ok(call)
+    }
+
+    /// What the watch found new in it; `None` if that was nothing, or was not kept.
+    #[must_use]
+    pub fn steps(&self) -> Option<Vec<u8>> {
+        let steps = self.steps.as_ref()?;
+        STEPS.decode(steps.as_str()).ok()
     }
 }
 

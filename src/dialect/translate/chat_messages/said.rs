@@ -123,7 +123,7 @@ fn content_of(content: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(
 }
 
 /// A text block. Empty ones are refused by the target, and say nothing.
-fn text_block(text: Raw<'_>, mark: Option<Raw<'_>>, out: &mut Writer) -> Result<(), Unfit> {
+fn text_block(text: Raw<'_>, mark: Option<Mark<'_>>, out: &mut Writer) -> Result<(), Unfit> {
     if text.inside().is_none() {
         return Err(malformed("messages.content.text"));
     }
@@ -138,10 +138,45 @@ fn text_block(text: Raw<'_>, mark: Option<Raw<'_>>, out: &mut Writer) -> Result<
     })
 }
 
-fn marked(mark: Option<Raw<'_>>, out: &mut Writer) {
-    if let Some(mark) = mark {
-        out.key("cache_control").raw(mark);
+/// Where the caller wants a prefix of the prompt cached.
+#[derive(Clone, Copy)]
+enum Mark<'a> {
+    /// In the target's own words.
+    Theirs(Raw<'a>),
+    /// In the caller's; true for longer than the shortest time.
+    Ours(bool),
+}
+
+impl<'a> Mark<'a> {
+    fn of(part: &Members<'a>) -> Option<Self> {
+        let theirs = part.get("cache_control").map(Self::Theirs);
+        let ours = || part.get("prompt_cache_breakpoint").and_then(Raw::members);
+        theirs.or_else(|| Some(Self::Ours(ours()?.get("ttl").is_some())))
     }
+}
+
+fn marked(mark: Option<Mark<'_>>, out: &mut Writer) {
+    match mark {
+        None => {}
+        Some(Mark::Theirs(mark)) => out.key("cache_control").raw(mark),
+        Some(Mark::Ours(is_long)) => out.key("cache_control").json(if is_long {
+            r#"{"type":"ephemeral","ttl":"1h"}"#
+        } else {
+            r#"{"type":"ephemeral"}"#
+        }),
+    }
+}
+
+/// Members of a part, or of what is inside it, that have no place.
+fn beside(part: &Members<'_>, known: &[&str], fit: &mut Fit<'_>) -> Result<(), Unfit> {
+    const EVERYWHERE: [&str; 3] = ["type", "cache_control", "prompt_cache_breakpoint"];
+    for (name, value) in part.iter() {
+        let is_told = EVERYWHERE.contains(&name) || known.contains(&name);
+        if !is_told && !value.is_nothing() {
+            fit.cannot(name)?;
+        }
+    }
+    Ok(())
 }
 
 fn content_part(
@@ -150,53 +185,66 @@ fn content_part(
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
-    let mark = part.get("cache_control");
+    let mark = Mark::of(part);
     let kind = part.text("type").unwrap_or_default();
     match &*kind {
-        "text" => {
-            let text = part.get("text");
-            text_block(
-                text.ok_or_else(|| malformed("messages.content.text"))?,
-                mark,
-                out,
-            )
+        "text" | "refusal" => {
+            beside(part, &["text", "refusal"], fit)?;
+            let text = part.get(&kind);
+            let text = text.ok_or_else(|| malformed("messages.content.text"))?;
+            text_block(text, mark, out)
         }
-        "refusal" => part
-            .get("refusal")
-            .map_or(Ok(()), |text| text_block(text, mark, out)),
-        "image_url" if media => {
-            let image = part.get("image_url").and_then(Raw::members);
-            let image = image.ok_or_else(|| malformed("image_url"))?;
-            let detail = image.text("detail");
-            if detail.is_some_and(|detail| detail != "auto") {
-                fit.cannot("detail")?;
-            }
-            let url = image.text("url").ok_or_else(|| malformed("image_url"))?;
-            out.object(|out| {
-                out.key("type").string("image");
-                source(&url, out)?;
-                marked(mark, out);
-                Ok(())
-            })
-        }
-        "file" if media => {
-            let file = part.get("file").and_then(Raw::members);
-            let file = file.ok_or_else(|| malformed("file"))?;
-            let Some(data) = file.text("file_data") else {
-                return fit.must("file.file_id", ": the target does not have the file");
-            };
-            out.object(|out| {
-                out.key("type").string("document");
-                source(&data, out)?;
-                if let Some(name) = file.get("filename") {
-                    out.key("title").raw(name);
-                }
-                marked(mark, out);
-                Ok(())
-            })
-        }
+        "image_url" if media => image(part, mark, fit, out),
+        "file" if media => file(part, mark, fit, out),
         kind => fit.cannot(&format!("content.{kind}")),
     }
+}
+
+fn image(
+    part: &Members<'_>,
+    mark: Option<Mark<'_>>,
+    fit: &mut Fit<'_>,
+    out: &mut Writer,
+) -> Result<(), Unfit> {
+    beside(part, &["image_url"], fit)?;
+    let image = part.get("image_url").and_then(Raw::members);
+    let image = image.ok_or_else(|| malformed("image_url"))?;
+    beside(&image, &["url", "detail"], fit)?;
+    let detail = image.text("detail");
+    if detail.is_some_and(|detail| detail != "auto") {
+        fit.cannot("detail")?;
+    }
+    let url = image.text("url").ok_or_else(|| malformed("image_url"))?;
+    out.object(|out| {
+        out.key("type").string("image");
+        source(&url, out)?;
+        marked(mark, out);
+        Ok(())
+    })
+}
+
+fn file(
+    part: &Members<'_>,
+    mark: Option<Mark<'_>>,
+    fit: &mut Fit<'_>,
+    out: &mut Writer,
+) -> Result<(), Unfit> {
+    beside(part, &["file"], fit)?;
+    let file = part.get("file").and_then(Raw::members);
+    let file = file.ok_or_else(|| malformed("file"))?;
+    beside(&file, &["file_data", "file_id", "filename"], fit)?;
+    let Some(data) = file.text("file_data") else {
+        return fit.must("file.file_id", ": the target does not have the file");
+    };
+    out.object(|out| {
+        out.key("type").string("document");
+        source(&data, out)?;
+        if let Some(name) = file.get("filename") {
+            out.key("title").raw(name);
+        }
+        marked(mark, out);
+        Ok(())
+    })
 }
 
 /// Where an image or a document comes from: the bytes themselves, or an address.
@@ -350,6 +398,6 @@ fn tool_result(message: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Re
     if let Some(content) = message.get("content") {
         content_of(content, fit, out)?;
     }
-    marked(message.get("cache_control"), out);
+    marked(Mark::of(message), out);
     Ok(())
 }

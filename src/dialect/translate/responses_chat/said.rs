@@ -6,6 +6,9 @@ use super::super::read::{Members, Raw};
 use super::super::write::Writer;
 use super::super::{Fit, Unfit, malformed};
 
+/// The member that marks a prefix of the prompt for the provider's cache.
+const BREAKPOINT: &str = "prompt_cache_breakpoint";
+
 /// What an assistant message is made of.
 #[derive(Default)]
 struct Turn<'a> {
@@ -44,6 +47,7 @@ fn input_items(items: &[Raw<'_>], fit: &mut Fit<'_>, out: &mut Writer) -> Result
     for item in items {
         let item = item.members().ok_or_else(|| malformed("input"))?;
         let role = item.text("role");
+        beside(&item, fit)?;
         match (item.text("type").as_deref(), role.as_deref()) {
             (None | Some("message"), Some("assistant")) => {
                 turn.close(fit, out)?;
@@ -71,6 +75,24 @@ fn input_items(items: &[Raw<'_>], fit: &mut Fit<'_>, out: &mut Writer) -> Result
         }
     }
     turn.close(fit, out)
+}
+
+/// Members of an item that have no place.
+fn beside(item: &Members<'_>, fit: &mut Fit<'_>) -> Result<(), Unfit> {
+    let known: &[&str] = match item.text("type").as_deref() {
+        None | Some("message") => &["role", "content"],
+        Some("function_call") => &["call_id", "name", "arguments"],
+        Some("function_call_output") => &["call_id", "output"],
+        // All of it, or nothing.
+        _ => return Ok(()),
+    };
+    for (name, value) in item.iter() {
+        let is_told = ["type", "id", "status"].contains(&name) || known.contains(&name);
+        if !is_told && !value.is_nothing() {
+            fit.cannot(&format!("input.{name}"))?;
+        }
+    }
+    Ok(())
 }
 
 impl Turn<'_> {
@@ -129,7 +151,8 @@ fn content_of(content: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(
     let parts: Option<Vec<_>> = parts.into_iter().map(Raw::members).collect();
     let parts = parts.ok_or_else(|| malformed("input.content"))?;
     if let [only] = parts.as_slice()
-        && let Some(text) = text_of(only)
+        && only.get(BREAKPOINT).is_none()
+        && let Some(text) = text_of(only, fit)?
     {
         out.key("content").raw(text);
         return Ok(());
@@ -141,21 +164,54 @@ fn content_of(content: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(
     })
 }
 
-fn text_of<'a>(part: &Members<'a>) -> Option<Raw<'a>> {
-    match part.text("type").as_deref() {
-        Some("input_text" | "output_text" | "text") => part.get("text"),
-        Some("refusal") => part.get("refusal"),
-        _ => None,
+/// The text of a part, if it is one of text.
+fn text_of<'a>(part: &Members<'a>, fit: &mut Fit<'_>) -> Result<Option<Raw<'a>>, Unfit> {
+    let name = match part.text("type").as_deref() {
+        Some("input_text" | "output_text" | "text") => "text",
+        Some("refusal") => "refusal",
+        _ => return Ok(None),
+    };
+    for (member, value) in part.iter() {
+        match member {
+            "type" | BREAKPOINT => {}
+            _ if member == name || value.is_nothing() => {}
+            "annotations" | "logprobs" => fit.cannot("annotations")?,
+            member => fit.cannot(member)?,
+        }
+    }
+    let text = part.get(name);
+    text.map(Some).ok_or_else(|| malformed("input.content"))
+}
+
+/// Where the caller wants a prefix of the prompt cached, if the part says so: both sides have it.
+fn marked(part: &Members<'_>, out: &mut Writer) {
+    if let Some(mark) = part.get(BREAKPOINT) {
+        out.key(BREAKPOINT).raw(mark);
     }
 }
 
 fn content_part(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    if let Some(text) = text_of(part) {
+    if let Some(text) = text_of(part, fit)? {
         return out.object(|out| {
             out.key("type").string("text");
             out.key("text").raw(text);
+            marked(part, out);
             Ok(())
         });
+    }
+    for (name, value) in part.iter() {
+        let known = [
+            "type",
+            "image_url",
+            "detail",
+            "file_data",
+            "file_id",
+            "filename",
+            BREAKPOINT,
+        ];
+        if !known.contains(&name) && !value.is_nothing() {
+            fit.cannot(&format!("content.{name}"))?;
+        }
     }
     match part.text("type").as_deref() {
         Some("input_image") => {
@@ -170,7 +226,9 @@ fn content_part(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resu
                         out.key("detail").raw(detail);
                     }
                     Ok(())
-                })
+                })?;
+                marked(part, out);
+                Ok(())
             })
         }
         Some("input_file") => {
@@ -185,7 +243,9 @@ fn content_part(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resu
                     }
                     out.key("file_data").raw(data);
                     Ok(())
-                })
+                })?;
+                marked(part, out);
+                Ok(())
             })
         }
         kind => fit.cannot(&format!("content.{}", kind.unwrap_or_default())),

@@ -110,6 +110,9 @@ fn chat(what: &str) -> Value {
             json!({"type": "file", "file": {"file_data": "data:application/pdf;base64,AA"}}),
         ),
         "file.file_id" => with_part(json!({"type": "file", "file": {"file_id": "f"}})),
+        "prompt_cache_breakpoint" => with_part(
+            json!({"type": "text", "text": "hi", what: {"mode": "explicit", "ttl": "30m"}}),
+        ),
         "content.input_audio" => with_part(
             json!({"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}}),
         ),
@@ -231,6 +234,7 @@ fn messages(what: &str) -> Value {
             "assistant",
             json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
         ),
+        "thinking.type" => with(pair, "thinking", json!({"type": "adaptive"})),
         "thinking_blocks" => said(
             "assistant",
             json!({"type": "thinking", "thinking": "hm", "signature": "s"}),
@@ -297,6 +301,12 @@ fn messages(what: &str) -> Value {
 fn responses(what: &str) -> Value {
     let pair = Pair::ResponsesChat;
     match what {
+        "prompt_cache_breakpoint" => {
+            with_input_part(json!({"type": "input_text", "text": "hi", what: {"mode": "explicit"}}))
+        }
+        "annotations" => with_input(
+            json!({"role": "assistant", "content": [{"type": "output_text", "text": "x", what: [{"type": "url_citation"}]}]}),
+        ),
         "function_call_output" => with_input(json!({"type": what, "call_id": "c", "output": "x"})),
         "input_image" => with_input_part(
             json!({"type": "input_image", "image_url": "https://example.com/a.png"}),
@@ -344,6 +354,7 @@ fn responses(what: &str) -> Value {
                 "stream" | "store" | "background" => json!(true),
                 "service_tier" | "truncation" => json!("auto"),
                 "metadata" => json!({"team": "x"}),
+                "prompt_cache_options" => json!({"mode": "explicit"}),
                 "prompt" => json!({"id": "p"}),
                 "context_management" => json!([{"type": "compaction"}]),
                 "instructions"

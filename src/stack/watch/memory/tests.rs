@@ -1,6 +1,6 @@
 use super::{IDLE_MS, MOST_BYTES, Watching};
 use crate::dialect::{Dialect, decode};
-use crate::loops::Rules;
+use crate::loops::{Recording, Rules};
 use crate::stack::watch::task::Seen;
 use crate::units::{TaskKey, UnixMs};
 
@@ -28,9 +28,11 @@ fn call(watching: &Watching, n: usize, now: i64, turns: usize) {
         parent: None,
         request: 1,
         decisions: 0,
+        recorded: false,
     };
     let judged = watching.look(&key(n), UnixMs(now), |task| {
-        task.observe(&Rules::default(), &seen).is_some()
+        task.observe(&Rules::default(), &seen, &mut Recording::default())
+            .is_some()
     });
     assert!(!judged);
 }

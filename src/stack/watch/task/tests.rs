@@ -1,6 +1,6 @@
 use super::{Judged, Seen, TaskWatch};
 use crate::dialect::{Call, Dialect, decode};
-use crate::loops::{Action, Rule, Rules};
+use crate::loops::{Action, Recording, Rule, Rules};
 use crate::units::AgentId;
 use serde_json::{Value, json};
 
@@ -34,8 +34,10 @@ impl Told {
             parent,
             request: self.requests,
             decisions: self.decisions,
+            recorded: false,
         };
-        self.watch.observe(&Rules::default(), &seen)
+        self.watch
+            .observe(&Rules::default(), &seen, &mut Recording::default())
     }
 
     fn rule(&mut self, agent: &str, messages: &[Value]) -> Option<Rule> {
@@ -276,7 +278,12 @@ fn a_named_parent_hands_work_over_too() {
             json!({"role": "user", "content": format!("Please write the report on purses for the board{}", ".".repeat(at))}),
         ]);
         let judged = told.body("writer", Some("boss"), Dialect::OpenaiChat, &body);
-        fired.push(judged.map(|judged| judged.verdict.rule));
+        fired.push(judged.map(|judged| {
+            // Who hands over is the one that goes round.
+            let (reason, _) = judged.verdict.question();
+            assert!(reason.message.contains("`boss`"), "{}", reason.message);
+            judged.verdict.rule
+        }));
     }
     assert_eq!(fired, [None, None, Some(Rule::Rounds), Some(Rule::Rounds)]);
 }
@@ -377,8 +384,11 @@ fn watching_costs_little_beside_reading_the_body() {
             parent: None,
             request,
             decisions: 0,
+            recorded: false,
         };
-        watch.observe(&Rules::default(), &seen).is_some()
+        watch
+            .observe(&Rules::default(), &seen, &mut Recording::default())
+            .is_some()
     };
     let stepping = each(40, |n| {
         let n = usize::try_from(n).unwrap();

@@ -1,0 +1,127 @@
+//! `policies/routes.toml`.
+
+use super::super::{Between, CallKind, RoutePolicies, Side, TargetModel};
+use super::{lines, parsed};
+use std::path::Path;
+
+fn parse(text: &str) -> RoutePolicies {
+    RoutePolicies::parse(text, Path::new("routes.toml")).unwrap()
+}
+
+fn faults(text: &str) -> Vec<String> {
+    lines(RoutePolicies::parse(text, Path::new("routes.toml")).err())
+}
+
+/// The providers `p` (OpenAI's dialects, no models listed), `q` (lists `q-*`) and `a` (Anthropic's).
+fn providers() -> Vec<super::super::Provider> {
+    let more = |name: &str, kind: &str, models: &str| {
+        format!(
+            "[[provider]]\nname = \"{name}\"\nkind = \"{kind}\"\nbase_url = \"http://127.0.0.1:1\"\n{models}\n"
+        )
+    };
+    let rest = more("q", "openai", "models = [\"q-*\"]") + &more("a", "anthropic", "");
+    parsed("", &rest).providers
+}
+
+#[test]
+fn a_route_says_what_it_takes_and_where_it_goes() {
+    let text = "[[route]]\nname = \"w\"\nmatch = { role = [\"worker\", \"sub*\"], kind = \"embeddings\", tools = false, \
+                context_tokens = { over = 10 }, budget_left = { under = 0.25 } }\nto = [\"p/x\", { model = \"q-1\", weight = 2 }]\n\
+                [[route]]\nto = \"p/*\"\n";
+    let routes = parse(text).routes;
+    let [first, second] = routes.as_slice() else {
+        panic!("{routes:?}");
+    };
+    assert_eq!((&*first.name, &*second.name), ("w", "route 2"));
+    assert!(first.matches.sides.on(Side::Role).unwrap().matches("subs"));
+    assert_eq!(first.matches.kinds, [CallKind::Embeddings]);
+    assert_eq!(first.matches.tools, Some(false));
+    assert!(!first.matches.context_tokens.unwrap().holds(10));
+    let quarter = Between {
+        over: None,
+        under: Some(250_000),
+    };
+    assert_eq!(first.matches.budget_left, Some(quarter));
+    assert_eq!(second.matches.kinds, [CallKind::Generation]);
+    let providers = providers();
+    let found = [&first.to[0], &first.to[1], &second.to[0]].map(|to| to.find(&providers).unwrap());
+    assert_eq!(found[0], (0, TargetModel::Named("x".into())));
+    assert_eq!(found[1], (1, TargetModel::Named("q-1".into())));
+    assert_eq!(found[2], (0, TargetModel::AsAsked));
+    assert_eq!(first.to[1].weight, Some(2));
+}
+
+#[test]
+fn every_fault_has_its_line_and_says_what_is_right() {
+    let text = r#"[[route]]
+name = "w"
+match = { roles = "x", provider = "p", kind = "chat" }
+to = ["p/x", "p/x"]
+[[route]]
+name = "w"
+match = { context_tokens = { over = 9, under = 9 }, budget_left = {} }
+to = [{ model = "p/x", wieght = 1 }]
+[[route]]
+to = []
+[[route]]
+match = { role = [] }
+[[route]]
+to = [{ model = "p/x", weight = 0 }]
+[[routes]]
+"#;
+    let found = faults(text);
+    let expected = [
+        "3: `kind`: `chat` is not known here; known are embeddings, generation",
+        "3: a route cannot `match` a provider: it is not known yet",
+        "3: unknown key `roles` in [route.match]; did you mean `role`?",
+        "4: `to` names `p/x` twice",
+        "7: `budget_left` needs `over`, `under` or both",
+        "7: `context_tokens`: nothing is over one and under the other",
+        "8: `to`: unknown key `wieght` in a target; did you mean `weight`?",
+        "10: `to` has 1 to 32 targets",
+        "11: a route needs `to`: the targets, such as `to = [\"openai/gpt-4o-mini\"]`",
+        "12: `role`: an empty list matches nothing",
+        "14: `to`: at least one weight is more than 0",
+        "15: unknown key `routes` in this file; did you mean `route`?",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn targets_that_mean_nobody_are_faults() {
+    let text = "[[route]]\nto = [\"nobody/x\", \"q-9\", \"z\", \"p/\", \"p/gpt-*\"]\n";
+    let mut found = Vec::new();
+    parse(text).check(&providers(), &mut found);
+    let messages: Vec<&str> = found.iter().map(|fault| &*fault.message).collect();
+    let expected = [
+        "`to`: no provider's `models` has `nobody/x`; write `PROVIDER/nobody/x`, with PROVIDER one of p, q, a",
+        "`to`: no provider's `models` has `z`; write `PROVIDER/z`, with PROVIDER one of p, q, a",
+        "`to`: `p/` names no model; write `p/MODEL`",
+        "`to`: `p/gpt-*`: a target is one model, or `p/*` for the one that was asked for",
+    ];
+    assert_eq!(messages, expected);
+}
+
+#[test]
+fn what_is_probably_not_meant_is_warned_of() {
+    let text = "[[route]]\nname = \"chat\"\nmatch = { role = \"w*\" }\nto = \"a/x\"\n\
+                [[route]]\nname = \"never\"\nmatch = { role = [\"worker\"], dialect = \"openai-*\" }\nto = \"p/y\"\n\
+                [[route]]\nname = \"both\"\nto = [\"p/y\", \"a/z\"]\n";
+    let mut found = Vec::new();
+    parse(text).warn(&providers(), &mut found);
+    let messages: Vec<&str> = found.iter().map(|fault| &*fault.message).collect();
+    let expected = [
+        "calls in the dialect openai-responses that come to `chat` are refused: none of its targets takes it; \
+         add one, or a `dialect` to its `match`",
+        "calls in the dialect openai-completions that come to `chat` are refused: none of its targets takes it; \
+         add one, or a `dialect` to its `match`",
+        "`never` never sees a call: `chat` above takes them all",
+    ];
+    assert_eq!(messages, expected);
+}
+
+#[test]
+fn the_shipped_file_has_no_route() {
+    let text = include_str!("../../../policies/routes.toml");
+    assert_eq!(parse(text), RoutePolicies::default());
+}
