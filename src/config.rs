@@ -123,6 +123,7 @@ impl Loaded {
         config.resolve(env, &mut faults, &mut warnings);
         config.check_files(&mut faults);
         routes.check(&config.providers, &mut faults);
+        context::check_summarisers(&config.providers, &policies, &mut faults);
         faults.extend(identities.check_reach(&config.listen, path));
         if !faults.is_empty() {
             return Err(Faults(faults));

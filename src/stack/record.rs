@@ -111,6 +111,8 @@ pub struct Facts {
     pub trimmed: Option<super::admit::Trimmed>,
     /// What the watch found new in it.
     pub steps: Option<super::watch::Steps>,
+    /// It is a call of the gateway's own: a summary.
+    pub aside: bool,
 }
 
 #[derive(Default)]
