@@ -37,9 +37,9 @@ pub use scrub::{MOST_SCRUBBED_BYTES, scrub};
 use asks::Asks;
 use growth::Grown;
 use heard::{Heard, Sentences};
+use std::collections::VecDeque;
 use turn::Reading;
 use window::{Found, InCycle, MOST_STEPS, Recent, Step, Steps};
-use std::collections::VecDeque;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// As many agents of a task are watched at once; the one longest silent makes room.

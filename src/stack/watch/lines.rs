@@ -169,7 +169,10 @@ impl<'a> Keys<'a> {
             let anchor = anchor(before, last);
             let is_here = |line: &Line| line.agent == agent && line.anchor == anchor;
             if let Some(line) = lines.iter().rposition(is_here) {
-                return Some(Place::On { line, from: place + 2 });
+                return Some(Place::On {
+                    line,
+                    from: place + 2,
+                });
             }
         }
         None
