@@ -4,10 +4,10 @@
 use super::bounds::TOP_LEVEL;
 use super::fault::Place;
 use super::glob::Globs;
+use super::preset::{PRESETS, Paths, Preset};
 use super::read::Section;
 use super::secret::{self, Kept, Secret};
 use super::value;
-use crate::dialect::Dialect;
 use crate::units::{NanoUsd, ProviderName};
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;
@@ -39,15 +39,6 @@ impl Kind {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
-        }
-    }
-
-    /// Whether such a provider speaks a dialect.
-    #[must_use]
-    pub fn speaks(self, dialect: Dialect) -> bool {
-        match self {
-            Self::Openai => dialect != Dialect::AnthropicMessages,
-            Self::Anthropic => dialect == Dialect::AnthropicMessages,
         }
     }
 }
@@ -134,8 +125,10 @@ pub enum HeaderText {
 pub struct Provider {
     /// Its name: `name/model` picks it.
     pub name: ProviderName,
-    /// The dialects it speaks.
+    /// Whose dialects it speaks.
     pub kind: Kind,
+    /// What `kind` stands for.
+    pub preset: &'static Preset,
     /// As its SDK takes it: OpenAI's with `/v1`, Anthropic's without. No slash at the end.
     pub base_url: Uri,
     /// Its credentials; absent for those that need none or when callers bring their own.
@@ -164,6 +157,8 @@ pub struct Provider {
     pub unmetered: Globs,
     /// Statuses of error answers that this provider bills, in place of the preset's.
     pub billed_errors: Option<Vec<u16>>,
+    /// The `api-version` of Azure's deployments, where callers name none.
+    pub api_version: Option<String>,
     /// Where it is written.
     pub place: Place,
 }
@@ -188,8 +183,11 @@ pub(super) fn read(parent: &Section<'_>) -> Vec<Provider> {
 }
 
 fn read_one(section: &Section<'_>) -> Option<Provider> {
-    let (name, kind) = (section.need("name", name), section.need("kind", kind));
-    let base_url = section.need("base_url", base_url);
+    let (name, preset) = (section.need("name", name), section.need("kind", preset));
+    let base_url = match preset.and_then(|preset| preset.base_url) {
+        Some(usual) if !section.has("base_url") => uri(usual).ok(),
+        _ => section.need("base_url", base_url),
+    };
     let file = |value: &DeValue<'_>| value::text(value).map(|text| section.path(&text));
     let api_key = section.get("api_key", |value| {
         secret::kept(value, |file| section.path(file))
@@ -221,11 +219,19 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
             let status = value::count_in(400, 599)(value)?;
             u16::try_from(status).map_err(|error| error.to_string())
         }),
+        api_version: section.get("api_version", api_version),
         place: section.place(),
         name: name?.into(),
-        kind: kind?,
+        kind: preset?.kind,
+        preset: preset?,
         base_url: base_url?,
     };
+    if provider.api_version.is_some() && provider.preset.paths != Paths::AzureDeployments {
+        section.fault_of(
+            "api_version",
+            "only `kind = \"azure-deployments\"` has dated versions",
+        );
+    }
     if provider.forward_credentials && provider.api_key.is_some() {
         section.fault_of(
             "forward_credentials",
@@ -244,13 +250,23 @@ fn name(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> Result<Kind, String> {
+fn preset(value: &DeValue<'_>) -> Result<&'static Preset, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "gemini" | "azure" | "bedrock" | "vertex" => Err(format!(
-            "`{text}` is not supported yet; what speaks OpenAI's dialect is `openai`"
+        "gemini" | "vertex" => Err(format!(
+            "`{text}` is not supported yet; Gemini's OpenAI endpoint is `gemini-openai`"
         )),
-        _ => value::word(&[("openai", Kind::Openai), ("anthropic", Kind::Anthropic)])(value),
+        "bedrock" => Err("`bedrock` is not supported yet".to_owned()),
+        _ => value::word(&PRESETS.each_ref().map(|preset| (preset.name, preset)))(value),
+    }
+}
+
+fn api_version(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    match !text.is_empty() && text.bytes().all(is_plain) {
+        true => Ok(text),
+        false => Err(format!("`{text}` is no version, as `2024-10-21` is")),
     }
 }
 

@@ -304,8 +304,8 @@ impl RouteRule {
         let unreached = Dialect::ALL.into_iter().filter(takes).filter(|dialect| {
             providers
                 .iter()
-                .any(|provider| provider.kind.speaks(*dialect))
-                && !targets.iter().any(|target| target.kind.speaks(*dialect))
+                .any(|provider| provider.preset.speaks(*dialect))
+                && !targets.iter().any(|target| target.preset.speaks(*dialect))
         });
         unreached.collect::<Vec<_>>().into_iter()
     }

@@ -397,7 +397,10 @@ impl Admission {
     /// Where the call goes.
     fn uri(&self, request: &Request<Outgoing>) -> Result<Uri, Refused> {
         let suffix = arrival(request.extensions()).target.suffix.as_str();
-        let uri = self.routed.provider.uri(suffix, request.uri().query());
+        let Routed {
+            provider, model, ..
+        } = &self.routed;
+        let uri = provider.address(suffix, request.uri().query(), model);
         uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }
 
@@ -753,8 +756,12 @@ impl Admission {
                     .map(|elastic| elastic.want));
             edits.output_cap = told.map(|tokens| (field, tokens));
         }
+        let preset = self.routed.provider.config.preset;
+        edits.max_price = bound.max_price(preset, call);
+        edits.only_cap = bound.cap_field.filter(|_| preset.one_output_cap);
         let hide_usage = call.stream
             && !call.usage_asked
+            && preset.asks_usage
             && matches!(
                 call.dialect,
                 Dialect::OpenaiChat | Dialect::OpenaiCompletions

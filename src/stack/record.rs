@@ -337,7 +337,7 @@ impl Record {
 
     fn end_once(&mut self, outcome: Outcome) -> Charged {
         let doubted = match outcome {
-            Outcome::Doubt(_) => self.doubted(),
+            Outcome::Doubt(_) => self.timed(self.doubted()),
             _ => Amounts::ZERO,
         };
         let Some(hold) = self.hold.take() else {

@@ -383,6 +383,7 @@ pub fn resolve_own(live: &Live, model: &str, dialect: Dialect) -> Option<Routed>
         provider: Arc::clone(provider),
         model: name.into(),
         course: None,
+        shadow: None,
     })
 }
 
