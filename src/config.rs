@@ -19,6 +19,7 @@ mod limit;
 mod listen;
 mod loops;
 mod policies;
+mod preset;
 mod provider;
 mod read;
 mod routes;
@@ -42,6 +43,7 @@ pub use limit::{Limit, Per, ToolPrices};
 pub use listen::{Address, Listen, Tls};
 pub use loops::{ConductRules, LoopPolicies};
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
+pub use preset::{Auth, BilledError, PRESETS, Paths, Preset};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
 pub use routes::{
     Between, CallKind, Looks, Miss, RouteMatch, RoutePolicies, RouteRule, TargetModel, TargetRule,
@@ -123,6 +125,7 @@ impl Loaded {
         config.resolve(env, &mut faults, &mut warnings);
         config.check_files(&mut faults);
         routes.check(&config.providers, &mut faults);
+        context::check_summarisers(&config.providers, &policies, &mut faults);
         faults.extend(identities.check_reach(&config.listen, path));
         if !faults.is_empty() {
             return Err(Faults(faults));

@@ -240,6 +240,10 @@ pub struct Edits {
     pub model: Option<String>,
     /// Set every output cap present, or add the field named, to this number.
     pub output_cap: Option<(&'static str, u64)>,
+    /// The target hears this output-cap field alone: another one takes its name.
+    pub only_cap: Option<&'static str>,
+    /// Tell a router the dearest input and output that it may choose, in nano-dollars per million tokens.
+    pub max_price: Option<[crate::units::NanoUsd; 2]>,
     /// Ask for usage in the stream.
     pub include_usage: bool,
     /// Switch parallel tool calls off where the dialect can.

@@ -12,5 +12,7 @@ mod capped;
 mod common;
 #[path = "context/rig.rs"]
 mod rig;
+#[path = "context/summarised.rs"]
+mod summarised;
 #[path = "context/trimmed.rs"]
 mod trimmed;

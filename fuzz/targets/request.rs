@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
         include_usage: true,
         no_parallel_tools: true,
         strip_foreign: true,
+        ..Edits::default()
     };
     let changed = rewrite(&call, &edits);
     let again = decode(dialect, changed.clone());

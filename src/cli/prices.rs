@@ -189,6 +189,10 @@ fn as_table(card: &Arc<Card>) -> String {
             ratio.per
         );
     }
+    if card.per_gpu_second != NanoUsd::ZERO {
+        let price = card.per_gpu_second;
+        let _ = writeln!(out, "  {:<28} {:<20} ${price}", "per second of GPU", "");
+    }
     if card.per_call != NanoUsd::ZERO {
         let _ = writeln!(out, "  {:<28} {:<20} ${}", "per request", "", card.per_call);
     }
@@ -245,7 +249,8 @@ fn as_json(card: &Arc<Card>) -> serde_json::Value {
         .collect();
     json!({
         "model": card.name, "family": card.family, "prices": prices(&card.base), "long": long(&card.long),
-        "modes": modes, "per_call": card.per_call.to_string(), "fees": fees,
+        "modes": modes, "per_call": card.per_call.to_string(),
+        "per_gpu_second": card.per_gpu_second.to_string(), "fees": fees,
         "context_window": card.context_window, "max_output": card.max_output,
         "tokenizer": card.tokenizer.name(), "deprecated": card.deprecated, "note": card.note,
         "date": *card.date, "source": *card.source, "version": *card.version,

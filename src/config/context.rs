@@ -3,11 +3,13 @@
 //! They are no meters: nothing is counted up, no account is kept, and they look at each call by itself
 //! whatever the limit counts per.
 
+use super::fault::Fault;
 use super::limit::Per;
 use super::read::Section;
 use super::value;
 use crate::ledger::Caps;
 use crate::units::LimitName;
+use std::sync::Arc;
 
 /// What a limit says about the contexts of the calls that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum OnContext {
     Observe,
     /// Its oldest exchanges are left out.
     Trim,
+    /// They are left out, and a model's summary of them stands in their place.
+    Summarise,
     /// The model is told, once until the context is small again.
     Nudge,
 }
@@ -37,7 +41,7 @@ impl OnContext {
     /// Only a context can be met in this way, and no other cap.
     #[must_use]
     pub const fn is_of_contexts(self) -> bool {
-        matches!(self, Self::Trim | Self::Nudge)
+        matches!(self, Self::Trim | Self::Summarise | Self::Nudge)
     }
 
     /// The word in `on_exceed`.
@@ -47,6 +51,7 @@ impl OnContext {
             Self::Deny => "deny",
             Self::Observe => "observe",
             Self::Trim => "trim",
+            Self::Summarise => "summarise",
             Self::Nudge => "nudge",
         }
     }
@@ -59,6 +64,8 @@ pub struct ContextRule {
     pub limit: LimitName,
     /// The caps; the tightest of its peers where the call only claims to be whom it matches.
     pub caps: ContextCaps,
+    /// Which model summarises.
+    pub summarise_with: Option<Arc<str>>,
 }
 
 impl ContextCaps {
@@ -102,7 +109,7 @@ pub(super) fn read(section: &Section<'_>, then: Option<OnContext>) -> Option<Con
     let key = keys().find(|key| section.has(key))?;
     let Some(then) = then else {
         let message = format!(
-            "`on_exceed`: `{key}` is about one call, whose cap nobody can raise; write \"deny\", \"trim\", \"nudge\" or \"observe\""
+            "`on_exceed`: `{key}` is about one call, whose cap nobody can raise; write \"deny\", \"trim\", \"summarise\", \"nudge\" or \"observe\""
         );
         section.fault_of("on_exceed", message);
         return None;
@@ -147,6 +154,46 @@ pub(super) fn check_alone(
         let message =
             format!("`on_exceed`: \"{word}\" goes with `context_tokens` or `handoff_tokens`");
         section.fault_of("on_exceed", message);
+    }
+}
+
+/// Reads which model summarises.
+pub(super) fn read_summariser(section: &Section<'_>, then: Option<OnContext>) -> Option<Arc<str>> {
+    let model = section.get("summarise_with", value::name);
+    match (then, section.has("summarise_with")) {
+        (Some(OnContext::Summarise), false) => section.fault_of(
+            "on_exceed",
+            "`on_exceed`: \"summarise\" needs `summarise_with`, the model that does it, such as \"openai/gpt-4o-mini\"",
+        ),
+        (Some(OnContext::Summarise), true) | (_, false) => {}
+        (_, true) => section.fault_of(
+            "summarise_with",
+            "`summarise_with` goes with `on_exceed = \"summarise\"`",
+        ),
+    }
+    model.map(Into::into)
+}
+
+/// Every model that summarises must be some provider's.
+pub(super) fn check_summarisers(
+    providers: &[super::Provider],
+    policies: &super::Policies,
+    faults: &mut Vec<Fault>,
+) {
+    for limit in policies.limits() {
+        let Some(model) = &limit.summarise_with else {
+            continue;
+        };
+        let prefix = model.split_once('/').map(|(prefix, _)| prefix);
+        let has = |provider: &super::Provider| {
+            prefix == Some(provider.name.as_str())
+                || provider.models.is_empty()
+                || provider.models.matches(model)
+        };
+        if !providers.iter().any(has) {
+            let message = format!("`summarise_with`: no provider has the model `{model}`");
+            faults.push(Fault::at(&limit.place, message));
+        }
     }
 }
 

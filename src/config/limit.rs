@@ -69,6 +69,8 @@ pub struct Limit {
     pub review_every: Option<u64>,
     /// Caps on the context of each call by itself.
     pub context: Option<ContextCaps>,
+    /// `on_exceed = "summarise"`: the model that does it.
+    pub summarise_with: Option<Arc<str>>,
     /// Which calls it covers.
     pub matches: Match,
     /// Where it is written.
@@ -246,6 +248,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
     let on_context = on_exceed.on_context();
     let context = context::read(section, on_context);
     context::check_alone(section, &caps, context.as_ref(), on_context);
+    let summarise_with = context::read_summariser(section, on_context);
     let per = context::per_of(per?, context::is_alone(section, &caps));
     if review_every.is_some() {
         check_review(section, &per, &matches);
@@ -264,6 +267,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         reserve: (on_exceed == OnExceed::WrapUp).then(|| reserve.unwrap_or(RESERVE)),
         review_every,
         context,
+        summarise_with,
         matches,
         place: section.place(),
     })
@@ -277,6 +281,7 @@ enum OnExceed {
     Escalate,
     WrapUp,
     Trim,
+    Summarise,
     Nudge,
 }
 
@@ -287,6 +292,7 @@ impl OnExceed {
             Self::Deny => Some(OnContext::Deny),
             Self::Observe => Some(OnContext::Observe),
             Self::Trim => Some(OnContext::Trim),
+            Self::Summarise => Some(OnContext::Summarise),
             Self::Nudge => Some(OnContext::Nudge),
             Self::Escalate | Self::WrapUp => None,
         }
@@ -305,6 +311,7 @@ fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
             ("wrap_up", OnExceed::WrapUp),
             ("observe", OnExceed::Observe),
             ("trim", OnExceed::Trim),
+            ("summarise", OnExceed::Summarise),
             ("nudge", OnExceed::Nudge),
         ])(value),
     }

@@ -86,6 +86,7 @@ pub struct Policies {
     version: AtomicU64,
     /// Some limit caps contexts.
     caps_context: bool,
+    summarises: bool,
 }
 
 impl Policies {
@@ -108,6 +109,7 @@ impl Policies {
         let caps_tree = |limit: &Limit| of_tree.iter().any(|meter| limit.cap(*meter).is_some());
         let caps_tree = limits.iter().any(caps_tree);
         let caps_context = limits.iter().any(|limit| limit.context.is_some());
+        let summarises = limits.iter().any(|limit| limit.summarise_with.is_some());
         let peers: Vec<Vec<usize>> = (0..limits.len()).map(|i| peers(&limits, i)).collect();
         let rules = limits.into_iter().zip(peers).map(|(limit, peers)| {
             let clock = limit.window.as_ref().map(|window| {
@@ -141,6 +143,7 @@ impl Policies {
             caps_tree,
             version: AtomicU64::new(0),
             caps_context,
+            summarises,
         }
     }
 
@@ -350,6 +353,12 @@ impl Policies {
         self.caps_context
     }
 
+    /// Some limit has what is left out summed up.
+    #[must_use]
+    pub const fn summarises(&self) -> bool {
+        self.summarises
+    }
+
     /// The caps on the context of this call. A caller that only claims its role or agent is under the
     /// least cap that another claim would have brought it under.
     #[must_use]
@@ -369,6 +378,7 @@ impl Policies {
             Some(ContextRule {
                 limit: rule.limit.name.clone(),
                 caps: least,
+                summarise_with: rule.limit.summarise_with.clone(),
             })
         });
         rules.collect()

@@ -4,6 +4,7 @@
 use super::bounds::TOP_LEVEL;
 use super::fault::Place;
 use super::glob::Globs;
+use super::preset::{PRESETS, Paths, Preset};
 use super::read::Section;
 use super::secret::{self, Kept, Secret};
 use super::value;
@@ -24,15 +25,6 @@ const METERED_PATHS: [&str; 5] = [
     "/v1/messages",
 ];
 
-/// What `dialects` may name.
-const DIALECTS: [Dialect; 5] = [
-    Dialect::OpenaiChat,
-    Dialect::OpenaiResponses,
-    Dialect::OpenaiEmbeddings,
-    Dialect::OpenaiCompletions,
-    Dialect::AnthropicMessages,
-];
-
 /// Which family of dialects a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -49,15 +41,6 @@ impl Kind {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
-        }
-    }
-
-    /// Whether such a provider speaks a dialect.
-    #[must_use]
-    pub fn speaks(self, dialect: Dialect) -> bool {
-        match self {
-            Self::Openai => dialect != Dialect::AnthropicMessages,
-            Self::Anthropic => dialect == Dialect::AnthropicMessages,
         }
     }
 }
@@ -144,10 +127,12 @@ pub enum HeaderText {
 pub struct Provider {
     /// Its name: `name/model` picks it.
     pub name: ProviderName,
-    /// The dialects it speaks.
+    /// Whose dialects it speaks.
     pub kind: Kind,
     /// Those of them that it speaks, where that is not all.
     pub dialects: Option<Vec<Dialect>>,
+    /// What `kind` stands for.
+    pub preset: &'static Preset,
     /// As its SDK takes it: OpenAI's with `/v1`, Anthropic's without. No slash at the end.
     pub base_url: Uri,
     /// Its credentials; absent for those that need none or when callers bring their own.
@@ -178,6 +163,8 @@ pub struct Provider {
     pub unmetered: Globs,
     /// Statuses of error answers that this provider bills, in place of the preset's.
     pub billed_errors: Option<Vec<u16>>,
+    /// The `api-version` of Azure's deployments, where callers name none.
+    pub api_version: Option<String>,
     /// Where it is written.
     pub place: Place,
 }
@@ -187,7 +174,7 @@ impl Provider {
     #[must_use]
     pub fn speaks(&self, dialect: Dialect) -> bool {
         match &self.dialects {
-            None => self.kind.speaks(dialect),
+            None => self.preset.speaks(dialect),
             Some(dialects) => dialects.contains(&dialect),
         }
     }
@@ -219,8 +206,11 @@ pub(super) fn read(parent: &Section<'_>) -> Vec<Provider> {
 }
 
 fn read_one(section: &Section<'_>) -> Option<Provider> {
-    let (name, kind) = (section.need("name", name), section.need("kind", kind));
-    let base_url = section.need("base_url", base_url);
+    let (name, preset) = (section.need("name", name), section.need("kind", preset));
+    let base_url = match preset.and_then(|preset| preset.base_url) {
+        Some(usual) if !section.has("base_url") => uri(usual).ok(),
+        _ => section.need("base_url", base_url),
+    };
     let file = |value: &DeValue<'_>| value::text(value).map(|text| section.path(&text));
     let api_key = section.get("api_key", |value| {
         secret::kept(value, |file| section.path(file))
@@ -254,25 +244,30 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
             let status = value::count_in(400, 599)(value)?;
             u16::try_from(status).map_err(|error| error.to_string())
         }),
+        api_version: section.get("api_version", api_version),
         place: section.place(),
         name: name?.into(),
         dialects: section.list(
             "dialects",
-            value::word(&DIALECTS.map(|one| (one.name(), one))),
+            value::word(&Dialect::ALL.map(|one| (one.name(), one))),
         ),
-        kind: kind?,
+        kind: preset?.kind,
+        preset: preset?,
         base_url: base_url?,
     };
-    let foreign = provider
-        .dialects
-        .iter()
-        .flatten()
-        .find(|dialect| !provider.kind.speaks(**dialect));
-    if let Some(foreign) = foreign {
-        let (kind, name) = (provider.kind.name(), foreign.name());
+    let speaks = |dialect: &&Dialect| provider.preset.speaks(**dialect);
+    let foreign = provider.dialects.iter().flatten();
+    if let Some(foreign) = foreign.clone().find(|dialect| !speaks(dialect)) {
+        let (kind, name) = (provider.preset.name, foreign.name());
         section.fault_of(
             "dialects",
             format!("the kind `{kind}` does not speak `{name}`"),
+        );
+    }
+    if provider.api_version.is_some() && provider.preset.paths != Paths::AzureDeployments {
+        section.fault_of(
+            "api_version",
+            "only `kind = \"azure-deployments\"` has dated versions",
         );
     }
     if provider.forward_credentials && provider.api_key.is_some() {
@@ -293,13 +288,23 @@ fn name(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> Result<Kind, String> {
+fn preset(value: &DeValue<'_>) -> Result<&'static Preset, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "gemini" | "azure" | "bedrock" | "vertex" => Err(format!(
-            "`{text}` is not supported yet; what speaks OpenAI's dialect is `openai`"
+        "gemini" | "vertex" => Err(format!(
+            "`{text}` is not supported yet; Gemini's OpenAI endpoint is `gemini-openai`"
         )),
-        _ => value::word(&[("openai", Kind::Openai), ("anthropic", Kind::Anthropic)])(value),
+        "bedrock" => Err("`bedrock` is not supported yet".to_owned()),
+        _ => value::word(&PRESETS.each_ref().map(|preset| (preset.name, preset)))(value),
+    }
+}
+
+fn api_version(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    match !text.is_empty() && text.bytes().all(is_plain) {
+        true => Ok(text),
+        false => Err(format!("`{text}` is no version, as `2024-10-21` is")),
     }
 }
 

@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod identities;
 mod loops;
+mod providers;
 mod routes;
 mod windows;
 

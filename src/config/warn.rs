@@ -4,7 +4,7 @@ use super::facts::Side;
 use super::fault::Fault;
 use super::glob::{Glob, Globs};
 use super::limit::{Limit, Per};
-use super::{Kind, Loaded};
+use super::{Kind, Loaded, Preset};
 use crate::units::Meter;
 
 pub(super) fn warnings(loaded: &Loaded, env: &dyn Fn(&str) -> Option<String>) -> Vec<Fault> {
@@ -50,6 +50,15 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
         if in_clear && (provider.api_key.is_some() || provider.forward_credentials) {
             warn(format!(
                 "credentials for `{name}` leave this machine unencrypted"
+            ));
+        }
+        if let Some(known) = Preset::of_host(host)
+            && provider.catalogue.is_none()
+            && known.catalogue != provider.preset.catalogue
+        {
+            let (kind, known) = (provider.preset.name, known.name);
+            warn(format!(
+                "`{name}` has `kind = \"{kind}\"` and the address of another: `kind = \"{known}\"` knows its habits and prices"
             ));
         }
         if provider.kind == Kind::Anthropic && provider.base_url.path().ends_with("/v1") {

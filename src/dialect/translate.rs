@@ -98,6 +98,8 @@ pub struct To<'a> {
     pub output_cap_field: &'a str,
     /// The output cap where the caller named none and the target must be told one, tokens.
     pub output_when_unasked: u64,
+    /// Its streams tell their usage only when asked to; else the question itself may be refused.
+    pub asks_usage: bool,
     /// What a setting leaves out, by name.
     pub drop: &'a [String],
 }

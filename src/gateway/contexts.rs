@@ -1,5 +1,5 @@
 //! What is remembered of conversations for the caps on contexts: who has entered which task, who
-//! was told that its context is large, and where conversations were trimmed.
+//! was told that its context is large, where conversations were trimmed, and what was put there instead.
 //!
 //! Nothing that a balance depends on. A forgotten cut is made anew, perhaps at another place, which
 //! costs a prompt cache once; an agent that was forgotten is judged as one that enters.
@@ -8,6 +8,7 @@ use crate::attribution::Attribution;
 use crate::conversation::Digester;
 use crate::dialect::Call;
 use crate::units::TaskKey;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
@@ -16,11 +17,34 @@ const MAX_ENTERED: usize = 100_000;
 /// Cuts remembered; about 100 bytes each, and eight for each message left out.
 const MAX_CUTS: usize = 20_000;
 
+/// Summaries remembered, in bytes.
+const MAX_SUMMARY_BYTES: u64 = 16 << 20;
+/// What one takes beside its text, in bytes.
+const SUMMARY_BYTES: u64 = 96;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Contexts {
     entered: Cache<u128, ()>,
     cuts: Cache<u128, Arc<[usize]>>,
+    summaries: Cache<u128, Summary, Bytes>,
+}
+
+/// What stands in place of the messages of a cut.
+#[derive(Clone, Debug)]
+struct Summary {
+    /// How many messages it is of.
+    messages: usize,
+    text: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<u128, Summary> for Bytes {
+    fn weight(&self, _: &u128, summary: &Summary) -> u64 {
+        summary.text.len() as u64 + SUMMARY_BYTES
+    }
 }
 
 impl Default for Contexts {
@@ -28,6 +52,7 @@ impl Default for Contexts {
         Self {
             entered: Cache::new(MAX_ENTERED),
             cuts: Cache::new(MAX_CUTS),
+            summaries: Cache::with_weighter(MAX_CUTS / 8, MAX_SUMMARY_BYTES, Bytes),
         }
     }
 }
@@ -137,6 +162,24 @@ impl Contexts {
         let last = dropped.last().and_then(|last| call.chain.links.get(*last));
         if let Some(last) = last {
             self.cuts.insert(last.digest ^ whose.0, dropped.into());
+        }
+    }
+
+    /// What stands in place of these messages, which were left out of this conversation.
+    #[must_use]
+    pub fn summary(&self, whose: Trimmer, call: &Call, dropped: &[usize]) -> Option<Arc<str>> {
+        let last = call.chain.links.get(*dropped.last()?)?;
+        let found = self.summaries.get(&(last.digest ^ whose.0))?;
+        (found.messages == dropped.len()).then_some(found.text)
+    }
+
+    /// Remembers what stands in place of these messages.
+    pub fn remember_summary(&self, whose: Trimmer, call: &Call, dropped: &[usize], text: Arc<str>) {
+        let last = dropped.last().and_then(|last| call.chain.links.get(*last));
+        if let Some(last) = last {
+            let messages = dropped.len();
+            let summary = Summary { messages, text };
+            self.summaries.insert(last.digest ^ whose.0, summary);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! One provider, ready to be called: its address, its credentials, its connections.
 
-use crate::config::{self, HeaderText, Kind, Proxy};
+mod azure;
+
+use crate::config::{self, Auth, HeaderText, OutputCapField, Paths, Proxy};
 use crate::dialect::Dialect;
 use crate::dialect::translate::Pair;
 use crate::stack::upstream::{Passing, Pool, PoolError, Via, outgoing_headers};
-use crate::units::ProviderName;
+use crate::units::{NanoUsd, ProviderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
@@ -75,9 +77,9 @@ impl Provider {
             .path_and_query
             .map_or_else(String::new, |path| path.path().to_owned());
         // OpenAI's SDK takes its base URL with /v1, Anthropic's without.
-        let version = match config.kind {
-            Kind::Openai => "",
-            Kind::Anthropic => "/v1",
+        let version = match config.preset.paths {
+            Paths::BelowV1 => "/v1",
+            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments => "",
         };
         let prefix = format!("{}{version}", path.trim_end_matches('/'));
         let headers = own_headers(&config);
@@ -126,6 +128,28 @@ impl Provider {
             .build()
     }
 
+    /// The address of a metered endpoint for this model: as [`Self::uri`], but where the provider's
+    /// paths differ.
+    ///
+    /// # Errors
+    /// The path or query cannot stand in a URI.
+    pub fn address(
+        &self,
+        suffix: &str,
+        query: Option<&str>,
+        model: &str,
+    ) -> Result<Uri, http::Error> {
+        match self.config.preset.paths {
+            Paths::Plain | Paths::BelowV1 => self.uri(suffix, query),
+            Paths::AzureV1 => self.uri(suffix, azure::v1_query(query).as_deref()),
+            Paths::AzureDeployments => {
+                let version = self.config.api_version.as_deref();
+                let query = azure::dated_query(query, version);
+                self.uri(&format!("/deployments/{model}{suffix}"), Some(&query))
+            }
+        }
+    }
+
     /// Makes the caller's headers this provider's.
     pub fn dress(&self, headers: &mut HeaderMap) {
         let passing = Passing {
@@ -133,6 +157,11 @@ impl Provider {
             attribution: self.config.forward_attribution,
         };
         outgoing_headers(headers, passing);
+        for (name, value) in self.config.preset.headers {
+            let name = HeaderName::from_static(name);
+            let usual = headers.entry(name);
+            usual.or_insert(HeaderValue::from_static(value));
+        }
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
@@ -163,22 +192,37 @@ impl Provider {
         self.config.takes(dialect)
     }
 
-    /// Whether it bills complete error answers of this status.
+    /// Whether it bills a complete error answer of this status and body.
     #[must_use]
-    pub fn bills(&self, status: StatusCode) -> bool {
+    pub fn bills(&self, status: StatusCode, body: &[u8]) -> bool {
+        let (preset, code) = (self.config.preset, status.as_u16());
         match &self.config.billed_errors {
-            Some(billed) => billed.contains(&status.as_u16()),
-            None => !is_unbilled(status),
+            Some(billed) => billed.contains(&code),
+            None if preset.unbilled_errors.contains(&code) => false,
+            None => !is_unbilled(status) || preset.bills(code, body),
         }
     }
 
     /// Whose price list its models stand in.
     #[must_use]
     pub fn family(&self) -> &str {
-        match (&self.config.catalogue, self.config.kind) {
-            (Some(family), _) => family,
-            (None, Kind::Openai) => "openai",
-            (None, Kind::Anthropic) => "anthropic",
+        let configured = self.config.catalogue.as_deref();
+        configured.unwrap_or(self.config.preset.catalogue)
+    }
+
+    /// The chat field under which it honours an output cap; `None`: the model's card says it.
+    #[must_use]
+    pub fn output_cap_field(&self) -> Option<OutputCapField> {
+        let configured = self.config.output_cap_field;
+        configured.or(self.config.preset.output_cap)
+    }
+
+    /// What a call in this dialect may cost although it is refused for its content.
+    #[must_use]
+    pub fn refusal_fee(&self, dialect: Dialect) -> NanoUsd {
+        match self.config.preset.refusal_fee {
+            Some((charged, fee)) if charged == dialect => fee,
+            _ => NanoUsd::ZERO,
         }
     }
 }
@@ -203,9 +247,10 @@ fn push_encoded(out: &mut String, path: &str) {
 fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     if let Some(key) = config.api_key.as_ref().and_then(|key| key.expose()) {
-        let (name, text) = match config.kind {
-            Kind::Openai => (header::AUTHORIZATION, format!("Bearer {key}")),
-            Kind::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+        let (name, text) = match config.preset.auth {
+            Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {key}")),
+            Auth::XApiKey => (HeaderName::from_static("x-api-key"), key.to_owned()),
+            Auth::ApiKey => (HeaderName::from_static("api-key"), key.to_owned()),
         };
         headers.extend(sensitive(&text).map(|value| (name, value)));
     }

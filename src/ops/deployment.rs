@@ -73,7 +73,7 @@ fn provider(provider: &config::Provider) -> Value {
         .is_some_and(|key| key.expose().is_some());
     json!({
         "name": provider.name.as_str(),
-        "kind": provider.kind.name(),
+        "kind": provider.preset.name,
         "base_url": url,
         "models": models,
         "has_key": has_key,

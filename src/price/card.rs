@@ -4,6 +4,7 @@ use super::rates::{Kind, Rates};
 use crate::dialect::Dialect;
 use crate::units::{NanoUsd, UnixMs};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a model cuts text into tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,6 +158,8 @@ pub struct Card {
     pub modes: Vec<Mode>,
     /// Per request, whatever its tokens.
     pub per_call: NanoUsd,
+    /// Per second that a call takes, for machines of one's own.
+    pub per_gpu_second: NanoUsd,
     /// Per use of something that has a fee, by name.
     pub fees: Vec<(Box<str>, NanoUsd)>,
     /// The tools that run at the provider and are priced. Others are refused under a dollar cap.
@@ -222,6 +225,7 @@ impl Card {
             long: Vec::new(),
             modes: Vec::new(),
             per_call: NanoUsd::ZERO,
+            per_gpu_second: NanoUsd::ZERO,
             fees: Vec::new(),
             hosted: Arc::new([]),
             surcharges: Arc::new([]),
@@ -248,6 +252,25 @@ impl Card {
             source: "the provider's `ceiling`".into(),
             version: "ceiling".into(),
         }
+    }
+
+    /// What a call that takes this long costs in machine time, rounded up.
+    #[must_use]
+    pub fn time_price(&self, span: Duration) -> NanoUsd {
+        let nano = u128::from(self.per_gpu_second.0).saturating_mul(span.as_nanos());
+        NanoUsd(u64::try_from(nano.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
+    }
+
+    /// The dearest plain rates of input and output at any length of the prompt, in nano-dollars per million
+    /// tokens: what a router may be told to stay below.
+    #[must_use]
+    pub fn most_plain(&self) -> [NanoUsd; 2] {
+        let long = self.long.iter().map(|tier| self.base.with(&tier.rates));
+        let all: Vec<Rates> = std::iter::once(self.base).chain(long).collect();
+        [Kind::Input, Kind::Output].map(|kind| {
+            let rates = all.iter().map(|rates| rates.of(kind));
+            NanoUsd(rates.max().unwrap_or(0))
+        })
     }
 
     /// The field that tells this model its output cap, in that dialect.

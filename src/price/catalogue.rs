@@ -204,6 +204,12 @@ impl Catalogue {
         by_host.map_or_else(|| canonical(kind), |(_, family)| family)
     }
 
+    /// Whether there is built-in data on a family.
+    #[must_use]
+    pub fn knows(&self, family: &str) -> bool {
+        self.index(canonical(family)).is_some()
+    }
+
     /// The card of `model` as that family's providers sell it.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::rates::{Kind, Rates};
 use crate::dialect::{Call, Prompt, Selectors};
 use crate::ledger::Elastic;
 use crate::units::{Amounts, Meter, NanoUsd, UnixMs};
+use std::time::Duration;
 
 /// What the deployment has set.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Settings<'a> {
     pub known_prefix_tokens: u64,
     /// When the call is admitted.
     pub at: UnixMs,
+    /// The longest that the call can take, for prices by the second.
+    pub longest: Duration,
 }
 
 impl Default for Settings<'_> {
@@ -38,6 +41,7 @@ impl Default for Settings<'_> {
             geo_when_unasked: None,
             known_prefix_tokens: 0,
             at: UnixMs(0),
+            longest: Duration::ZERO,
         }
     }
 }
@@ -125,7 +129,10 @@ pub fn dearest(
     let mut dearest = Dearest {
         input_nano_per_million: 0,
         output_nano_per_million: 0,
-        fixed: NanoUsd(fees.saturating_add(card.per_call.0)),
+        fixed: NanoUsd(
+            fees.saturating_add(card.per_call.0)
+                .saturating_add(card.time_price(settings.longest).0),
+        ),
         input_tokens,
         rounds: more_rounds.saturating_add(1),
     };

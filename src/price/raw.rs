@@ -76,6 +76,7 @@ with_rates! {
         #[serde(default)]
         globs: Vec<String>,
         per_call: Option<Dollars>,
+        per_gpu_second: Option<Dollars>,
         fees: Option<BTreeMap<String, Dollars>>,
         long: Option<Vec<RawLong>>,
         modes: Option<Vec<RawMode>>,
@@ -251,6 +252,7 @@ impl Shared {
             long: Vec::new(),
             modes: Vec::new(),
             per_call: NanoUsd::ZERO,
+            per_gpu_second: NanoUsd::ZERO,
             fees: self.fees.clone(),
             hosted: Arc::clone(&self.hosted),
             surcharges: Arc::clone(&self.surcharges),
@@ -325,6 +327,14 @@ impl Shared {
         card.base = card.base.with(&model.rates());
         if let Some(Dollars(nano)) = model.per_call {
             card.per_call = NanoUsd(nano);
+        }
+        if let Some(Dollars(nano)) = model.per_gpu_second {
+            card.per_gpu_second = NanoUsd(nano);
+            // Time is the price; tokens have one beside it only if the file says so.
+            for kind in [Kind::Input, Kind::Output] {
+                let rate = &mut card.base.0[kind as usize];
+                *rate = rate.or(Some(0));
+            }
         }
         for (name, Dollars(nano)) in model.fees.iter().flatten() {
             card.fees.retain(|(known, _)| **known != **name);

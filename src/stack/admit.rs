@@ -16,6 +16,7 @@ mod walk;
 mod wrap_up;
 
 pub use context::Trimmed;
+use context::{Aside, Asides};
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
 pub use translation::Translation;
 pub use wrap_up::NUDGED;
@@ -100,11 +101,25 @@ where
         let mut inner = self.inner.clone();
         Box::pin(async move {
             let mut admission = Admission::of(gateway, &request)?;
+            if admission.live.loaded.policies.summarises() && !admission.aside {
+                let own = Self {
+                    gateway: Arc::clone(&admission.gateway),
+                    inner: inner.clone(),
+                };
+                admission.asides = Some(own.asides());
+            }
             let admitted = match admission.place(&request).await {
                 Ok(placed) => admission.depart(request, placed).await?,
                 Err(NotYet::Refused(refused)) => return Err(refused),
                 Err(NotYet::LookAgain) => {
                     return Err(Refused::internal("a place looks again itself"));
+                }
+                // What it is made for asks by itself.
+                Err(NotYet::Asked(_)) if admission.aside => {
+                    return Err(Refused::new(
+                        Code::TaskSuspended,
+                        "The task waits for a person.",
+                    ));
                 }
                 Err(NotYet::Asked(question)) => {
                     let waiting = asked::wait(admission, request, question, inner);
@@ -115,6 +130,18 @@ where
             drop(admission);
             inner.call(admitted).await
         })
+    }
+}
+
+impl<S> Admit<S>
+where
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    /// Makes calls of the gateway's own, admitted like any other.
+    fn asides(self) -> Asides {
+        let own = Mutex::new(self);
+        Box::new(move |request| own.lock().clone().call(request))
     }
 }
 
@@ -144,6 +171,10 @@ pub(super) struct Admission {
     put: Option<Arc<Call>>,
     /// Targets of a route that it did not fit at, in words.
     tried: Option<String>,
+    /// It is a call of the gateway's own.
+    aside: bool,
+    /// What makes such calls, where some limit asks for them.
+    asides: Option<Asides>,
 }
 
 /// Why a call does not leave now.
@@ -222,6 +253,8 @@ impl Admission {
             translation: None,
             put: None,
             tried: None,
+            aside: extensions.get::<Aside>().is_some(),
+            asides: None,
             gateway,
         };
         if !admission.routed.provider.speaks(admission.came.dialect)
@@ -235,9 +268,9 @@ impl Admission {
     }
 
     async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
-        if self.live.loaded.policies.caps_context() {
+        if self.live.loaded.policies.caps_context() && !self.aside {
             let sent = self.sent();
-            Box::pin(context::fit(self, &sent)).await?;
+            Box::pin(context::fit(self, &sent, request)).await?;
         }
         for _ in 0..LOOKS_MAX {
             match self.look(request).await {
@@ -279,7 +312,7 @@ impl Admission {
         if !task.conducted.is_clean() {
             Box::pin(breaker::check(self, &task, decisions)).await?;
         }
-        if self.live.loaded.policies.reviews() {
+        if self.live.loaded.policies.reviews() && !self.aside {
             Box::pin(review::check(self, &task, decisions)).await?;
         }
         loop {
@@ -287,7 +320,7 @@ impl Admission {
             let entered = lineage::enter(self, &task).await?;
             let stand = entered.as_ref().map(|entered| entered.stand);
             let held = {
-                let holding = pin!(self.hold_along(&task, stand.unwrap_or_default()));
+                let holding = pin!(self.hold_along(&task, stand.unwrap_or_default(), request));
                 let stop = pin!(boarded.flight.stop());
                 match select(holding, stop).await {
                     Either::Left((held, _)) => Ok(held),
@@ -381,12 +414,15 @@ impl Admission {
 
     /// Where the call goes.
     fn uri(&self, request: &Request<Outgoing>) -> Result<Uri, Refused> {
+        let Routed {
+            provider, model, ..
+        } = &self.routed;
         let uri = match &self.translation {
             None => {
                 let suffix = arrival(request.extensions()).target.suffix.as_str();
-                self.routed.provider.uri(suffix, request.uri().query())
+                provider.address(suffix, request.uri().query(), model)
             }
-            Some(translation) => self.routed.provider.uri(translation.suffix(), None),
+            Some(translation) => provider.address(translation.suffix(), None, model),
         };
         uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }
@@ -476,7 +512,7 @@ impl Admission {
         }
         loop {
             let covers = self.covers(Some(task));
-            if self.live.loaded.policies.wraps_up() {
+            if self.live.loaded.policies.wraps_up() && !self.aside {
                 self.choose_words(&covers.covers);
             }
             let bound = Bound::of(self, &covers).map_err(Miss::Unquoted)?;
@@ -609,7 +645,8 @@ impl Admission {
                 .metrics
                 .routed(&course.route.rule.name, &course.target().text);
         }
-        let warning = self.beat(&task, bound.fixed[Meter::Turns] > 0);
+        let came = request.extensions().get::<Arc<Call>>().unwrap_or(call);
+        let warning = self.beat(&task, came, bound.fixed[Meter::Turns] > 0);
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
@@ -629,6 +666,7 @@ impl Admission {
             trimmed: self.fitted.trimmed,
             translation: self.translation.clone(),
             steps: self.steps.clone(),
+            aside: self.aside,
         };
         self.fitted.left(&self.gateway, facts.notice);
         let joins = entered.is_some_and(Entered::admit);
@@ -668,10 +706,11 @@ impl Admission {
         Ok(Admitted { request, record })
     }
 
-    /// What the call tells of its task's pulse; the answer's head says it too.
-    fn beat(&self, task: &Task, turn: bool) -> Option<HeaderValue> {
-        let (whose, call) = (&self.attribution, &self.call);
-        if whose.is_unattributed() {
+    /// What the call, as it came, tells of its task's pulse; the answer's head says it too.
+    fn beat(&self, task: &Task, call: &Call, turn: bool) -> Option<HeaderValue> {
+        let whose = &self.attribution;
+        // What the gateway asks is no part of the agent's conversation.
+        if whose.is_unattributed() || self.aside {
             return None;
         }
         // Where the provider keeps the conversation, the call shows only its end.
@@ -744,8 +783,12 @@ impl Admission {
                     .map(|elastic| elastic.want));
             edits.output_cap = told.map(|tokens| (field, tokens));
         }
+        let preset = self.routed.provider.config.preset;
+        edits.max_price = bound.max_price(preset, call);
+        edits.only_cap = bound.cap_field.filter(|_| preset.one_output_cap);
         let hide_usage = call.stream
             && !call.usage_asked
+            && preset.asks_usage
             && matches!(
                 call.dialect,
                 Dialect::OpenaiChat | Dialect::OpenaiCompletions

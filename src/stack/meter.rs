@@ -219,18 +219,18 @@ impl Underway {
         };
         let limited = http_body_util::Limited::new(body, ERROR_BYTES_MAX);
         let by = record.until(record.provider.timeouts.between_bytes);
-        let billed = record.provider.bills(parts.status);
         let back = record.back().cloned();
         // If this future is dropped half-way, the record's own drop leaves the hold in doubt.
         match timeout_at(by, limited.collect()).await {
             Ok(Ok(body)) => {
+                let mut body = body.to_bytes();
+                let billed = record.provider.bills(parts.status, &body);
                 let charged = record.end(if billed {
                     Outcome::Doubt("billed_error")
                 } else {
                     Outcome::Void("provider_refused")
                 });
                 charged.stamp(&mut parts.headers);
-                let mut body = body.to_bytes();
                 parts.headers.remove(header::CONTENT_LENGTH);
                 if let Some(back) = back {
                     (parts.status, body) = back.error(parts.status, &body);
@@ -634,7 +634,7 @@ impl Metered {
 /// Sees an exchange through to its usage in a task of its own, for a bounded time.
 fn see_through(part: Part, record: Box<Record>) {
     let gateway = Arc::clone(record.gateway());
-    let bounded = gateway.live().config().bounds.finish_upstream;
+    let bounded = record.reads_on_for(gateway.live().config().bounds.finish_upstream);
     gateway.clone().finishing(async move {
         let mut record = record;
         if let Part::Stream(_, filter) = &part {
@@ -656,11 +656,13 @@ async fn read_to_end(part: Part, record: &mut Record) -> Outcome {
                 record.answered(parts.status);
                 let body = unpack(&mut parts.headers, body);
                 if !parts.status.is_success() {
-                    let billed = record.provider.bills(parts.status);
                     let limited = http_body_util::Limited::new(body, ERROR_BYTES_MAX);
-                    return match limited.collect().await {
-                        Ok(_) if !billed => Outcome::Void("provider_refused"),
-                        _ => Outcome::Doubt("billed_error"),
+                    let Ok(body) = limited.collect().await else {
+                        return Outcome::Doubt("billed_error");
+                    };
+                    return match record.provider.bills(parts.status, &body.to_bytes()) {
+                        true => Outcome::Doubt("billed_error"),
+                        false => Outcome::Void("provider_refused"),
                     };
                 }
                 let dialect = record.call.dialect;

@@ -115,6 +115,8 @@ pub struct Facts {
     pub translation: Option<Arc<Translation>>,
     /// What the watch found new in it.
     pub steps: Option<super::watch::Steps>,
+    /// It is a call of the gateway's own: a summary.
+    pub aside: bool,
 }
 
 #[derive(Default)]
@@ -354,7 +356,7 @@ impl Record {
 
     fn end_once(&mut self, outcome: Outcome) -> Charged {
         let doubted = match outcome {
-            Outcome::Doubt(_) => self.doubted(),
+            Outcome::Doubt(_) => self.timed(self.doubted()),
             _ => Amounts::ZERO,
         };
         let Some(hold) = self.hold.take() else {

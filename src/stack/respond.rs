@@ -188,7 +188,7 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
 
 /// `req_` and 32 hex digits. None has `429` in it: refusals name ids, and no message of theirs may hold
 /// what clients take for a reason to come again.
-fn request_id() -> RequestId {
+pub(super) fn request_id() -> RequestId {
     let mut text = *b"req_00000000000000000000000000000000";
     loop {
         trace::hex(trace::random(), &mut text[4..]);

@@ -399,6 +399,18 @@ fn resolved(
     })
 }
 
+/// Where a call of the gateway's own goes; `None` if nobody has the model, or its key is missing.
+#[must_use]
+pub fn resolve_own(live: &Live, model: &str, dialect: Dialect) -> Option<Routed> {
+    let (provider, name) = find(live, model, dialect)?;
+    provider.lacks_key().is_none().then(|| Routed {
+        provider: Arc::clone(provider),
+        model: name.into(),
+        course: None,
+        shadow: None,
+    })
+}
+
 /// The provider that a model's name means to calls of a dialect, and the model's own name: one that
 /// speaks it, or else one that such calls are translated for.
 #[must_use]

@@ -92,6 +92,8 @@ fn what_cannot_be_is_a_fault() {
         "context_tokens = 10\nper = \"tool\"\nwindow = { every = \"day\" }",
         "per = \"call\"\nusd = 1\non_exceed = \"trim\"",
         "per = \"call\"\nusd = 1\ncontext_tokens = 10\non_exceed = \"nudge\"",
+        "context_tokens = 10\non_exceed = \"summarise\"",
+        "context_tokens = 10\non_exceed = \"trim\"\nsummarise_with = \"m\"",
         "context_tokens = 10\nper = \"owner\"\nusd = 1",
         "context_token = 10",
     ]
@@ -101,10 +103,12 @@ fn what_cannot_be_is_a_fault() {
     insta::assert_snapshot!(faults.join("\n"), @r###"
     3: `context_tokens`: 0 is not between 1 and 18446744073709551615
     4: `handoff_tokens`: 11 is more than any call's `context_tokens`, 10, so it never binds
-    4: `on_exceed`: `context_tokens` is about one call, whose cap nobody can raise; write "deny", "trim", "nudge" or "observe"
+    4: `on_exceed`: `context_tokens` is about one call, whose cap nobody can raise; write "deny", "trim", "summarise", "nudge" or "observe"
     3: `context_tokens`: a tool has no context
     5: `on_exceed`: "trim" is for `context_tokens` and `handoff_tokens` alone; put the other caps into a limit of their own
     6: `on_exceed`: "nudge" is for `context_tokens` and `handoff_tokens` alone; put the other caps into a limit of their own
+    4: `on_exceed`: "summarise" needs `summarise_with`, the model that does it, such as "openai/gpt-4o-mini"
+    5: `summarise_with` goes with `on_exceed = "summarise"`
     1: this limit needs a window such as `window = { every = "day", timezone = "UTC" }`: only limits per task or per call do without
     1: this limit caps nothing; give it `usd`, `turns`, `tokens` or the like
     1: this limit needs a window such as `window = { every = "day", timezone = "UTC" }`: only limits per task or per call do without

@@ -25,8 +25,21 @@ pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     } else if let Some(model) = model.filter(|model| *model != call.model) {
         changes.push(replace(&call.model_at, quoted(model)));
     }
-    if let Some((field, tokens)) = edits.output_cap {
-        output_cap(call, field, tokens, &mut changes);
+    let told = edits.output_cap.map(|(_, tokens)| tokens);
+    match edits.only_cap.and_then(|field| renamed(call, field, told)) {
+        Some(change) => changes.push(change),
+        None => {
+            if let Some((field, tokens)) = edits.output_cap {
+                output_cap(call, field, tokens, &mut changes);
+            }
+        }
+    }
+    if let Some([prompt, completion]) = edits.max_price {
+        let price = format!("{{\"prompt\":{prompt},\"completion\":{completion}}}");
+        changes.push(insert(
+            call,
+            &format!("\"provider\":{{\"max_price\":{price}}}"),
+        ));
     }
     if edits.include_usage && call.stream && !call.usage_asked {
         include_usage(call, &mut changes);
@@ -126,6 +139,21 @@ fn output_cap(call: &Call, field: &'static str, tokens: u64, changes: &mut Vec<C
     if !named && !is_told(call, field) {
         changes.push(insert(call, &format!("\"{field}\":{tokens}")));
     }
+}
+
+/// The one output cap present under the name that the target hears, if it has another.
+fn renamed(call: &Call, field: &str, told: Option<u64>) -> Option<Change<'static>> {
+    let [cap] = call.output_caps.as_slice() else {
+        return None;
+    };
+    let tokens = told.or(cap.tokens).filter(|_| cap.name != field)?;
+    let before = call.body.get(..cap.at.start)?.trim_ascii_end();
+    let before = before.strip_suffix(b":")?.trim_ascii_end();
+    // A name written with escapes stays as it is.
+    let key = format!("\"{}\"", cap.name);
+    let from = before.strip_suffix(key.as_bytes())?.len();
+    let member = format!("\"{field}\":{tokens}");
+    Some(replace(&(from..cap.at.end), member))
 }
 
 fn include_usage(call: &Call, changes: &mut Vec<Change<'_>>) {

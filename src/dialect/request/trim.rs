@@ -9,7 +9,7 @@
 //! The walk over the messages is taken only for calls that are too large.
 
 use super::{Call, DecodeError, Dialect, decode_for};
-use crate::json::{Change, splice};
+use crate::json::{Change, quoted, splice};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -86,25 +86,64 @@ impl Call {
     /// # Errors
     /// The body could not be read again: a fault of this file.
     pub fn without(&self, dropped: &[usize]) -> Result<Self, DecodeError> {
-        let body = splice(&self.body, cuts(self, dropped));
+        let body = splice(&self.body, cuts(self, dropped, None));
         decode_for(self.dialect, body, Some(&self.model))
+    }
+
+    /// The same with a `user` message in place of the first of them. `None` where it would come between a
+    /// tool call and its result.
+    ///
+    /// # Errors
+    /// As of [`Self::without`].
+    pub fn summarised(&self, dropped: &[usize], text: &str) -> Option<Result<Self, DecodeError>> {
+        let place = self.gap(dropped)?;
+        let message = format!("{{\"role\":\"user\",\"content\":{}}}", quoted(text));
+        let body = splice(&self.body, cuts(self, dropped, Some((place, &message))));
+        Some(decode_for(self.dialect, body, Some(&self.model)))
+    }
+
+    /// The first of these messages in whose place another may stand: no exchange that stays goes on over it.
+    fn gap(&self, dropped: &[usize]) -> Option<usize> {
+        let links = self.chain.links.iter();
+        let messages = links.map(|link| read(self.dialect, &self.body[link.at.clone()]));
+        let messages: Vec<Message> = messages.collect::<Option<_>>()?;
+        let units = group(self.dialect, &messages).units;
+        let is_within = |place: usize, unit: &Unit| {
+            let stays = unit
+                .messages
+                .iter()
+                .any(|at| dropped.binary_search(at).is_err());
+            let (first, last) = (unit.messages.first(), unit.messages.last());
+            stays
+                && first.is_some_and(|first| *first < place)
+                && last.is_some_and(|last| *last > place)
+        };
+        let firsts = dropped.chunk_by(|one, next| *next == one + 1);
+        let mut firsts = firsts.filter_map(|run| run.first().copied());
+        firsts.find(|place| !units.iter().any(|unit| is_within(*place, unit)))
     }
 }
 
-/// The cuts that take messages out of their array, with one comma each.
-fn cuts(call: &Call, dropped: &[usize]) -> Vec<Change<'static>> {
+/// The cuts that take messages out of their array, with one comma each; and what is put in where a run
+/// of them begins.
+fn cuts(call: &Call, dropped: &[usize], put: Option<(usize, &str)>) -> Vec<Change<'static>> {
     let links = &call.chain.links;
     let runs = dropped.chunk_by(|one, next| *next == one + 1);
     let cuts = runs.filter_map(|run| {
         let (first, last) = (*run.first()?, *run.last()?);
         let end = links.get(last)?.at.end;
-        let at = match first.checked_sub(1) {
-            Some(before) => links[before].at.end..end,
-            None => links[first].at.start..links.get(last + 1)?.at.start,
+        let put = put.filter(|(place, _)| *place == first);
+        let (at, with) = match (first.checked_sub(1), put) {
+            (Some(before), put) => {
+                let with = put.map(|(_, message)| format!(",{message}"));
+                (links[before].at.end..end, with)
+            }
+            (None, None) => (links[first].at.start..links.get(last + 1)?.at.start, None),
+            (None, Some((_, message))) => (links[first].at.start..end, Some(message.to_owned())),
         };
         Some(Change {
             at,
-            with: Cow::Borrowed(""),
+            with: with.map_or(Cow::Borrowed(""), Cow::Owned),
         })
     });
     cuts.collect()

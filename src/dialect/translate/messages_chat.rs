@@ -33,7 +33,7 @@ pub(super) fn request(
             "temperature" | "top_p" => out.key(name).raw(value),
             "stop_sequences" if value.is_nothing() => {}
             "stop_sequences" => out.key("stop").raw(value),
-            "stream" => stream(value, out, said),
+            "stream" => stream(value, to, out, said),
             "tools" => declares = tools(value, fit, out)?,
             "metadata" => user(value, fit, out)?,
             "service_tier" => service_tier(value, fit, out)?,
@@ -50,11 +50,13 @@ pub(super) fn request(
 }
 
 /// Anthropic's streams always tell their usage.
-fn stream(value: Raw<'_>, out: &mut Writer, said: &mut Said) {
+fn stream(value: Raw<'_>, to: &To<'_>, out: &mut Writer, said: &mut Said) {
     out.key("stream").raw(value);
     if value.flag() == Some(true) {
         said.include_usage = true;
-        out.key("stream_options").json(r#"{"include_usage":true}"#);
+        if to.asks_usage {
+            out.key("stream_options").json(r#"{"include_usage":true}"#);
+        }
     }
 }
 

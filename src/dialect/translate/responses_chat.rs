@@ -53,7 +53,7 @@ pub(super) fn request(
             | "prompt_cache_options" => out.key(name).raw(value),
             "parallel_tool_calls" if declares => out.key(name).raw(value),
             "parallel_tool_calls" => {}
-            "stream" => stream(value, out, said),
+            "stream" => stream(value, to, out, said),
             "tool_choice" if declares => tool_choice(value, fit, out)?,
             "tool_choice" => {}
             "text" => text(value, fit, out)?,
@@ -73,11 +73,13 @@ pub(super) fn request(
 }
 
 /// A responses stream tells its usage unasked.
-fn stream(value: Raw<'_>, out: &mut Writer, said: &mut Said) {
+fn stream(value: Raw<'_>, to: &To<'_>, out: &mut Writer, said: &mut Said) {
     out.key("stream").raw(value);
     if value.flag() == Some(true) {
         said.include_usage = true;
-        out.key("stream_options").json(r#"{"include_usage":true}"#);
+        if to.asks_usage {
+            out.key("stream_options").json(r#"{"include_usage":true}"#);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ fn to<'a>(drop: &'a [String], field: &'a str) -> To<'a> {
         model: "target-1",
         output_cap_field: field,
         output_when_unasked: 8_192,
+        asks_usage: true,
         drop,
     }
 }

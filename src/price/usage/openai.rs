@@ -23,8 +23,10 @@ pub struct Object<'a> {
     output_tokens_details: Option<OutputDetails>,
     /// DeepSeek.
     prompt_cache_hit_tokens: Option<Count>,
-    /// Moonshot and others: beside the prompt's count, but still part of it.
+    /// Moonshot, Together and others: beside the prompt's count, but still part of it.
     cached_tokens: Option<Count>,
+    /// Mistral's.
+    num_cached_tokens: Option<Count>,
     /// Dollars: a number (OpenRouter) or an object (Perplexity).
     #[serde(borrow)]
     cost: Option<&'a RawValue>,
@@ -126,7 +128,8 @@ impl Object<'_> {
         let cached = details
             .cached_tokens
             .or(self.prompt_cache_hit_tokens)
-            .or(self.cached_tokens);
+            .or(self.cached_tokens)
+            .or(self.num_cached_tokens);
         let of_cached = details.cached_tokens_details.as_ref();
         let cached_audio = of_cached.map_or(0, |of| or_zero(of.audio_tokens));
         let cached_image = of_cached.map_or(0, |of| or_zero(of.image_tokens));

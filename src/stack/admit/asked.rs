@@ -55,7 +55,7 @@ impl Admission {
     pub(super) async fn not_held(&self, task: &Arc<Task>, decisions: u64, error: NoHold) -> NotYet {
         let escalates = match &error {
             NoHold::Refused(ledger::Refusal::Limit(denial)) => {
-                !denial.only_held && self.escalates(&denial.key.limit)
+                !denial.only_held && !self.aside && self.escalates(&denial.key.limit)
             }
             _ => false,
         };

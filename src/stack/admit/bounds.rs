@@ -2,14 +2,14 @@
 
 use super::wrap_up::LAST_TOKENS;
 use super::{Admission, Covers};
-use crate::config::UnlistedFields;
+use crate::config::{Preset, UnlistedFields};
 use crate::conversation::Lane;
 use crate::dialect::{Call, Dialect};
 use crate::ledger::Elastic;
 use crate::price::{self, Card, Settings, Tokenizer, Unpriceable, Unpriced};
 use crate::stack::{Code, Refused};
 use crate::tokens::{self, Encoding, InputBound, Overheads};
-use crate::units::{Amounts, Meter};
+use crate::units::{Amounts, Meter, NanoUsd};
 use std::sync::Arc;
 
 /// The bounds of one call.
@@ -116,6 +116,7 @@ impl Bound {
             output_when_unasked: bounds.output_when_unasked.of(&admission.routed.model, role),
             known_prefix_tokens: input.all.saturating_sub(input.fresh),
             at: admission.now,
+            longest: admission.routed.provider.timeouts.total,
             ..Settings::default()
         };
         let turn = call.dialect.generates();
@@ -128,6 +129,10 @@ impl Bound {
             Some(Err(why)) if in_usd => return Err(no_quote(&why)),
             Some(Err(_)) | None => unpriced(call, input, &settings),
         };
+        let fee = admission.routed.provider.refusal_fee(call.dialect);
+        if self.fixed.usd() < fee {
+            self.fixed = self.fixed.with(Meter::Usd, fee.0);
+        }
         if let Some(elastic) = &mut self.elastic {
             let routed = &admission.routed;
             let scale = admission
@@ -148,6 +153,18 @@ impl Bound {
             }
         }
         Ok(())
+    }
+
+    /// What a router is told of prices, so that the quote's are the dearest it can choose. A caller who tells
+    /// it anything about its choice itself is refused where a price matters.
+    pub(super) fn max_price(&self, preset: &Preset, call: &Call) -> Option<[NanoUsd; 2]> {
+        let says = |field: &String| field == "provider";
+        if !preset.tells_max_price || call.selectors.surcharges.iter().any(says) {
+            return None;
+        }
+        let most = self.card.as_ref()?.most_plain();
+        let is_free = most == [NanoUsd::ZERO; 2];
+        (call.dialect.generates() && !is_free).then_some(most)
     }
 
     /// The same with the real tokenizer's count, where it is public and the count is smaller.
@@ -242,7 +259,7 @@ fn overheads(card: &Card) -> Overheads {
 /// The field under which this target honours an output cap, in the call's dialect.
 fn cap_field(admission: &Admission, card: Option<&Card>) -> Option<&'static str> {
     let (call, dialect) = (&admission.call, admission.call.dialect);
-    let configured = admission.routed.provider.config.output_cap_field;
+    let configured = admission.routed.provider.output_cap_field();
     match (dialect, configured) {
         (Dialect::OpenaiChat, Some(field)) => Some(field.name()),
         (Dialect::OpenaiEmbeddings, _) => None,

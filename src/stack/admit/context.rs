@@ -6,6 +6,7 @@
 //! seen is asked of the journal once, so that a restart makes nobody a newcomer who was named; of those
 //! without an id nothing can be known over a restart, and they are taken for old.
 
+mod summary;
 mod trimming;
 
 use super::wrap_up::NUDGED;
@@ -16,9 +17,12 @@ use crate::dialect::{Call, takes_notice};
 use crate::gateway::Gateway;
 use crate::gateway::contexts::{Entry, Met};
 use crate::stack::Refused;
+use crate::stack::upstream::Outgoing;
 use crate::store::{Ending, NoteKind};
 use crate::units::{LimitName, Meter};
+use http::Request;
 use std::sync::Arc;
+pub use summary::{Aside, Asides};
 pub use trimming::Trimmed;
 
 /// Calls of the journal that are looked at for agents, the newest.
@@ -52,13 +56,19 @@ struct Cap {
     name: &'static str,
     tokens: u64,
     limit: LimitName,
+    /// Which model sums up what is left out.
+    summarise_with: Option<Arc<str>>,
 }
 
-/// Makes the call fit: as it came, trimmed, or not at all. `sent` is the call as it came.
+/// Makes the call fit: as it came, trimmed, or not at all. `sent` is the call as it came in `request`.
 ///
 /// # Errors
 /// `context_exceeded`, or the store's fault.
-pub(super) async fn fit(admission: &mut Admission, sent: &Arc<Call>) -> Result<(), Refused> {
+pub(super) async fn fit(
+    admission: &mut Admission,
+    sent: &Arc<Call>,
+    request: &Request<Outgoing>,
+) -> Result<(), Refused> {
     admission.call = Arc::clone(sent);
     admission.fitted = Fitted::default();
     let policies = &admission.live.loaded.policies;
@@ -77,9 +87,17 @@ pub(super) async fn fit(admission: &mut Admission, sent: &Arc<Call>) -> Result<(
         observe(admission, &observed);
     }
     let mut size = u64::MAX;
-    if rules.iter().any(|rule| rule.caps.then == OnContext::Trim) {
+    let trims =
+        |rule: &ContextRule| matches!(rule.caps.then, OnContext::Trim | OnContext::Summarise);
+    if rules.iter().any(trims) {
         let window = bounds::window(admission).unwrap_or(u64::MAX);
-        let within = cap(OnContext::Trim).filter(|cap| cap.tokens < window);
+        let binds = |then| cap(then).filter(|cap| cap.tokens < window);
+        let (trim, summarise) = (binds(OnContext::Trim), binds(OnContext::Summarise));
+        if let Some(cap) = &summarise {
+            Box::pin(summary::prepare(admission, cap, request)).await?;
+        }
+        let within = trim.into_iter().chain(summarise);
+        let within = within.min_by_key(|cap| cap.tokens);
         let fitted = trimming::trim(admission, within.as_ref());
         let fitted = fitted.map_err(|refused| admission.denied(refused))?;
         size = fitted.tokens.unwrap_or(u64::MAX);
@@ -141,6 +159,7 @@ fn least(rules: &[ContextRule], then: OnContext, enters: bool) -> Option<Cap> {
             name,
             tokens,
             limit: rule.limit.clone(),
+            summarise_with: rule.summarise_with.clone(),
         })
     });
     caps.min_by_key(|cap| cap.tokens)

@@ -6,8 +6,9 @@ use super::walk::Miss;
 use crate::dialect::translate::{self, Back, Pair, To};
 use crate::dialect::{Call, Dialect, decode};
 use crate::stack::route::Routed;
+use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused, headers};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use std::sync::Arc;
 
 /// What became of a call that was translated.
@@ -94,15 +95,19 @@ impl Admission {
     ///
     /// # Errors
     /// The call says what that dialect cannot, or is too long in it. Not journalled yet.
-    pub(super) async fn turn_to(&mut self, routed: Routed) -> Result<(), Miss> {
+    pub(super) async fn turn_to(
+        &mut self,
+        routed: Routed,
+        request: &Request<Outgoing>,
+    ) -> Result<(), Miss> {
         self.routed = routed;
         if self.translation.is_none() && self.routed.provider.speaks(self.dialect()) {
             return Ok(());
         }
         self.translate().map_err(Miss::Unquoted)?;
-        if self.live.loaded.policies.caps_context() {
+        if self.live.loaded.policies.caps_context() && !self.aside {
             let sent = self.sent();
-            let fitted = Box::pin(super::context::fit(self, &sent)).await;
+            let fitted = Box::pin(super::context::fit(self, &sent, request)).await;
             fitted.map_err(Miss::Unquoted)?;
         }
         Ok(())
@@ -147,7 +152,7 @@ impl Admission {
             .output_when_unasked
             .of(model, role);
         let most = card.as_ref().and_then(|card| card.max_output);
-        let field = match (pair.target(), provider.config.output_cap_field) {
+        let field = match (pair.target(), provider.output_cap_field()) {
             (Dialect::OpenaiChat, Some(field)) => Some(field.name()),
             (target, _) => card.as_ref().and_then(|card| card.output_cap_field(target)),
         };
@@ -155,6 +160,7 @@ impl Admission {
             model,
             output_cap_field: field.unwrap_or("max_tokens"),
             output_when_unasked: most.map_or(unasked, |most| most.min(unasked)),
+            asks_usage: provider.config.preset.asks_usage,
             drop: &provider.config.drop,
         };
         let translated = translate::request(pair, &self.came.body, &to);

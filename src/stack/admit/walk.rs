@@ -10,8 +10,10 @@ use crate::ledger::{Refusal, Stand};
 use crate::purse::{Hold, NoHold};
 use crate::stack::Refused;
 use crate::stack::route::Routed;
+use crate::stack::upstream::Outgoing;
 use crate::task::Task;
 use crate::units::{Meter, NanoUsd, UnixMs};
+use http::Request;
 use std::sync::Arc;
 
 /// Whether a call waits for held money.
@@ -65,6 +67,7 @@ impl Admission {
         &mut self,
         task: &Arc<Task>,
         stand: Stand,
+        request: &Request<Outgoing>,
     ) -> Result<(Bound, Hold), Miss> {
         let forever = UnixMs(i64::MAX);
         if self.routed.course.is_some() {
@@ -72,9 +75,9 @@ impl Admission {
             let start = self.routed.start();
             if start.next().is_some() {
                 self.routed = start;
-                return Box::pin(self.walk(task, stand)).await;
+                return Box::pin(self.walk(task, stand, request)).await;
             }
-            self.turn_to(start).await?;
+            self.turn_to(start, request).await?;
         }
         self.hold(task, stand, Patience::Until(forever)).await
     }
@@ -84,11 +87,16 @@ impl Admission {
         self.routed.course.is_some()
     }
 
-    async fn walk(&mut self, task: &Arc<Task>, stand: Stand) -> Result<(Bound, Hold), Miss> {
+    async fn walk(
+        &mut self,
+        task: &Arc<Task>,
+        stand: Stand,
+        request: &Request<Outgoing>,
+    ) -> Result<(Bound, Hold), Miss> {
         let start = self.routed.clone();
         let mut next = Some(start.clone());
         while let Some(routed) = next {
-            let held = match self.turn_to(routed).await {
+            let held = match self.turn_to(routed, request).await {
                 Ok(()) => self.hold(task, stand, Patience::Not).await,
                 Err(miss) => Err(miss),
             };
@@ -104,7 +112,7 @@ impl Admission {
         let mut last: Option<(Routed, Miss)> = None;
         next = Some(start);
         while let Some(routed) = next {
-            let held = match self.turn_to(routed).await {
+            let held = match self.turn_to(routed, request).await {
                 Ok(()) => self.hold(task, stand, Patience::Until(until)).await,
                 Err(miss) => Err(miss),
             };

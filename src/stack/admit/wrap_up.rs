@@ -98,7 +98,8 @@ impl Admission {
         };
         // An agent that must not come in has nothing to hand back.
         let comes_in = matches!(denial.meter, Meter::Depth | Meter::FanOut);
-        if comes_in || limit.reserve.is_none() || self.is_last() || !takes_notice(&self.call) {
+        let has_none = comes_in || self.aside || self.is_last();
+        if has_none || limit.reserve.is_none() || !takes_notice(&self.call) {
             return false;
         }
         let agent = self.attribution.agent.as_ref();

@@ -5,9 +5,10 @@ use super::entry::count_tools;
 use super::{Outcome, Record};
 use crate::dialect::{Answer, Usage};
 use crate::ledger::Elastic;
-use crate::price::Context;
+use crate::price::{Card, Context};
 use crate::units::{Amounts, Meter, NanoUsd};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Record {
     /// So many bytes are more tokens than the provider was told, however long its tokens are.
@@ -49,7 +50,7 @@ impl Record {
                 Outcome::Settle { charged, answer }
             }
             None => Outcome::Bounded {
-                bound: self.bound(&answer),
+                bound: self.timed(self.bound(&answer)),
                 reason: "no_usage",
                 answer,
             },
@@ -86,11 +87,50 @@ impl Record {
             0
         };
         self.counted(answer)
-            .with(Meter::Usd, usd.0.saturating_add(self.tool_fees(answer).0))
+            .with(
+                Meter::Usd,
+                usd.0
+                    .saturating_add(self.time_price().0)
+                    .saturating_add(self.tool_fees(answer).0),
+            )
             .with(Meter::Tokens, input.saturating_add(output))
             .with(Meter::InputTokens, input)
             .with(Meter::OutputTokens, output)
             .with(Meter::FreshTokens, (input - known).saturating_add(output))
+    }
+
+    /// What the call's time came to, where time has a price: up to now, and no more than was held for it.
+    fn time_price(&self) -> NanoUsd {
+        match (&self.facts.card, self.progress.sent) {
+            (Some(card), Some(sent)) if card.per_gpu_second != NanoUsd::ZERO => {
+                card.time_price(sent.elapsed().min(self.provider.timeouts.total))
+            }
+            _ => NanoUsd::ZERO,
+        }
+    }
+
+    /// A bound with the time that was taken in place of the longest possible: whatever else is not known
+    /// of a call, that is.
+    pub(super) fn timed(&self, bound: Amounts) -> Amounts {
+        let Some(card) = &self.facts.card else {
+            return bound;
+        };
+        let held = card.time_price(self.provider.timeouts.total).0;
+        let usd = bound.usd().0.saturating_sub(held);
+        bound.with(Meter::Usd, usd.saturating_add(self.time_price().0))
+    }
+
+    /// For how long an answer is read on without its caller: time that has a price ends where its hold does.
+    #[must_use]
+    pub fn reads_on_for(&self, usual: Duration) -> Duration {
+        let is_timed = |card: &Arc<Card>| card.per_gpu_second != NanoUsd::ZERO;
+        match self.progress.sent {
+            Some(sent) if self.facts.card.as_ref().is_some_and(is_timed) => {
+                let total = self.provider.timeouts.total;
+                usual.min(total.saturating_sub(sent.elapsed()))
+            }
+            _ => usual,
+        }
     }
 
     /// What of the request can select a price, where the answer does not say.

@@ -27,7 +27,14 @@ impl Record {
         let translated = self.facts.translation.as_deref();
         // Of a call that ended well, that it was not sent as it came is worth a word.
         let noticed = self.facts.notice.filter(|notice| *notice == NUDGED);
-        let reason = reason.or(self.facts.trimmed.map(|_| "trimmed"));
+        let reason = reason.or(self.facts.aside.then_some("summary"));
+        let reason = reason.or(self
+            .facts
+            .trimmed
+            .map(|trimmed| match trimmed.summary_bytes {
+                0 => "trimmed",
+                _ => "summarised",
+            }));
         let reason = reason.or(noticed.map(|_| "nudged"));
         let mut no_answer = Answer::default();
         let answer = answer.unwrap_or(&mut no_answer);

@@ -438,3 +438,58 @@ fn a_prefilled_answer_and_a_bare_prompt_take_no_notice() {
         assert_eq!(noticed(dialect, body), body);
     }
 }
+
+#[test]
+fn the_one_output_cap_that_is_heard_takes_the_others_place() {
+    let only = |field, output_cap| Edits {
+        only_cap: Some(field),
+        output_cap,
+        ..Edits::default()
+    };
+    let cases = [
+        (
+            r#"{"model":"m","max_completion_tokens" : 64 ,"messages":[]}"#,
+            only("max_tokens", None),
+            r#"{"model":"m","max_tokens":64 ,"messages":[]}"#,
+        ),
+        (
+            r#"{"max_tokens":64,"model":"m","messages":[]}"#,
+            only("max_completion_tokens", Some(("max_completion_tokens", 7))),
+            r#"{"max_completion_tokens":7,"model":"m","messages":[]}"#,
+        ),
+        // The right name already, a null that says nothing, and two that contradict each other.
+        (
+            r#"{"max_tokens":64,"model":"m","messages":[]}"#,
+            only("max_tokens", Some(("max_tokens", 7))),
+            r#"{"max_tokens":7,"model":"m","messages":[]}"#,
+        ),
+        (
+            r#"{"max_completion_tokens":null,"model":"m","messages":[]}"#,
+            only("max_tokens", None),
+            r#"{"max_completion_tokens":null,"model":"m","messages":[]}"#,
+        ),
+        (
+            r#"{"max_tokens":64,"max_completion_tokens":65,"model":"m","messages":[]}"#,
+            only("max_tokens", Some(("max_tokens", 7))),
+            r#"{"max_tokens":7,"max_completion_tokens":7,"model":"m","messages":[]}"#,
+        ),
+    ];
+    for (body, edits, expected) in cases {
+        let call = decode(Dialect::OpenaiChat, Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!(rewrite(&call, &edits), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_router_is_told_the_dearest_price_in_dollars_per_million() {
+    let nano = crate::units::NanoUsd;
+    let edits = Edits {
+        max_price: Some([nano(150_000_000), nano(2_000_000_000)]),
+        ..Edits::default()
+    };
+    let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
+    let call = decode(Dialect::OpenaiChat, body).unwrap();
+    let told =
+        r#"{"provider":{"max_price":{"prompt":0.15,"completion":2.00}},"model":"m","messages":[]}"#;
+    assert_eq!(rewrite(&call, &edits), told);
+}

@@ -1,4 +1,4 @@
-//! `on_exceed = "trim"`: which messages a call leaves out so that it fits.
+//! `on_exceed = "trim"` and `"summarise"`: which messages a call leaves out so that it fits.
 //!
 //! A conversation that is too long is cut well below its cap, and the following calls are cut at the same
 //! place until the cap is met again: so the prefix that leaves stays the same, and the provider's prompt
@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// A cut goes down to this share of the cap, in hundredths.
 const TARGET_PERCENT: u64 = 75;
+/// The same where a summary takes part of what is gained: with it the call comes to as much.
+const TARGET_BESIDE_SUMMARY_PERCENT: u64 = 50;
+/// What a summary adds beside its own bytes, at most, tokens.
+const SUMMARY_TOKENS: u64 = 64;
 
 /// What a call left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +28,18 @@ pub struct Trimmed {
     pub messages: usize,
     /// Their bytes.
     pub bytes: usize,
+    /// Bytes of what stands in their place; 0 if nothing does.
+    pub summary_bytes: usize,
 }
 
 /// The header's value.
 impl fmt::Display for Trimmed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "messages={} bytes={}", self.messages, self.bytes)
+        write!(f, "messages={} bytes={}", self.messages, self.bytes)?;
+        match self.summary_bytes {
+            0 => Ok(()),
+            bytes => write!(f, " summary={bytes}"),
+        }
     }
 }
 
@@ -42,12 +52,22 @@ pub(super) struct Fit {
 }
 
 /// Where a cut stands: what is left out, and what that leaves.
-struct Cut {
+pub(super) struct Cut {
     /// Messages of the call as it came, in order.
-    dropped: Vec<usize>,
+    pub dropped: Vec<usize>,
     call: Arc<Call>,
-    /// At most so many input tokens.
+    /// At most so many input tokens, with what stands in place of what was left out.
     tokens: u64,
+    summary: Option<Arc<str>>,
+}
+
+/// A cut that must go further.
+pub(super) struct Deeper {
+    /// Messages that were left out before.
+    pub before: Vec<usize>,
+    /// What stands in their place.
+    pub summary: Option<Arc<str>>,
+    pub cut: Cut,
 }
 
 /// Cuts the call where its conversation was cut before, and more if it does not fit `within`.
@@ -58,32 +78,76 @@ pub(super) fn trim(admission: &Admission, within: Option<&Cap>) -> Result<Fit, R
     let sent = &admission.call;
     let contexts = &admission.gateway.contexts;
     let whose = Trimmer::of(&admission.attribution);
-    let before = contexts.cut(whose, sent);
-    let fits = within.map_or(u64::MAX, |cap| cap.tokens);
-    let mut cut = Cut {
-        dropped: Vec::new(),
-        call: Arc::clone(sent),
-        tokens: 0,
-    };
-    if let Some(before) = before {
-        cut.dropped.extend_from_slice(&before);
-        cut.call = without(sent, &before)?;
-    }
+    let mut cut = cut_before(admission)?;
     if let Some(cap) = within {
-        cut.tokens = size(admission, sent, &cut, fits);
-        if cut.tokens > fits {
-            cut = cut_further(admission, cut, cap)?;
+        cut.tokens = size(admission, sent, &cut, cap.tokens);
+        if cut.tokens > cap.tokens {
+            cut = cut_further(admission, cut, cap, TARGET_PERCENT)?;
             contexts.remember_cut(whose, sent, &cut.dropped);
             note(admission, &cut, cap);
         }
     }
+    let summarised = cut
+        .summary
+        .as_ref()
+        .and_then(|summary| sent.summarised(&cut.dropped, summary));
+    let summary_bytes = match (&summarised, &cut.summary) {
+        (Some(_), Some(summary)) => summary.len(),
+        _ => 0,
+    };
+    if let Some(summarised) = summarised {
+        let read =
+            summarised.map_err(|_| Refused::internal("a summarised body reads as a call"))?;
+        cut.call = Arc::new(read);
+    }
     let trimmed = Trimmed {
         messages: cut.dropped.len(),
         bytes: bytes_of(sent, &cut.dropped),
+        summary_bytes,
     };
     Ok(Fit {
         tokens: within.map(|_| cut.tokens),
         trimmed: (!cut.dropped.is_empty()).then_some((cut.call, trimmed)),
+    })
+}
+
+/// What must be left out beyond what was before, so that a summary finds room; `None` if the call fits.
+///
+/// # Errors
+/// `context_exceeded`: not all that may go is enough.
+pub(super) fn deeper(admission: &Admission, cap: &Cap) -> Result<Option<Deeper>, Refused> {
+    let mut cut = cut_before(admission)?;
+    cut.tokens = size(admission, &admission.call, &cut, cap.tokens);
+    if cut.tokens <= cap.tokens {
+        return Ok(None);
+    }
+    let (before, summary) = (cut.dropped.clone(), cut.summary.clone());
+    let cut = cut_further(admission, cut, cap, TARGET_BESIDE_SUMMARY_PERCENT)?;
+    Ok(Some(Deeper {
+        before,
+        summary,
+        cut,
+    }))
+}
+
+/// The call, cut where its conversation was cut before.
+fn cut_before(admission: &Admission) -> Result<Cut, Refused> {
+    let sent = &admission.call;
+    let contexts = &admission.gateway.contexts;
+    let whose = Trimmer::of(&admission.attribution);
+    let Some(before) = contexts.cut(whose, sent) else {
+        return Ok(Cut {
+            dropped: Vec::new(),
+            call: Arc::clone(sent),
+            tokens: 0,
+            summary: None,
+        });
+    };
+    Ok(Cut {
+        call: without(sent, &before)?,
+        tokens: 0,
+        summary: contexts.summary(whose, sent, &before),
+        dropped: before.to_vec(),
     })
 }
 
@@ -97,6 +161,13 @@ fn without(call: &Call, dropped: &[usize]) -> Result<Arc<Call>, Refused> {
 /// counted for the messages left out, if that is less. The latter holds until the provider has counted
 /// the shorter conversation.
 fn size(admission: &Admission, sent: &Call, cut: &Cut, fits: u64) -> u64 {
+    let summary = cut.summary.as_ref();
+    let summary = summary.map_or(0, |text| text.len() as u64 + SUMMARY_TOKENS);
+    let fits = fits.saturating_sub(summary);
+    size_without_summary(admission, sent, cut, fits).saturating_add(summary)
+}
+
+fn size_without_summary(admission: &Admission, sent: &Call, cut: &Cut, fits: u64) -> u64 {
     let own = bounds::input(admission, &cut.call, fits);
     if own <= fits || cut.dropped.is_empty() {
         return own;
@@ -115,7 +186,12 @@ fn left_without(size: u64, weights: &[u64], dropped: &[usize]) -> u64 {
 }
 
 /// Leaves out more, in order, until the call is well below its cap.
-fn cut_further(admission: &Admission, cut: Cut, cap: &Cap) -> Result<Cut, Refused> {
+fn cut_further(
+    admission: &Admission,
+    cut: Cut,
+    cap: &Cap,
+    target_percent: u64,
+) -> Result<Cut, Refused> {
     let (call, size) = (&cut.call, cut.tokens);
     let droppable = call.droppable();
     if droppable.is_empty() {
@@ -127,7 +203,7 @@ fn cut_further(admission: &Admission, cut: Cut, cap: &Cap) -> Result<Cut, Refuse
         return Err(exceeded(admission, cap, size, besides));
     }
     let weights = weights(call, &counts(admission, call), size);
-    let target = u128::from(cap.tokens) * u128::from(TARGET_PERCENT) / 100;
+    let target = u128::from(cap.tokens) * u128::from(target_percent) / 100;
     let (mut left, mut going) = (size, Vec::new());
     for unit in droppable {
         if u128::from(left) <= target {
@@ -155,6 +231,7 @@ fn cut_further(admission: &Admission, cut: Cut, cap: &Cap) -> Result<Cut, Refuse
         dropped,
         call: shorter,
         tokens,
+        summary: None,
     })
 }
 

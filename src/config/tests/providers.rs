@@ -1,0 +1,52 @@
+//! `kind` and what hangs on it.
+
+use super::*;
+
+fn parsed(provider: &str) -> Result<Config, Faults> {
+    let text = format!("[[provider]]\nname = \"p\"\n{provider}\n");
+    Config::parse(&text, Path::new("bursar.toml"))
+}
+
+fn faults(provider: &str) -> String {
+    match parsed(provider) {
+        Ok(_) => String::new(),
+        Err(faults) => faults.to_string(),
+    }
+}
+
+#[test]
+fn a_kind_brings_its_address_and_a_base_url_goes_before_it() {
+    let config = parsed("kind = \"groq\"").unwrap();
+    let provider = &config.providers[0];
+    assert_eq!(provider.base_url, "https://api.groq.com/openai/v1");
+    assert_eq!(
+        (provider.preset.name, provider.kind),
+        ("groq", Kind::Openai)
+    );
+    let config = parsed("kind = \"groq\"\nbase_url = \"http://127.0.0.1:1/v1\"").unwrap();
+    assert_eq!(config.providers[0].base_url, "http://127.0.0.1:1/v1");
+}
+
+#[test]
+fn what_everybody_has_their_own_of_must_be_said() {
+    for kind in ["azure", "azure-deployments", "openai-compatible"] {
+        let told = faults(&format!("kind = \"{kind}\""));
+        assert!(told.contains("needs `base_url`"), "{kind}: {told}");
+    }
+    let told = faults("kind = \"gemini\"");
+    assert!(told.contains("`gemini-openai`"), "{told}");
+    let told = faults("kind = \"grok\"");
+    assert!(told.contains("did you mean `groq`?"), "{told}");
+}
+
+#[test]
+fn a_dated_version_is_for_azures_deployments() {
+    let azure = "kind = \"azure-deployments\"\nbase_url = \"https://r.openai.azure.com/openai\"\n";
+    let config = parsed(&format!("{azure}api_version = \"2025-04-01-preview\"")).unwrap();
+    let version = config.providers[0].api_version.as_deref();
+    assert_eq!(version, Some("2025-04-01-preview"));
+    let told = faults(&format!("{azure}api_version = \"a&b\""));
+    assert!(told.contains("is no version"), "{told}");
+    let told = faults("kind = \"openai\"\napi_version = \"2024-10-21\"");
+    assert!(told.contains("has dated versions"), "{told}");
+}
