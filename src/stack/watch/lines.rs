@@ -14,6 +14,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// As many conversations of a task are remembered; the one longest silent makes room.
 pub(super) const MOST_LINES: usize = 32;
+/// As many of one agent's that nobody has answered: most of those end with their first answer, and what is
+/// asked in one that does not is met again in it.
+pub(super) const MOST_UNANSWERED: usize = 8;
 /// As many prefixes of one conversation are remembered: some fifteen turns, to know a replay by.
 const MOST_LINKS: usize = 48;
 /// As many messages of one call are remembered as places where the next may go on.

@@ -2,7 +2,7 @@
 //! what was handed on.
 
 use super::begun::{Begun, Handed};
-use super::lines::{Keys, Line, MOST_LINES, Place};
+use super::lines::{Keys, Line, MOST_LINES, MOST_UNANSWERED, Place};
 use super::verdict::Verdict;
 use crate::dialect::Call;
 use crate::dialect::said::{Said, said, said_by_answer};
@@ -324,7 +324,12 @@ impl TaskWatch {
         if seen.parent.is_none() && self.lines.iter().any(is_other) {
             self.begun.begin(line.agent, seen.agent, &new.said);
         }
-        if self.lines.len() >= MOST_LINES {
+        let waits = |other: &Line| other.is_unanswered() && other.agent == line.agent;
+        let mut waiting = (0..).zip(&self.lines).filter(|(_, other)| waits(other));
+        let oldest = waiting.next().map(|(place, _)| place);
+        if line.is_unanswered() && waiting.count() + 1 >= MOST_UNANSWERED {
+            oldest.and_then(|oldest| self.lines.remove(oldest));
+        } else if self.lines.len() >= MOST_LINES {
             self.lines.pop_front();
         } else if self.lines.len() == self.lines.capacity() {
             self.lines.reserve_exact(1);
