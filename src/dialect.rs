@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod refusal;
+pub mod translate;
 
 use crate::conversation::Media;
 use bytes::Bytes;

@@ -234,6 +234,8 @@ pub struct CallEntry {
     pub trace: Option<TraceIds>,
     /// The wire format's name.
     pub dialect: &'static str,
+    /// The one that it was put into for its provider, if that is another.
+    pub translated: Option<&'static str>,
     /// The model asked for.
     pub model: Arc<str>,
     /// The provider it went to.

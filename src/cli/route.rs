@@ -327,7 +327,7 @@ impl Price<'_> {
     fn at(&self, provider: &Provider, model: &str, text: &str) -> ExplainedTarget {
         let dialect = self.call.dialect;
         let out = match provider.lacks_key() {
-            _ if !provider.speaks(dialect) => Some(format!("does not speak {}", dialect.name())),
+            _ if !provider.takes(dialect) => Some(format!("does not take {}", dialect.name())),
             Some(kept) => Some(format!("has no key: {kept} is not set")),
             None => None,
         };

@@ -8,6 +8,8 @@ use super::preset::{PRESETS, Paths, Preset};
 use super::read::Section;
 use super::secret::{self, Kept, Secret};
 use super::value;
+use crate::dialect::Dialect;
+use crate::dialect::translate::Pair;
 use crate::units::{NanoUsd, ProviderName};
 use http::{HeaderName, HeaderValue, Uri};
 use std::path::PathBuf;
@@ -127,6 +129,8 @@ pub struct Provider {
     pub name: ProviderName,
     /// Whose dialects it speaks.
     pub kind: Kind,
+    /// Those of them that it speaks, where that is not all.
+    pub dialects: Option<Vec<Dialect>>,
     /// What `kind` stands for.
     pub preset: &'static Preset,
     /// As its SDK takes it: OpenAI's with `/v1`, Anthropic's without. No slash at the end.
@@ -153,6 +157,8 @@ pub struct Provider {
     pub catalogue: Option<String>,
     /// What a model without a price costs at most; without it such a model is refused under a `usd` cap.
     pub ceiling: Option<Ceiling>,
+    /// What a translation leaves out that it cannot carry, by name.
+    pub drop: Vec<String>,
     /// Paths that pass without a meter. None by default.
     pub unmetered: Globs,
     /// Statuses of error answers that this provider bills, in place of the preset's.
@@ -161,6 +167,23 @@ pub struct Provider {
     pub api_version: Option<String>,
     /// Where it is written.
     pub place: Place,
+}
+
+impl Provider {
+    /// Whether it speaks a dialect.
+    #[must_use]
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        match &self.dialects {
+            None => self.preset.speaks(dialect),
+            Some(dialects) => dialects.contains(&dialect),
+        }
+    }
+
+    /// Whether it takes calls of a dialect: it speaks it, or they are translated for it.
+    #[must_use]
+    pub fn takes(&self, dialect: Dialect) -> bool {
+        self.speaks(dialect) || Pair::of(dialect, |target| self.speaks(target)).is_some()
+    }
 }
 
 /// Reads all of them; names are unique.
@@ -194,6 +217,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
     });
     let models = section.list("models", value::name).unwrap_or_default();
     let unmetered = section.list("unmetered", unmetered).unwrap_or_default();
+    let drop = section.list("drop", value::name).unwrap_or_default();
     let fields = [
         OutputCapField::MaxTokens,
         OutputCapField::MaxCompletionTokens,
@@ -214,6 +238,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         ),
         catalogue: section.get("catalogue", value::name),
         ceiling: ceiling(section),
+        drop,
         unmetered: unmetered.into_iter().collect(),
         billed_errors: section.list("billed_errors", |value| {
             let status = value::count_in(400, 599)(value)?;
@@ -222,10 +247,23 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         api_version: section.get("api_version", api_version),
         place: section.place(),
         name: name?.into(),
+        dialects: section.list(
+            "dialects",
+            value::word(&Dialect::ALL.map(|one| (one.name(), one))),
+        ),
         kind: preset?.kind,
         preset: preset?,
         base_url: base_url?,
     };
+    let speaks = |dialect: &&Dialect| provider.preset.speaks(**dialect);
+    let foreign = provider.dialects.iter().flatten();
+    if let Some(foreign) = foreign.clone().find(|dialect| !speaks(dialect)) {
+        let (kind, name) = (provider.preset.name, foreign.name());
+        section.fault_of(
+            "dialects",
+            format!("the kind `{kind}` does not speak `{name}`"),
+        );
+    }
     if provider.api_version.is_some() && provider.preset.paths != Paths::AzureDeployments {
         section.fault_of(
             "api_version",

@@ -272,7 +272,7 @@ impl RoutePolicies {
             for dialect in route.unreached(providers).filter(|_| !route.shadow) {
                 let dialect = dialect.name();
                 warn(format!(
-                    "calls in the dialect {dialect} that come to `{name}` are refused: none of its targets speaks \
+                    "calls in the dialect {dialect} that come to `{name}` are refused: none of its targets takes \
                      it; add one, or a `dialect` to its `match`"
                 ));
             }
@@ -289,7 +289,7 @@ impl RoutePolicies {
 }
 
 impl RouteRule {
-    /// Dialects that some provider speaks and this route takes, and that none of its targets speaks.
+    /// Dialects that some provider takes and this route takes, and that none of its targets takes.
     fn unreached(&self, providers: &[Provider]) -> impl Iterator<Item = Dialect> {
         let targets: Vec<&Provider> = self
             .to
@@ -302,10 +302,8 @@ impl RouteRule {
                     .is_none_or(|globs| globs.matches(dialect.name()))
         };
         let unreached = Dialect::ALL.into_iter().filter(takes).filter(|dialect| {
-            providers
-                .iter()
-                .any(|provider| provider.preset.speaks(*dialect))
-                && !targets.iter().any(|target| target.preset.speaks(*dialect))
+            let takes = |provider: &Provider| provider.takes(*dialect);
+            providers.iter().any(takes) && !targets.iter().any(|target| takes(target))
         });
         unreached.collect::<Vec<_>>().into_iter()
     }

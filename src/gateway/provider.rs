@@ -4,6 +4,7 @@ mod azure;
 
 use crate::config::{self, Auth, HeaderText, OutputCapField, Paths, Proxy};
 use crate::dialect::Dialect;
+use crate::dialect::translate::Pair;
 use crate::stack::upstream::{Passing, Pool, PoolError, Via, outgoing_headers};
 use crate::units::{NanoUsd, ProviderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -176,7 +177,19 @@ impl Provider {
     /// Whether it speaks a dialect.
     #[must_use]
     pub fn speaks(&self, dialect: Dialect) -> bool {
-        self.config.preset.speaks(dialect)
+        self.config.speaks(dialect)
+    }
+
+    /// The translation through which it takes a dialect that it does not speak, if there is one.
+    #[must_use]
+    pub fn translates(&self, dialect: Dialect) -> Option<Pair> {
+        Pair::of(dialect, |target| self.speaks(target))
+    }
+
+    /// Whether it takes calls of a dialect: it speaks it, or they are translated for it.
+    #[must_use]
+    pub fn takes(&self, dialect: Dialect) -> bool {
+        self.config.takes(dialect)
     }
 
     /// Whether it bills a complete error answer of this status and body.

@@ -21,7 +21,7 @@ impl Target {
     /// Whether a call of this dialect can go there at all.
     #[must_use]
     pub fn takes(&self, dialect: Dialect) -> bool {
-        self.provider.speaks(dialect) && self.provider.lacks_key().is_none()
+        self.provider.takes(dialect) && self.provider.lacks_key().is_none()
     }
 }
 

@@ -61,6 +61,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     turns: IntCounterVec,
     tool_calls: IntCounterVec,
+    translated: IntCounterVec,
     /// Refusals, by code and limit.
     pub denials: IntCounterVec,
     /// Loops, by kind.
@@ -140,6 +141,13 @@ impl Metrics {
                     "Generation calls sent and not refused",
                 ),
                 &CALL_LABELS,
+            )?,
+            translated: IntCounterVec::new(
+                Opts::new(
+                    "bursar_translated_calls_total",
+                    "Calls sent in another dialect than their caller's",
+                ),
+                &["dialect", "target"],
             )?,
             tool_calls: IntCounterVec::new(
                 Opts::new("bursar_tool_calls_total", "Tool calls asked for by answers"),
@@ -252,11 +260,12 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 26] = [
+        let all: [Box<dyn prometheus::core::Collector>; 27] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
             Box::new(self.tool_calls.clone()),
+            Box::new(self.translated.clone()),
             Box::new(self.denials.clone()),
             Box::new(self.loops.clone()),
             Box::new(self.held_usd.clone()),
@@ -371,6 +380,11 @@ impl Metrics {
             }
         };
         self.tool_calls.with_label_values(&[name]).inc_by(count);
+    }
+
+    /// A call in this dialect was sent in that one.
+    pub fn translated(&self, dialect: &str, target: &str) {
+        self.translated.with_label_values(&[dialect, target]).inc();
     }
 
     /// The text exposition.

@@ -84,6 +84,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         }),
         trace: None,
         dialect: "openai-chat",
+        translated: None,
         model: "m".into(),
         provider: None,
         answered: None,

@@ -11,12 +11,14 @@ mod context;
 mod lineage;
 mod refusal;
 mod review;
+mod translation;
 mod walk;
 mod wrap_up;
 
 pub use context::Trimmed;
 use context::{Aside, Asides};
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
+pub use translation::Translation;
 pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
@@ -148,7 +150,10 @@ pub(super) struct Admission {
     pub(super) gateway: Arc<Gateway>,
     pub(super) live: Arc<Live>,
     pub(super) attribution: Arc<Attribution>,
+    /// As it leaves, but for what is spliced in last.
     pub(super) call: Arc<Call>,
+    /// As it came.
+    came: Arc<Call>,
     pub(super) routed: Routed,
     pub(super) request: RequestId,
     pub(super) trace: Option<Trace>,
@@ -160,6 +165,10 @@ pub(super) struct Admission {
     /// What is said to the model with it.
     words: Mutex<Words>,
     fitted: context::Fitted,
+    /// The provider does not speak the caller's dialect: `call` is then in one that it speaks.
+    translation: Option<Arc<Translation>>,
+    /// The call as it was put, before anything of it was left out.
+    put: Option<Arc<Call>>,
     /// Targets of a route that it did not fit at, in words.
     tried: Option<String>,
     /// It is a call of the gateway's own.
@@ -227,10 +236,11 @@ impl Admission {
             return Err(Refused::internal("admit stands behind route"));
         };
         let arrival = arrival(extensions);
-        Ok(Self {
+        let mut admission = Self {
             live: Arc::clone(&arrival.live),
             attribution: Arc::clone(attribution),
             call: Arc::clone(call),
+            came: Arc::clone(call),
             routed: routed.clone(),
             request: arrival.id.clone(),
             trace: extensions.get::<Trace>().copied(),
@@ -240,19 +250,27 @@ impl Admission {
             steps: extensions.get::<Steps>().cloned(),
             words: Mutex::default(),
             fitted: context::Fitted::default(),
+            translation: None,
+            put: None,
             tried: None,
             aside: extensions.get::<Aside>().is_some(),
             asides: None,
             gateway,
-        })
+        };
+        if !admission.routed.provider.speaks(admission.came.dialect)
+            && let Err(refused) = admission.translate()
+            // Along a route, the next target may have words for it.
+            && admission.routed.course.is_none()
+        {
+            return Err(admission.denied(refused));
+        }
+        Ok(admission)
     }
 
     async fn place(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
-        if self.live.loaded.policies.caps_context()
-            && !self.aside
-            && let Some(sent) = request.extensions().get::<Arc<Call>>()
-        {
-            Box::pin(context::fit(self, sent, request)).await?;
+        if self.live.loaded.policies.caps_context() && !self.aside {
+            let sent = self.sent();
+            Box::pin(context::fit(self, &sent, request)).await?;
         }
         for _ in 0..LOOKS_MAX {
             match self.look(request).await {
@@ -302,7 +320,7 @@ impl Admission {
             let entered = lineage::enter(self, &task).await?;
             let stand = entered.as_ref().map(|entered| entered.stand);
             let held = {
-                let holding = pin!(self.hold_along(&task, stand.unwrap_or_default()));
+                let holding = pin!(self.hold_along(&task, stand.unwrap_or_default(), request));
                 let stop = pin!(boarded.flight.stop());
                 match select(holding, stop).await {
                     Either::Left((held, _)) => Ok(held),
@@ -379,7 +397,7 @@ impl Admission {
             hold: hold.id(),
             model: Arc::clone(&self.routed.model),
             provider: self.routed.provider.name.shared(),
-            dialect: self.call.dialect.name(),
+            dialect: self.dialect().name(),
         }));
         // In this order: what is announced comes into force before it is announced no longer.
         self.gateway.cover_by_what_comes(task, flight);
@@ -396,11 +414,16 @@ impl Admission {
 
     /// Where the call goes.
     fn uri(&self, request: &Request<Outgoing>) -> Result<Uri, Refused> {
-        let suffix = arrival(request.extensions()).target.suffix.as_str();
         let Routed {
             provider, model, ..
         } = &self.routed;
-        let uri = provider.address(suffix, request.uri().query(), model);
+        let uri = match &self.translation {
+            None => {
+                let suffix = arrival(request.extensions()).target.suffix.as_str();
+                provider.address(suffix, request.uri().query(), model)
+            }
+            Some(translation) => provider.address(translation.suffix(), None, model),
+        };
         uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }
 
@@ -544,7 +567,7 @@ impl Admission {
             &self.attribution,
             Arc::clone(&self.routed.model),
             self.routed.provider.name.shared(),
-            self.call.dialect.name(),
+            self.dialect().name(),
         )
     }
 
@@ -641,6 +664,7 @@ impl Admission {
             task: (Arc::clone(&task), task.paused_ms(self.now)),
             watched: self.watched(task, request.headers()),
             trimmed: self.fitted.trimmed,
+            translation: self.translation.clone(),
             steps: self.steps.clone(),
             aside: self.aside,
         };
@@ -667,6 +691,9 @@ impl Admission {
         let provider = &self.routed.provider;
         if provider.config.forward_attribution {
             self.forward_attribution(&mut parts.headers);
+        }
+        if let Some(translation) = &self.translation {
+            translation.dress(&mut parts.headers);
         }
         provider.dress(&mut parts.headers);
         if let Some(value) = self.trace.as_ref().and_then(Trace::traceparent) {

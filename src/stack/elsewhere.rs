@@ -102,7 +102,7 @@ async fn answer(
         Endpoint::Models(None) => models(&live, &identity, &request).await,
         Endpoint::Models(Some(model)) => {
             let dialect = dialect_of(&request);
-            let routed = route::resolve(&live, &identity, &model, dialect)?;
+            let routed = route::resolve_spoken(&live, &identity, &model, dialect)?;
             let suffix = format!("/models/{}", routed.model);
             pass(request, &routed.provider, &suffix).await
         }
@@ -207,7 +207,16 @@ async fn count_tokens(
         call: &call,
         model: &call.model,
     };
-    let routed = asked.find().await?;
+    let mut targets = std::iter::successors(Some(asked.find().await?), route::Routed::next);
+    let spoken = targets.find(|routed| routed.provider.speaks(call.dialect));
+    let routed = spoken.ok_or_else(|| {
+        let message = format!(
+            "Tokens of `{}` cannot be counted: its provider does not speak {}, and a count is not translated.",
+            call.model,
+            call.dialect.name()
+        );
+        Refused::new(Code::InvalidRequest, &message).status(404)
+    })?;
     let edits = crate::dialect::Edits {
         model: (*call.model != *routed.model).then(|| routed.model.to_string()),
         strip_foreign: !call.ids.foreign.is_empty(),

@@ -23,6 +23,8 @@ names! {
     OUTPUT_CAP = "x-bursar-output-cap";
     NOTICE = "x-bursar-notice";
     TRIMMED = "x-bursar-trimmed";
+    TRANSLATED = "x-bursar-translated";
+    DROPPED = "x-bursar-dropped";
     COST_USD = "x-bursar-cost-usd";
     WARNING = "x-bursar-warning";
     RETRY_COUNT = "x-stainless-retry-count";

@@ -9,11 +9,12 @@ use super::record::{Outcome, Record};
 use super::upstream::{Outgoing, Reached, reached};
 use super::{Code, Refused};
 use crate::dialect::answer::{BodyBuffer, Cut, Kept, StreamFilter};
+use crate::dialect::translate::{Stream, Unreadable};
 use crate::flights::Stop;
 use crate::gateway::Provider;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::ResponseFuture;
@@ -27,6 +28,8 @@ use tower::{Layer, Service};
 
 /// Longest error answer that is collected, bytes; a longer one is in doubt like a broken one.
 const ERROR_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The content type of a translated answer.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The layer.
 #[derive(Clone, Copy, Debug)]
@@ -216,10 +219,11 @@ impl Underway {
         };
         let limited = http_body_util::Limited::new(body, ERROR_BYTES_MAX);
         let by = record.until(record.provider.timeouts.between_bytes);
+        let back = record.back().cloned();
         // If this future is dropped half-way, the record's own drop leaves the hold in doubt.
         match timeout_at(by, limited.collect()).await {
             Ok(Ok(body)) => {
-                let body = body.to_bytes();
+                let mut body = body.to_bytes();
                 let billed = record.provider.bills(parts.status, &body);
                 let charged = record.end(if billed {
                     Outcome::Doubt("billed_error")
@@ -228,6 +232,10 @@ impl Underway {
                 });
                 charged.stamp(&mut parts.headers);
                 parts.headers.remove(header::CONTENT_LENGTH);
+                if let Some(back) = back {
+                    (parts.status, body) = back.error(parts.status, &body);
+                    parts.headers.insert(header::CONTENT_TYPE, JSON);
+                }
                 Ok(Response::from_parts(parts, AnswerBody::Whole(body)))
             }
             Ok(Err(_)) | Err(_) => {
@@ -254,8 +262,12 @@ impl Underway {
             Ok(Some(through)) => {
                 self.part = None;
                 if let Some(record) = self.record.take() {
+                    let is_translated = record.back().is_some();
                     let charged = record.end(Outcome::Doubt("too_long"));
                     charged.stamp(&mut parts.headers);
+                    if is_translated {
+                        return Err(unreadable(Unreadable::TooLong));
+                    }
                 }
                 return Ok(Response::from_parts(parts, through));
             }
@@ -279,8 +291,16 @@ impl Underway {
         let (body, answer) = buffer.finish(true);
         parts.headers.remove(header::CONTENT_LENGTH);
         let outcome = record.outcome(answer);
+        let translated = record.back().map(|back| back.answer(&body));
         let charged = record.end(outcome);
         charged.stamp(&mut parts.headers);
+        let body = match translated {
+            None => body,
+            Some(translated) => {
+                parts.headers.insert(header::CONTENT_TYPE, JSON);
+                translated.map_err(unreadable)?
+            }
+        };
         Ok(Response::from_parts(parts, AnswerBody::Whole(body)))
     }
 
@@ -321,6 +341,11 @@ impl Underway {
             }
         }
     }
+}
+
+/// An answer that was paid for, and that its caller's dialect cannot say.
+fn unreadable(why: Unreadable) -> Refused {
+    Refused::new(Code::UpstreamError, &why.to_string())
 }
 
 /// What was collected so far, then the rest.
@@ -416,6 +441,8 @@ pub struct Metered {
     between: Duration,
     /// Nothing more comes from upstream.
     over: bool,
+    /// The caller speaks another dialect.
+    translating: Option<Box<Stream>>,
 }
 
 impl Metered {
@@ -423,6 +450,10 @@ impl Metered {
         let between = underway.record.as_ref().map_or(Duration::ZERO, |record| {
             record.provider.timeouts.between_bytes
         });
+        let translating = underway
+            .record
+            .as_ref()
+            .and_then(|record| Some(Box::new(record.back()?.stream())));
         let last = Instant::now();
         let by = underway
             .record
@@ -434,6 +465,7 @@ impl Metered {
             last,
             between,
             over: false,
+            translating,
         }
     }
 
@@ -444,11 +476,18 @@ impl Metered {
                 return Poll::Ready(None);
             };
             if let Some(data) = filter.pop() {
+                let Some(stream) = &mut self.translating else {
+                    return Poll::Ready(Some(data));
+                };
+                let data = stream.push(&data);
+                if data.is_empty() {
+                    continue;
+                }
                 return Poll::Ready(Some(data));
             }
             if self.over {
                 self.underway.part = None;
-                return Poll::Ready(None);
+                return Poll::Ready(self.goodbye());
             }
             if let Some(record) = &self.underway.record
                 && let Poll::Ready(stop) = record.flight().poll_stop(cx)
@@ -527,11 +566,27 @@ impl Metered {
             return None;
         };
         let ending = filter.cut(*cut);
+        let ending = self.last(ending);
         if let (Some(part), Some(record)) = (self.underway.part.take(), self.underway.record.take())
         {
             see_through(part, record);
         }
         Some(ending)
+    }
+
+    /// What its dialect has at the end, where upstream's has nothing.
+    fn goodbye(&mut self) -> Option<Bytes> {
+        let mut stream = self.translating.take()?;
+        Some(stream.end()).filter(|last| !last.is_empty())
+    }
+
+    /// The last bytes for the caller, in its dialect.
+    fn last(&mut self, ending: Bytes) -> Bytes {
+        let Some(mut stream) = self.translating.take() else {
+            return ending;
+        };
+        let last = [stream.push(&ending), stream.end()];
+        last.concat().into()
     }
 
     /// Upstream broke off: the hold is in doubt, and the caller is told in its dialect.
@@ -542,11 +597,12 @@ impl Metered {
         let Some(mut record) = self.underway.record.take() else {
             // All was said and settled; only the connection ended badly.
             self.underway.part = None;
-            return None;
+            return self.goodbye();
         };
         let refusal = broken.refusal(record.provider.name.as_str());
         record.saw(filter.reader().visible_bytes());
         let ending = filter.cut(Cut::Error(&refusal.refusal));
+        let ending = self.last(ending);
         self.underway.part = None;
         record.end(Outcome::Doubt(broken.reason()));
         Some(ending)
@@ -560,7 +616,7 @@ impl Metered {
             let Some(record) = &self.underway.record else {
                 // Settled already; a provider that does not close is let go.
                 self.underway.part = None;
-                return Poll::Ready(None);
+                return Poll::Ready(self.goodbye());
             };
             if record.is_over() {
                 let refusal = record.deadline_refusal();

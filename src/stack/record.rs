@@ -10,6 +10,7 @@ mod shadow;
 
 pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
 
+use super::admit::Translation;
 use super::check::{self, Watched};
 use super::route::{Course, Shadow};
 use super::trace::Trace;
@@ -17,6 +18,7 @@ use super::{Refused, headers};
 use crate::clock;
 use crate::conversation::Lane;
 use crate::dialect::answer::AnswerReader;
+use crate::dialect::translate::Back;
 use crate::dialect::{Answer, Call, Dialect};
 use crate::flights::{Boarded, Flight, Stop};
 use crate::gateway::{Gateway, Live, Provider};
@@ -109,6 +111,8 @@ pub struct Facts {
     pub watched: Watched,
     /// What a cap on its context left out of it.
     pub trimmed: Option<super::admit::Trimmed>,
+    /// The provider speaks another dialect than the caller.
+    pub translation: Option<Arc<Translation>>,
     /// What the watch found new in it.
     pub steps: Option<super::watch::Steps>,
     /// It is a call of the gateway's own: a summary.
@@ -168,6 +172,21 @@ impl Record {
     #[must_use]
     pub fn flight(&self) -> &Arc<Flight> {
         &self.boarded.flight
+    }
+
+    /// The way from the answer into the caller's dialect, if that is another.
+    #[must_use]
+    pub fn back(&self) -> Option<&Back> {
+        let translation = self.facts.translation.as_ref();
+        translation.map(|translation| &translation.back)
+    }
+
+    /// The dialect that the caller speaks.
+    fn dialect(&self) -> Dialect {
+        match &self.facts.translation {
+            None => self.call.dialect,
+            Some(translation) => translation.caller(),
+        }
     }
 
     /// What of the answer is to be kept for a check.
@@ -478,6 +497,9 @@ impl Record {
         }
         if let Ok(model) = HeaderValue::from_str(&self.facts.model) {
             head.insert(&headers::MODEL, model);
+        }
+        if let Some(translation) = &self.facts.translation {
+            translation.stamp(head);
         }
     }
 

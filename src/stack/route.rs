@@ -361,6 +361,30 @@ pub fn resolve(
 ) -> Result<Routed, Refused> {
     let (provider, name) =
         find(live, model, dialect).ok_or_else(|| not_found(live, model, dialect))?;
+    resolved(provider, name, identity, model)
+}
+
+/// The same among the providers that speak the dialect, for what is not translated.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_spoken(
+    live: &Live,
+    identity: &Identity,
+    model: &str,
+    dialect: Dialect,
+) -> Result<Routed, Refused> {
+    let found = find_among(live, model, |provider| provider.speaks(dialect));
+    let (provider, name) = found.ok_or_else(|| not_found(live, model, dialect))?;
+    resolved(provider, name, identity, model)
+}
+
+fn resolved(
+    provider: &Arc<Provider>,
+    name: &str,
+    identity: &Identity,
+    model: &str,
+) -> Result<Routed, Refused> {
     if !identity.may_use(name) && !identity.may_use(model) {
         return Err(not_permitted(identity, model));
     }
@@ -387,26 +411,30 @@ pub fn resolve_own(live: &Live, model: &str, dialect: Dialect) -> Option<Routed>
     })
 }
 
-/// The provider that a model's name means to calls of a dialect, and the model's own name.
+/// The provider that a model's name means to calls of a dialect, and the model's own name: one that
+/// speaks it, or else one that such calls are translated for.
 #[must_use]
 pub fn find<'a>(
     live: &'a Live,
     model: &'a str,
     dialect: Dialect,
 ) -> Option<(&'a Arc<Provider>, &'a str)> {
-    let speaks = |provider: &&Arc<Provider>| provider.speaks(dialect);
+    find_among(live, model, |provider| provider.speaks(dialect))
+        .or_else(|| find_among(live, model, |provider| provider.takes(dialect)))
+}
+
+fn find_among<'a>(
+    live: &'a Live,
+    model: &'a str,
+    fits: impl Fn(&Provider) -> bool,
+) -> Option<(&'a Arc<Provider>, &'a str)> {
     if let Some((named, rest)) = split(live, model) {
-        return named.speaks(dialect).then_some((named, rest));
+        return fits(named).then_some((named, rest));
     }
-    let matching = live.providers.iter().filter(speaks);
-    let matching = matching
-        .clone()
+    let fitting = || live.providers.iter().filter(|provider| fits(provider));
+    let matching = fitting()
         .find(|provider| provider.config.models.matches(model))
-        .or_else(|| {
-            matching
-                .clone()
-                .find(|provider| provider.config.models.is_empty())
-        });
+        .or_else(|| fitting().find(|provider| provider.config.models.is_empty()));
     matching.map(|provider| (provider, model))
 }
 
@@ -436,14 +464,14 @@ fn keyless(provider: &Provider, kept: &str) -> Refused {
 }
 
 fn no_target(route: &Route, dialect: Dialect) -> Refused {
-    let speaking = (route.targets.iter()).find(|target| target.provider.speaks(dialect));
+    let speaking = (route.targets.iter()).find(|target| target.provider.takes(dialect));
     if let Some(target) = speaking
         && let Some(kept) = target.provider.lacks_key()
     {
         return keyless(&target.provider, &kept);
     }
     let message = format!(
-        "Route `{}` takes this call, and none of its targets speaks {}.",
+        "Route `{}` takes this call, and none of its targets takes {}.",
         route.rule.name,
         dialect.name()
     );

@@ -93,6 +93,7 @@ fn call(
             span: 0xb7ad_6b71_6920_3331,
         }),
         dialect: "openai-chat",
+        translated: None,
         model: "gpt-4o-mini".into(),
         provider: Some("openai".into()),
         answered: Some("gpt-4o-mini-2024-07-18".into()),

@@ -44,6 +44,15 @@ kind = "anthropic"
 base_url = "http://127.0.0.1:{sim}"
 api_key = "env:SIM_API_KEY"
 forward_attribution = true
+
+[[provider]]
+name = "plain"
+kind = "openai"
+base_url = "http://127.0.0.1:{sim}/v1"
+api_key = "env:SIM_API_KEY"
+models = ["plain-*"]
+dialects = ["openai-chat"]
+forward_attribution = true
 """
 
 LIMITS = """\

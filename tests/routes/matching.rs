@@ -116,25 +116,52 @@ to = "second/*"
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_target_that_does_not_speak_the_dialect_is_left_out() {
+async fn a_target_that_does_not_take_the_dialect_is_left_out() {
     let routes = r#"
 [[route]]
 match = { role = "either" }
-to = ["second/sim-cheap", "sim-anthropic/sim-strong"]
+to = ["sim-anthropic/sim-strong", "second/sim-cheap"]
 
 [[route]]
-name = "only chat"
+name = "no completions"
 match = { role = "chat" }
-to = ["second/sim-cheap"]
+to = ["sim-anthropic/sim-strong"]
 "#;
     let rig = Rig::start(routes, "").await;
     let chat = Ask::chat("x");
-    let messages = chat.clone().dialect(Dialect::Messages);
-    assert_eq!(rig.say("t", "either", &chat).await, "second/sim-cheap");
-    assert_eq!(rig.say("t", "either", &messages).await, "sim/sim-strong");
-    let reply = rig.caller("t", "chat").call(&messages).await.unwrap();
+    let completions = chat.clone().dialect(Dialect::Completions);
+    // Chat is translated for it; completions cannot be.
+    assert_eq!(rig.say("t", "either", &chat).await, "sim/sim-strong");
+    assert_eq!(
+        rig.say("t", "either", &completions).await,
+        "second/sim-cheap"
+    );
+    let reply = rig.caller("t", "chat").call(&completions).await.unwrap();
     assert_eq!(reply.status, 404);
-    assert!(reply.text().contains("only chat"), "{}", reply.text());
+    assert!(reply.text().contains("no completions"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_target_cannot_be_told_the_next_may() {
+    let routes = r#"
+[[route]]
+match = { role = "seeded" }
+to = ["sim-anthropic/sim-strong", "second/sim-cheap"]
+
+[[route]]
+name = "claude"
+match = { role = "stubborn" }
+to = ["sim-anthropic/sim-strong"]
+"#;
+    let rig = Rig::start(routes, "").await;
+    let mut ask = Ask::chat("x");
+    ask.n = Some(2);
+    assert_eq!(rig.say("t", "seeded", &ask).await, "second/sim-cheap");
+    let reply = rig.caller("t", "stubborn").call(&ask).await.unwrap();
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("`n` cannot be carried"));
+    ask.n = None;
+    assert_eq!(rig.say("t", "seeded", &ask).await, "sim/sim-strong");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,12 @@ shadow = true
 name = "long"
 match = { context_tokens = { over = 1000 }, budget_left = { under = 0.5 } }
 to = [{ model = "second/sim-cheap", weight = 3 }, { model = "sim/*", weight = 1 }, "sim-anthropic/sim-strong"]
+
+[[route]]
+name = "nobody"
+match = { role = "writer" }
+to = ["sim-anthropic/sim-strong"]
+shadow = true
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,8 +32,9 @@ async fn a_route_in_shadow_is_only_recorded() {
     let reply = caller.call(&ask).await.unwrap();
     assert_eq!(reply.header("x-bursar-model").unwrap(), "sim-strong");
     let real = reply.cost().unwrap().0;
-    let messages = ask.clone().dialect(Dialect::Messages);
-    let told = caller.call(&messages).await.unwrap();
+    let completions = ask.clone().dialect(Dialect::Completions);
+    let writer = rig.caller("t", "writer");
+    let told = writer.call(&completions).await.unwrap();
     assert!(told.status.is_success());
     assert_eq!(rig.billed()[1], 0);
     rig.gateway.quiet().await;
@@ -42,12 +49,12 @@ async fn a_route_in_shadow_is_only_recorded() {
     let (to, usd) = rig.went(&told.request_id()).shadow.expect("a shadow");
     assert_eq!((&*to, usd), ("", None));
     let metrics = rig.gateway.metrics().await;
-    let counted = |target: &str| {
-        let labels = format!("{{route=\"trial\",target=\"{target}\"}}");
+    let counted = |route: &str, target: &str| {
+        let labels = format!("{{route=\"{route}\",target=\"{target}\"}}");
         metrics.get(&format!("bursar_shadow_calls_total{labels}"))
     };
-    assert!((counted("second/sim-cheap") - 1.0).abs() < 0.1);
-    assert!((counted("-") - 1.0).abs() < 0.1);
+    assert!((counted("trial", "second/sim-cheap") - 1.0).abs() < 0.1);
+    assert!((counted("nobody", "-") - 1.0).abs() < 0.1);
     let cost = |cost: &str| {
         let labels = format!("cost=\"{cost}\",route=\"trial\",target=\"second/sim-cheap\"");
         metrics.nano(&format!("bursar_shadow_cost_usd_total{{{labels}}}"))
@@ -101,6 +108,8 @@ async fn explain_says_of_every_route_why() {
         "0.25",
         "--output-tokens",
         "1000",
+        "--dialect",
+        "openai-completions",
     ];
     let poor = explained(&rig, &poor);
     assert_eq!(poor["route"], "long");
@@ -116,7 +125,7 @@ async fn explain_says_of_every_route_why() {
     assert_eq!(poor["goes_to"][0]["usd"], "0.0006");
     assert_eq!(poor["goes_to"][0]["weight"], "weight 3 of 4");
     let out = &poor["routes"][1]["targets"][2]["left_out"];
-    assert_eq!(out, "does not speak openai-chat");
+    assert_eq!(out, "does not take openai-completions");
     let text = explain(&rig, &["--model", "nobody", "--role", "worker"]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("trial (line 2, in shadow): takes it\n    second/sim-cheap, $0.10 in, $0.40 out per million tokens"), "{text}");

@@ -104,14 +104,16 @@ fn targets_that_mean_nobody_are_faults() {
 
 #[test]
 fn what_is_probably_not_meant_is_warned_of() {
-    let text = "[[route]]\nname = \"chat\"\nmatch = { role = \"w*\" }\nto = \"p/x\"\n\
+    let text = "[[route]]\nname = \"chat\"\nmatch = { role = \"w*\" }\nto = \"a/x\"\n\
                 [[route]]\nname = \"never\"\nmatch = { role = [\"worker\"], dialect = \"openai-*\" }\nto = \"p/y\"\n\
                 [[route]]\nname = \"both\"\nto = [\"p/y\", \"a/z\"]\n";
     let mut found = Vec::new();
     parse(text).warn(&providers(), &mut found);
     let messages: Vec<&str> = found.iter().map(|fault| &*fault.message).collect();
     let expected = [
-        "calls in the dialect anthropic-messages that come to `chat` are refused: none of its targets speaks it; \
+        "calls in the dialect openai-responses that come to `chat` are refused: none of its targets takes it; \
+         add one, or a `dialect` to its `match`",
+        "calls in the dialect openai-completions that come to `chat` are refused: none of its targets takes it; \
          add one, or a `dialect` to its `match`",
         "`never` never sees a call: `chat` above takes them all",
     ];

@@ -36,8 +36,8 @@ where
     S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Send + 'static,
     S::Future: Send,
 {
-    let streams = admission.call.stream && admission.call.dialect != Dialect::OpenaiEmbeddings;
-    let (dialect, gateway) = (admission.call.dialect, admission.gateway.clone());
+    let (dialect, gateway) = (admission.dialect(), admission.gateway.clone());
+    let streams = admission.call.stream && dialect != Dialect::OpenaiEmbeddings;
     let id = question.id.clone();
     let mut going = Box::pin(go_on(admission, request, question, inner));
     if !streams {

@@ -10,8 +10,10 @@ use crate::ledger::{Refusal, Stand};
 use crate::purse::{Hold, NoHold};
 use crate::stack::Refused;
 use crate::stack::route::Routed;
+use crate::stack::upstream::Outgoing;
 use crate::task::Task;
 use crate::units::{Meter, NanoUsd, UnixMs};
+use http::Request;
 use std::sync::Arc;
 
 /// Whether a call waits for held money.
@@ -65,14 +67,17 @@ impl Admission {
         &mut self,
         task: &Arc<Task>,
         stand: Stand,
+        request: &Request<Outgoing>,
     ) -> Result<(Bound, Hold), Miss> {
         let forever = UnixMs(i64::MAX);
         if self.routed.course.is_some() {
             self.tried = None;
-            self.routed = self.routed.start();
-            if self.routed.next().is_some() {
-                return Box::pin(self.walk(task, stand)).await;
+            let start = self.routed.start();
+            if start.next().is_some() {
+                self.routed = start;
+                return Box::pin(self.walk(task, stand, request)).await;
             }
+            self.turn_to(start, request).await?;
         }
         self.hold(task, stand, Patience::Until(forever)).await
     }
@@ -82,12 +87,20 @@ impl Admission {
         self.routed.course.is_some()
     }
 
-    async fn walk(&mut self, task: &Arc<Task>, stand: Stand) -> Result<(Bound, Hold), Miss> {
+    async fn walk(
+        &mut self,
+        task: &Arc<Task>,
+        stand: Stand,
+        request: &Request<Outgoing>,
+    ) -> Result<(Bound, Hold), Miss> {
         let start = self.routed.clone();
         let mut next = Some(start.clone());
         while let Some(routed) = next {
-            self.routed = routed;
-            match self.hold(task, stand, Patience::Not).await {
+            let held = match self.turn_to(routed, request).await {
+                Ok(()) => self.hold(task, stand, Patience::Not).await,
+                Err(miss) => Err(miss),
+            };
+            match held {
                 Err(miss) if miss.is_of_target() => next = self.routed.next(),
                 held => return held,
             }
@@ -99,8 +112,11 @@ impl Admission {
         let mut last: Option<(Routed, Miss)> = None;
         next = Some(start);
         while let Some(routed) = next {
-            self.routed = routed;
-            match self.hold(task, stand, Patience::Until(until)).await {
+            let held = match self.turn_to(routed, request).await {
+                Ok(()) => self.hold(task, stand, Patience::Until(until)).await,
+                Err(miss) => Err(miss),
+            };
+            match held {
                 Err(miss) if miss.is_of_target() => {
                     tried.push(format!("{}{}", self.routed.name(), miss.told()));
                     next = self.routed.next();

@@ -166,7 +166,7 @@ impl Record {
                 attribution,
                 Arc::clone(&self.facts.model),
                 self.provider.name.shared(),
-                self.call.dialect.name(),
+                self.dialect().name(),
             ),
             admitted: self.flight().admitted,
             tools: count_tools(answer),

@@ -24,6 +24,7 @@ impl Record {
         overrun: NanoUsd,
     ) -> CallEntry {
         let flight = self.flight();
+        let translated = self.facts.translation.as_deref();
         // Of a call that ended well, that it was not sent as it came is worth a word.
         let noticed = self.facts.notice.filter(|notice| *notice == NUDGED);
         let reason = reason.or(self.facts.aside.then_some("summary"));
@@ -51,7 +52,8 @@ impl Record {
             ended: clock::now(),
             attribution: Arc::clone(&flight.attribution),
             trace: self.facts.trace.map(|trace| trace.ids),
-            dialect: self.call.dialect.name(),
+            dialect: self.dialect().name(),
+            translated: translated.map(|translation| translation.target().name()),
             model: Arc::clone(&self.facts.model),
             provider: Some(self.provider.name.shared()),
             answered,
@@ -90,6 +92,9 @@ impl Record {
                 &self.facts.model,
             );
             metrics.call(&labels).charge(charged);
+        }
+        if let Some(translation) = &self.facts.translation {
+            metrics.translated(translation.caller().name(), translation.target().name());
         }
         for (name, count) in tools {
             metrics.tools(name, *count);
@@ -138,6 +143,7 @@ pub(in crate::stack) fn journal_entry(
         attribution: Arc::clone(attribution),
         trace: None,
         dialect: "-",
+        translated: None,
         model: "-".into(),
         provider: None,
         answered: None,
@@ -176,7 +182,8 @@ pub(in crate::stack) fn deny(admission: &admit::Admission, refused: &Refused) {
         return;
     };
     let mut entry = entry_of(admission, Ending::Denied, Amounts::ZERO);
-    entry.dialect = admission.call.dialect.name();
+    entry.dialect = admission.dialect().name();
+    entry.translated = admission.translated_into();
     entry.model = Arc::clone(&admission.routed.model);
     entry.provider = Some(admission.routed.provider.name.shared());
     if let Some(course) = &admission.routed.course {

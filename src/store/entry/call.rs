@@ -131,6 +131,9 @@ pub struct CallBody<'a> {
     pub span: Option<Text<'a>>,
     /// The wire format.
     pub dialect: Text<'a>,
+    /// The dialect that it was put into for its provider, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<Text<'a>>,
     /// The model that the provider was asked for.
     pub model: Text<'a>,
     /// The route that chose it. Left out if the caller did.
@@ -232,6 +235,7 @@ impl<'a> CallBody<'a> {
             trace,
             span,
             dialect: Text::from(call.dialect),
+            translated: call.translated.map(Text::from),
             model: Text::from(&*call.model),
             route: text(&call.route),
             asked: text(&call.asked).filter(|asked| *asked.0 != *call.model),

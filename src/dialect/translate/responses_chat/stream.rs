@@ -1,0 +1,368 @@
+//! Responses callers on servers that speak chat alone: the stream.
+//!
+//! Each piece goes on as it comes. The dialect's closing events repeat what they close, and the last
+//! one the whole answer; so much is kept, up to a bound.
+
+use super::super::Unreadable;
+use super::super::created;
+use super::super::read::{Members, Raw};
+use super::super::stream::Events;
+use super::super::write::Writer;
+use super::answer::{
+    call_item, ending, head, item_status, message_item, own_id, part, reasoning_item, usage_of,
+};
+
+/// Most that is kept of an answer for its closing events, bytes.
+const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The item that is open, with what it said so far: the inside of a JSON string.
+#[derive(Debug)]
+enum Item {
+    Reasoning(String),
+    Message {
+        /// `output_text` or `refusal`.
+        kind: &'static str,
+        text: String,
+    },
+    Call {
+        index: u64,
+        id: String,
+        name: String,
+        arguments: String,
+    },
+}
+
+/// Speaks response events.
+#[derive(Debug)]
+pub(in super::super) struct Voice {
+    echo: Box<str>,
+    started: bool,
+    id: String,
+    created: u64,
+    model: String,
+    sequence: u64,
+    item: Option<Item>,
+    /// Items that are over, as JSON.
+    items: Vec<String>,
+    kept_bytes: usize,
+    begun: Option<u64>,
+    finish: Option<String>,
+    usage: String,
+    over: bool,
+}
+
+impl Voice {
+    pub(in super::super) fn new(echo: &str) -> Self {
+        Self {
+            echo: echo.into(),
+            started: false,
+            id: String::new(),
+            created: 0,
+            model: "\"\"".to_owned(),
+            sequence: 0,
+            item: None,
+            items: Vec::new(),
+            kept_bytes: 0,
+            begun: None,
+            finish: None,
+            usage: "null".to_owned(),
+            over: false,
+        }
+    }
+
+    pub(in super::super) fn event(
+        &mut self,
+        said: &Members<'_>,
+        events: &mut Events,
+    ) -> Result<(), Unreadable> {
+        if !std::mem::replace(&mut self.started, true) {
+            self.start(said, events);
+        }
+        if let Some(usage) = said.get("usage").and_then(Raw::members) {
+            self.usage = usage_of(Some(&usage));
+        }
+        let choices = said.get("choices").and_then(Raw::items).unwrap_or_default();
+        let Some(choice) = choices.first() else {
+            return Ok(());
+        };
+        let choice = choice.members().ok_or(Unreadable::Form)?;
+        if let Some(delta) = choice.get("delta").and_then(Raw::members) {
+            self.delta(&delta, events)?;
+        }
+        let finish = choice.text("finish_reason");
+        if let Some(finish) = finish.filter(|finish| !finish.is_empty()) {
+            self.close(item_status(&finish), events);
+            self.finish = Some(finish.into_owned());
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, said: &Members<'_>, events: &mut Events) {
+        self.id = own_id("resp", &said.text("id").unwrap_or_default());
+        let at = said.get("created").and_then(Raw::whole);
+        self.created = at.unwrap_or_else(created);
+        if let Some(model) = said.get("model") {
+            model.json().clone_into(&mut self.model);
+        }
+        for name in ["response.created", "response.in_progress"] {
+            let response = self.response(|out| {
+                out.key("status").string("in_progress");
+                out.key("error").json("null");
+                out.key("incomplete_details").json("null");
+            });
+            self.tell(name, events, |event| {
+                event.key("response").json(&response);
+            });
+        }
+    }
+
+    fn response(&self, ending: impl FnOnce(&mut Writer)) -> String {
+        let mut out = Writer::with_capacity(self.echo.len() + self.kept_bytes + 512);
+        out.open('{');
+        head(&self.id, self.created, &self.model, &mut out);
+        ending(&mut out);
+        out.key("output").open('[');
+        for item in &self.items {
+            out.json(item);
+        }
+        out.close(']');
+        out.json(&self.echo);
+        out.key("usage").json(&self.usage);
+        out.close('}');
+        out.finish()
+    }
+
+    fn tell(&mut self, name: &str, events: &mut Events, write: impl FnOnce(&mut Writer)) {
+        let mut event = Writer::default();
+        event.open('{');
+        event.key("type").string(name);
+        event.key("sequence_number").number(self.sequence);
+        self.sequence += 1;
+        write(&mut event);
+        event.close('}');
+        events.named(name, event.as_str());
+    }
+
+    /// An event about the item that is open.
+    fn tell_of(&mut self, name: &str, events: &mut Events, write: impl FnOnce(&mut Writer)) {
+        let (id, at) = (self.item_id(), self.items.len() as u64);
+        self.tell(name, events, |event| {
+            event.key("item_id").string(&id);
+            event.key("output_index").number(at);
+            write(event);
+        });
+    }
+
+    fn item_id(&self) -> String {
+        match &self.item {
+            Some(Item::Reasoning(_)) => own_id("rs", &self.id),
+            Some(Item::Call { id, .. }) => own_id("fc", id),
+            _ => {
+                let id = own_id("msg", &self.id);
+                match self.items.len() {
+                    0 => id,
+                    at => format!("{id}{at}"),
+                }
+            }
+        }
+    }
+
+    fn delta(&mut self, delta: &Members<'_>, events: &mut Events) -> Result<(), Unreadable> {
+        let get = |name| {
+            let text = delta.get(name);
+            text.filter(|text: &Raw<'_>| text.is_string() && !text.is_nothing())
+        };
+        if let Some(text) = get("reasoning_content").or(get("reasoning")) {
+            if !matches!(self.item, Some(Item::Reasoning(_))) {
+                self.open(Item::Reasoning(String::new()), events);
+            }
+            self.piece("response.reasoning_text.delta", text, events)?;
+        }
+        for (name, kind) in [("content", "output_text"), ("refusal", "refusal")] {
+            let Some(text) = get(name) else { continue };
+            let is_open =
+                matches!(&self.item, Some(Item::Message { kind: open, .. }) if *open == kind);
+            if !is_open {
+                let text = String::new();
+                self.open(Item::Message { kind, text }, events);
+            }
+            self.piece(&format!("response.{kind}.delta"), text, events)?;
+        }
+        let calls = delta.get("tool_calls").and_then(Raw::items);
+        for call in calls.unwrap_or_default() {
+            self.call(&call.members().ok_or(Unreadable::Form)?, events)?;
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, call: &Members<'_>, events: &mut Events) -> Result<(), Unreadable> {
+        let function = call.get("function").and_then(Raw::members);
+        let function = function.unwrap_or_default();
+        let index = call.get("index").and_then(Raw::whole).unwrap_or(0);
+        if self.begun.is_none_or(|begun| index > begun) {
+            let (Some(id), Some(name)) = (call.text("id"), function.text("name")) else {
+                return Err(Unreadable::Form);
+            };
+            self.begun = Some(index);
+            let item = Item::Call {
+                index,
+                id: id.into_owned(),
+                name: name.into_owned(),
+                arguments: String::new(),
+            };
+            self.open(item, events);
+        } else if !matches!(&self.item, Some(Item::Call { index: open, .. }) if *open == index) {
+            return Err(Unreadable::Mixed);
+        }
+        let arguments = function.get("arguments");
+        match arguments.filter(|text| text.is_string() && !text.is_nothing()) {
+            Some(text) => self.piece("response.function_call_arguments.delta", text, events),
+            None => Ok(()),
+        }
+    }
+
+    fn open(&mut self, item: Item, events: &mut Events) {
+        self.close("completed", events);
+        self.item = Some(item);
+        let (json, at) = (self.item_json("in_progress", true), self.items.len() as u64);
+        self.tell("response.output_item.added", events, |event| {
+            event.key("output_index").number(at);
+            event.key("item").json(&json);
+        });
+        if let Some(Item::Message { kind, .. }) = self.item {
+            self.tell_of("response.content_part.added", events, |event| {
+                event.key("content_index").number(0);
+                event.key("part").json(&part(kind, ""));
+            });
+        }
+    }
+
+    fn piece(&mut self, name: &str, text: Raw<'_>, events: &mut Events) -> Result<(), Unreadable> {
+        let inside = text.inside().ok_or(Unreadable::Form)?;
+        self.kept_bytes = self.kept_bytes.saturating_add(inside.len());
+        if self.kept_bytes > KEPT_BYTES_MAX {
+            return Err(Unreadable::TooLong);
+        }
+        let mut in_part = true;
+        match &mut self.item {
+            Some(Item::Reasoning(said) | Item::Message { text: said, .. }) => said.push_str(inside),
+            Some(Item::Call { arguments, .. }) => {
+                in_part = false;
+                arguments.push_str(inside);
+            }
+            None => {}
+        }
+        let is_text = name == "response.output_text.delta";
+        self.tell_of(name, events, |event| {
+            if in_part {
+                event.key("content_index").number(0);
+            }
+            event.key("delta").raw(text);
+            if is_text {
+                event.key("logprobs").json("[]");
+            }
+        });
+        Ok(())
+    }
+
+    fn item_json(&self, status: &str, empty: bool) -> String {
+        let id = self.item_id();
+        match &self.item {
+            Some(Item::Reasoning(text)) if !empty => reasoning_item(&id, &[text]),
+            Some(Item::Reasoning(_)) => reasoning_item(&id, &[]),
+            Some(Item::Message { kind, text }) if !empty => {
+                message_item(&id, status, &[(kind, text)])
+            }
+            Some(Item::Message { .. }) | None => message_item(&id, status, &[]),
+            Some(Item::Call {
+                id,
+                name,
+                arguments,
+                ..
+            }) => call_item(id, name, status, arguments),
+        }
+    }
+
+    /// The open item is over.
+    fn close(&mut self, status: &str, events: &mut Events) {
+        let Some(item) = &self.item else { return };
+        match item {
+            Item::Reasoning(text) => {
+                let mut json = Writer::default();
+                json.joined(std::iter::once(&**text));
+                self.tell_of("response.reasoning_text.done", events, |event| {
+                    event.key("content_index").number(0);
+                    event.key("text").json(json.as_str());
+                });
+            }
+            Item::Message { kind, text } => {
+                let (kind, whole) = (*kind, part(kind, text));
+                let mut json = Writer::default();
+                json.joined(std::iter::once(&**text));
+                let member = if kind == "refusal" { "refusal" } else { "text" };
+                self.tell_of(&format!("response.{kind}.done"), events, |event| {
+                    event.key("content_index").number(0);
+                    event.key(member).json(json.as_str());
+                    if kind == "output_text" {
+                        event.key("logprobs").json("[]");
+                    }
+                });
+                self.tell_of("response.content_part.done", events, |event| {
+                    event.key("content_index").number(0);
+                    event.key("part").json(&whole);
+                });
+            }
+            Item::Call {
+                name, arguments, ..
+            } => {
+                let mut json = Writer::default();
+                json.joined(std::iter::once(&**arguments));
+                let name = name.clone();
+                self.tell_of("response.function_call_arguments.done", events, |event| {
+                    event.key("name").string(&name);
+                    event.key("arguments").json(json.as_str());
+                });
+            }
+        }
+        let (json, at) = (self.item_json(status, false), self.items.len() as u64);
+        self.tell("response.output_item.done", events, |event| {
+            event.key("output_index").number(at);
+            event.key("item").json(&json);
+        });
+        self.items.push(json);
+        self.item = None;
+    }
+
+    /// The end, once it is known why the model stopped.
+    pub(in super::super) fn end(&mut self, events: &mut Events) {
+        let Some(finish) = self.finish.take() else {
+            return;
+        };
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let response = self.response(|out| ending(&finish, out));
+        let name = match item_status(&finish) {
+            "incomplete" => "response.incomplete",
+            _ => "response.completed",
+        };
+        self.tell(name, events, |event| {
+            event.key("response").json(&response);
+        });
+    }
+
+    /// The stream breaks off with an error, given as the whole body of an error answer.
+    pub(in super::super) fn fail(&mut self, error: &str, events: &mut Events) {
+        let error = Raw::parse(error.as_bytes()).and_then(Raw::members);
+        let error = error.and_then(|body| body.get("error"));
+        let error = error.map_or("null", Raw::json).to_owned();
+        let response = self.response(|out| {
+            out.key("status").string("failed");
+            out.key("error").json(&error);
+            out.key("incomplete_details").json("null");
+        });
+        self.tell("response.failed", events, |event| {
+            event.key("response").json(&response);
+        });
+    }
+}
