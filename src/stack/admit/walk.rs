@@ -66,15 +66,18 @@ impl Admission {
         task: &Arc<Task>,
         stand: Stand,
     ) -> Result<(Bound, Hold), Miss> {
-        let forever = UnixMs(i64::MAX);
-        if self.routed.course.is_some() {
+        let forever = Patience::Until(UnixMs(i64::MAX));
+        if self.routed.course.is_some() || self.again.is_some() || self.fails_fast() {
             self.tried = None;
-            self.routed = self.routed.start();
-            if self.routed.next().is_some() {
-                return Box::pin(self.walk(task, stand)).await;
+            let mut targets = self.candidates().map_err(Miss::Unquoted)?;
+            if targets.len() > 1 {
+                return Box::pin(self.walk(targets, task, stand)).await;
+            }
+            if let Some(only) = targets.pop() {
+                self.routed = only;
             }
         }
-        self.hold(task, stand, Patience::Until(forever)).await
+        self.hold(task, stand, forever).await
     }
 
     /// The call may have gone on from the target that it was routed to.
@@ -82,13 +85,16 @@ impl Admission {
         self.routed.course.is_some()
     }
 
-    async fn walk(&mut self, task: &Arc<Task>, stand: Stand) -> Result<(Bound, Hold), Miss> {
-        let start = self.routed.clone();
-        let mut next = Some(start.clone());
-        while let Some(routed) = next {
-            self.routed = routed;
+    async fn walk(
+        &mut self,
+        targets: Vec<Routed>,
+        task: &Arc<Task>,
+        stand: Stand,
+    ) -> Result<(Bound, Hold), Miss> {
+        for routed in &targets {
+            self.routed = routed.clone();
             match self.hold(task, stand, Patience::Not).await {
-                Err(miss) if miss.is_of_target() => next = self.routed.next(),
+                Err(miss) if miss.is_of_target() => {}
                 held => return held,
             }
         }
@@ -97,13 +103,11 @@ impl Admission {
         let until = UnixMs(clock::now().0.saturating_add(wait_ms));
         let mut tried: Vec<String> = Vec::new();
         let mut last: Option<(Routed, Miss)> = None;
-        next = Some(start);
-        while let Some(routed) = next {
+        for routed in targets {
             self.routed = routed;
             match self.hold(task, stand, Patience::Until(until)).await {
                 Err(miss) if miss.is_of_target() => {
                     tried.push(format!("{}{}", self.routed.name(), miss.told()));
-                    next = self.routed.next();
                     // A budget in the way says more than a price that nobody knows.
                     if last.is_none() || matches!(miss, Miss::NoHold(_)) {
                         last = Some((self.routed.clone(), miss));
