@@ -4,6 +4,8 @@
 pub mod contexts;
 mod cover;
 pub mod doubt;
+pub mod health;
+pub mod places;
 pub mod provider;
 pub mod routes;
 pub mod seeds;

@@ -10,6 +10,7 @@ mod wording;
 
 pub use code::Code;
 pub use render::Family;
+pub(crate) use render::X_SHOULD_RETRY;
 
 use crate::ledger::Dimension;
 use crate::units::{Meter, UnixMs};
@@ -125,7 +126,16 @@ impl Refusal {
         }
     }
 
-    /// Throughput is exhausted for a moment: the only refusal that names a time to come back.
+    /// A provider is not called for a moment; nothing was sent, and nothing is billed.
+    #[must_use]
+    pub fn provider_unavailable(message: &str, retry_after_s: u32) -> Self {
+        Self {
+            retry_after_s: Some(retry_after_s.clamp(1, RETRY_AFTER_S_MAX)),
+            ..Self::new(Code::ProviderUnavailable, message)
+        }
+    }
+
+    /// Throughput is exhausted for a moment: comes with a time to come back.
     #[must_use]
     pub fn rate_limited(message: &str, retry_after_s: u32) -> Self {
         Self {

@@ -104,6 +104,18 @@ impl Course {
         Arc::clone(&self.route.rule.name)
     }
 
+    /// How many targets come before the present one.
+    #[must_use]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// There are others than the present one.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.route.targets.len() > 1
+    }
+
     fn index(&self, at: usize) -> usize {
         match at {
             0 => self.first,

@@ -5,12 +5,13 @@
 //! sent and comments keep it alive ([`super::super::held`]). A client that leaves takes only its own
 //! call along; the question stays.
 
-use super::{Admission, NotYet, refusal};
+use super::{Admission, NotYet, again, refusal};
 use crate::dialect::Dialect;
 use crate::escalation::{self, ALLOWED_TURNS, Answered, Evidence, Opened, Question, Reason, State};
 use crate::ledger;
 use crate::purse::NoHold;
 use crate::stack::body::AnswerBody;
+use crate::stack::failed::NoAnswer;
 use crate::stack::held;
 use crate::stack::meter::Admitted;
 use crate::stack::upstream::Outgoing;
@@ -33,7 +34,7 @@ pub async fn wait<S>(
     inner: S,
 ) -> Result<Response<AnswerBody>, Refused>
 where
-    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Send + 'static,
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer> + Send + 'static,
     S::Future: Send,
 {
     let (dialect, gateway) = (admission.dialect(), admission.gateway.clone());
@@ -119,7 +120,7 @@ async fn go_on<S>(
     mut inner: S,
 ) -> Result<Response<AnswerBody>, Refused>
 where
-    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused>,
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer>,
 {
     let config = admission.live.config();
     let (settings, max_bytes) = (&config.escalation, config.bounds.max_waiting_bytes);
@@ -152,10 +153,13 @@ where
         match admission.place(&request).await {
             Ok(placed) => {
                 drop(place);
+                if admission.has_a_way_on(&placed) {
+                    return Box::pin(again::send(admission, request, placed, inner)).await;
+                }
                 let admitted = admission.depart(request, placed).await?;
                 // Nothing of the admission outlives it: a stream may last, and the body is large.
                 drop(admission);
-                return inner.call(admitted).await;
+                return inner.call(admitted).await.or_else(NoAnswer::told);
             }
             Err(NotYet::Asked(next)) => question = next,
             Err(NotYet::LookAgain) => {
