@@ -24,6 +24,10 @@ names! {
     NOTICE = "x-bursar-notice";
     TRIMMED = "x-bursar-trimmed";
     COST_USD = "x-bursar-cost-usd";
+    SAVED_USD = "x-bursar-saved-usd";
+    CACHE = "x-bursar-cache";
+    IDEMPOTENCY_KEY = "idempotency-key";
+    IDEMPOTENT_REPLAYED = "idempotent-replayed";
     WARNING = "x-bursar-warning";
     RETRY_COUNT = "x-stainless-retry-count";
     TRACEPARENT = "traceparent";

@@ -11,6 +11,7 @@ use super::{Code, Refused};
 use crate::dialect::answer::{BodyBuffer, Cut, Kept, StreamFilter};
 use crate::flights::Stop;
 use crate::gateway::Provider;
+use crate::units::NanoUsd;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, Request, Response, header};
@@ -416,6 +417,14 @@ pub struct Metered {
     between: Duration,
     /// Nothing more comes from upstream.
     over: bool,
+    whole: Option<Whole>,
+}
+
+/// A stream that came to its end as its dialect has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    /// What it cost, if that is certain.
+    pub cost: Option<NanoUsd>,
 }
 
 impl Metered {
@@ -434,7 +443,14 @@ impl Metered {
             last,
             between,
             over: false,
+            whole: None,
         }
+    }
+
+    /// What became of it, once it is over.
+    #[must_use]
+    pub const fn whole(&self) -> Option<Whole> {
+        self.whole
     }
 
     /// The next piece for the caller.
@@ -518,7 +534,11 @@ impl Metered {
         };
         let answer = filter.finish(clean);
         let outcome = record.outcome(answer);
-        record.end(outcome);
+        let is_whole = outcome.is_whole();
+        let charged = record.end(outcome);
+        self.whole = is_whole.then(|| Whole {
+            cost: charged.cost(),
+        });
     }
 
     /// Ends the caller's stream; upstream's goes on behind it, for its usage.
