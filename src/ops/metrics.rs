@@ -123,6 +123,9 @@ pub struct Metrics {
     /// Calls held open for a person.
     pub held_open: IntGauge,
     webhooks: IntCounterVec,
+    replays: IntCounterVec,
+    saved: CounterVec,
+    cache_misses: IntCounter,
     /// Refusals that the journal had no place for.
     pub unjournalled: IntCounter,
     provider_calls: IntCounterVec,
@@ -279,6 +282,21 @@ impl Metrics {
                 ),
                 &["result"],
             )?,
+            replays: IntCounterVec::new(
+                Opts::new("bursar_replayed_total", "Answers given again"),
+                &["from"],
+            )?,
+            saved: CounterVec::new(
+                Opts::new(
+                    "bursar_saved_usd_total",
+                    "Dollars that answers given again had cost",
+                ),
+                &["from"],
+            )?,
+            cache_misses: IntCounter::new(
+                "bursar_cache_misses_total",
+                "Calls that could have been answered from the cache and were not in it",
+            )?,
             unjournalled: IntCounter::new(
                 "bursar_unjournalled_denials_total",
                 "Refusals that the journal had no place for",
@@ -336,7 +354,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 34] = [
+        let all: [Box<dyn prometheus::core::Collector>; 37] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -371,6 +389,9 @@ impl Metrics {
             Box::new(self.provider_in_flight.clone()),
             Box::new(self.provider_queued.clone()),
             Box::new(self.provider_open.clone()),
+            Box::new(self.replays.clone()),
+            Box::new(self.saved.clone()),
+            Box::new(self.cache_misses.clone()),
         ];
         all.into_iter()
             .try_for_each(|collector| self.registry.register(collector))
@@ -462,6 +483,17 @@ impl Metrics {
     /// A call goes to a target of a route; both names are the configuration's, so they are few.
     pub fn routed(&self, route: &str, target: &str) {
         self.routes.with_label_values(&[route, target]).inc();
+    }
+
+    /// Counts an answer that was given again, and what it had cost: `cache`, `idempotency_key`, `store`.
+    pub fn replayed(&self, from: &str, saved: NanoUsd) {
+        self.replays.with_label_values(&[from]).inc();
+        self.saved.with_label_values(&[from]).inc_by(dollars(saved));
+    }
+
+    /// Counts a call whose answer was looked for and not there.
+    pub fn cache_missed(&self) {
+        self.cache_misses.inc();
     }
 
     /// Counts tools that an answer asked for.

@@ -14,6 +14,7 @@ use crate::dialect::answer::{BodyBuffer, Cut, Kept, StreamFilter};
 use crate::dialect::translate::{Stream, Unreadable};
 use crate::flights::Stop;
 use crate::gateway::Provider;
+use crate::units::NanoUsd;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -496,6 +497,14 @@ pub struct Metered {
     over: bool,
     /// The caller speaks another dialect.
     translating: Option<Box<Stream>>,
+    whole: Option<Whole>,
+}
+
+/// A stream that came to its end as its dialect has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    /// What it cost, if that is certain.
+    pub cost: Option<NanoUsd>,
 }
 
 impl Metered {
@@ -519,6 +528,7 @@ impl Metered {
             between,
             over: false,
             translating,
+            whole: None,
         }
     }
 
@@ -527,6 +537,12 @@ impl Metered {
         if let Some(record) = &mut self.underway.record {
             record.forget_body();
         }
+    }
+
+    /// What became of it, once it is over.
+    #[must_use]
+    pub const fn whole(&self) -> Option<Whole> {
+        self.whole
     }
 
     /// The next piece for the caller.
@@ -617,7 +633,11 @@ impl Metered {
         };
         let answer = filter.finish(clean);
         let outcome = record.outcome(answer);
-        record.end(outcome);
+        let is_whole = outcome.is_whole();
+        let charged = record.end(outcome);
+        self.whole = is_whole.then(|| Whole {
+            cost: charged.cost(),
+        });
     }
 
     /// Ends the caller's stream; upstream's goes on behind it, for its usage.

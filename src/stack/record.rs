@@ -64,6 +64,17 @@ pub enum Outcome {
     Void(&'static str),
 }
 
+impl Outcome {
+    /// All of an answer came, and it was no error.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Settle { answer, .. } | Self::Bounded { answer, .. } => answer.error.is_none(),
+            Self::Doubt(_) | Self::Void(_) => false,
+        }
+    }
+}
+
 /// One call between its hold and its end.
 pub struct Record {
     gateway: Arc<Gateway>,
@@ -566,6 +577,12 @@ impl Drop for Record {
 }
 
 impl Charged {
+    /// What it cost, if that is certain.
+    #[must_use]
+    pub const fn cost(&self) -> Option<NanoUsd> {
+        self.cost
+    }
+
     /// Puts the cost and what is left into a plain answer's head.
     pub fn stamp(&self, head: &mut HeaderMap) {
         if let Some(cost) = self.cost.and_then(headers::number) {

@@ -292,6 +292,18 @@ async fn by_budget(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> Resul
     asked(gateway, request)?.find().await
 }
 
+/// Whether the route that takes the call wants its answer to outlive the process.
+pub async fn wants_durable_answers(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> bool {
+    let routes = &arrival(request.extensions()).live.routes;
+    if !routes.iter().any(|route| route.rule.durable_answers) {
+        return false;
+    }
+    // Whatever is wrong with it is told by the stage itself.
+    let routed = by_budget(gateway, request).await.ok();
+    let course = routed.and_then(|routed| routed.course);
+    course.is_some_and(|course| course.route.rule.durable_answers)
+}
+
 impl Asked<'_> {
     /// Where the call goes.
     ///
