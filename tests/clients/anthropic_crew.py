@@ -1,5 +1,8 @@
 """Anthropic's tool runner against the gateway, with the headers that Claude's own agents send."""
 
+import functools
+import logging
+
 import anthropic
 from anthropic import beta_tool
 
@@ -18,7 +21,10 @@ def search(subject: str) -> str:
 
 
 class Crew:
-    """A main agent that uses a researcher, who has a tool."""
+    """A main agent that uses a researcher, who has a tool. Its errors are told to the main agent, which
+    here asks again until it is refused itself."""
+
+    REFUSALS_MAX = 4
 
     def __init__(self, scene, task, retries=2, streams=False):
         self.scene, self.task, self.retries, self.streams = scene, task, retries, streams
@@ -72,5 +78,9 @@ class Crew:
     resume = run
 
 
+# It logs each tool that fails with its traceback.
+logging.disable(logging.CRITICAL)
 looping.cases(register, Crew, ["tool"])
+STREAMED = functools.partial(Crew, streams=True)
+looping.kind_cases(lambda title, body: register(f"streamed, {title}", body), STREAMED, "tool")
 main("anthropic-agents", looping.AT_ONCE)
