@@ -12,7 +12,8 @@ from autogen_ext.models.openai import OpenAIChatCompletionClient
 import looping
 from suite import main, register
 
-logging.getLogger("autogen_core").setLevel(logging.CRITICAL)
+# It logs each agent that fails with its traceback.
+logging.disable(logging.CRITICAL)
 
 
 async def search(subject: str) -> str:
@@ -25,7 +26,6 @@ class Crew:
 
     def __init__(self, scene, task, retries=2):
         self.scene, self.task, self.retries = scene, task, retries
-        self.state = None
 
     def model(self, agent):
         return OpenAIChatCompletionClient(
@@ -43,17 +43,18 @@ class Crew:
             ),
         )
 
-    def team(self):
+    @staticmethod
+    def team(clients):
         researcher = AssistantAgent(
             "researcher",
-            self.model("researcher"),
+            clients["researcher"],
             tools=[search],
             handoffs=["writer"],
             system_message="You find documents.",
         )
         writer = AssistantAgent(
             "writer",
-            self.model("writer"),
+            clients["writer"],
             handoffs=["researcher"],
             system_message="You write reports.",
         )
@@ -82,7 +83,12 @@ class Crew:
         return self.run()
 
     async def told(self, text):
-        result = await self.team().run(task=text)
+        clients = {name: self.model(name) for name in ("researcher", "writer")}
+        try:
+            result = await self.team(clients).run(task=text)
+        finally:
+            for client in clients.values():
+                await client.close()
         return result.messages[-1].content
 
 

@@ -133,8 +133,7 @@ def a_parent_that_tries_for_ever():
         question = scene.question("task-stubborn")
         assert question["rule"] == "rounds" and "`supervisor`" in question["message"], question
         scene.command("escalation", "deny", question["id"])
-        error = looping.refusal(run.fails())
-        assert error["code"] == "task_suspended", error
+        looping.refused(run.fails(), "task_suspended")
         assert scene.calls("task-stubborn")[0] < looping.CALLS_MAX, scene.calls("task-stubborn")
         scene.books_agree("task-stubborn")
 

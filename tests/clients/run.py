@@ -69,14 +69,19 @@ def shell(_):
     return ["bash"], {}
 
 
+FRAMEWORKS = python_with("requirements-frameworks.txt")
+
 SUITES = {
     "openai-python": ("openai_python.py", python_with("requirements.txt")),
     "openai-python-2": ("openai_python.py", python_with("requirements-openai2.txt")),
     "anthropic-python": ("anthropic_python.py", python_with("requirements.txt")),
     "openai-node": ("openai_node.mjs", node),
     "curl": ("curl.sh", shell),
-    "langgraph": ("langgraph_crew.py", python_with("requirements-frameworks.txt")),
-    "openai-agents": ("openai_agents_crew.py", python_with("requirements-frameworks.txt")),
+    "langgraph": ("langgraph_crew.py", FRAMEWORKS),
+    "openai-agents": ("openai_agents_crew.py", FRAMEWORKS),
+    "anthropic-agents": ("anthropic_crew.py", FRAMEWORKS),
+    "autogen": ("autogen_crew.py", FRAMEWORKS),
+    "pydantic-ai": ("pydantic_ai_crew.py", FRAMEWORKS),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.

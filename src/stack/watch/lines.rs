@@ -112,7 +112,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The agent of the conversation whose answer the call names.
-    pub(super) fn awaiting(&self, lines: &[Line]) -> Option<u64> {
+    pub(super) fn awaiting(&self, lines: &VecDeque<Line>) -> Option<u64> {
         let previous = self.previous?;
         let line = lines.iter().find(|line| line.awaits(previous))?;
         Some(line.agent)
