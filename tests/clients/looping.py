@@ -99,6 +99,11 @@ class Scene(World):
         self.url = f"http://127.0.0.1:{self.agents}"
         self.key = CREW_KEY
 
+    def base_url(self, crew):
+        """Where a crew's clients call; it may say the task."""
+        path = f"/task/{crew.task}" if crew.tells == "path" else ""
+        return f"{self.url}{path}/v1"
+
     def told(self, model, *steps):
         """The simulated model is to answer so, and the last for ever: a text, or a tool and its
         arguments."""
@@ -238,6 +243,18 @@ class Receiver:
             self.seen.add(ident)
             threading.Thread(target=self.react, args=(json.loads(body),), daemon=True).start()
         return None
+
+
+def headers(crew, agent, parent=None):
+    """What a crew says of an agent's calls."""
+    if crew.tells != "headers":
+        return {}
+    said = {"x-bursar-agent-id": agent}
+    return said | ({"x-bursar-parent-agent-id": parent} if parent else {})
+
+
+def task_header(crew):
+    return {"x-bursar-task-id": crew.task} if crew.tells == "headers" else {}
 
 
 # What a refusal's message says, for frameworks that pass on nothing else.
@@ -449,6 +466,39 @@ def crash_and_cap_cases(case, new_crew, kind):
     case("kill -9, and the run fails: resumed after approval", gone_while_the_gateway_is_down)
     case("a cap refuses, a top-up, resumed", a_cap_and_a_top_up)
     case("a cap asks, kill -9, raised once", a_cap_that_asks_and_kill)
+
+
+def attribution_cases(case, new_crew, agents):
+    """What is known of the calls of a crew that loops: `agents` and their parents, if it says so."""
+
+    def known(tells):
+        with Scene() as scene:
+            crew = new_crew(scene, "task-whose", tells=tells)
+            crew.loop("tool")
+            run = Run(crew.run)
+            run.join(CREW_SECONDS_MAX)
+            # Whoever says nothing falls to the owner's task of the day.
+            tasks = [one["task"] for one in get(f"{scene.api}/tasks")["tasks"]]
+            assert len(tasks) == 1, tasks
+            until("the refusal", lambda: denials(scene, tasks[0]))
+            (refused,) = denials(scene, tasks[0])
+            assert refused["limit"] == "repeat", refused
+            rows = [row["call"] for row in scene.trace(tasks[0]) if "call" in row]
+            return tasks[0], {(row.get("agent"), row.get("parent")) for row in rows}
+
+    def headers_say_it():
+        assert known("headers") == ("task-whose", agents)
+
+    def the_path_says_the_task():
+        assert known("path") == ("task-whose", {(None, None)})
+
+    def nothing_is_said():
+        task, seen = known("nothing")
+        assert task.startswith("unattributed-") and seen == {(None, None)}, (task, seen)
+
+    case("headers say task, agent and parent; the loop is refused", headers_say_it)
+    case("the base URL says the task alone; the loop is refused", the_path_says_the_task)
+    case("nothing is said; the loop is refused", nothing_is_said)
 
 
 def ends_for_good(scene, crew):

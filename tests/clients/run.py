@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs the client suites against one gateway and one set of simulated providers.
 
-    run.py BINARY HOME [SUITE…]
+    run.py BINARY HOME [--all | SUITE…]
 
+Without names all suites run but those whose packages take long to install; `--all` runs these too.
 BINARY is `bursar`; HOME keeps what is installed (a venv for each pinned requirements file, the npm
 packages) from one run to the next. Ends with `N passed, N failed`; names each suite that it skipped
 and why. Leaves nothing running.
@@ -84,8 +85,19 @@ SUITES = {
     "pydantic-ai": ("pydantic_ai_crew.py", FRAMEWORKS),
 }
 
+# Their packages come to a gigabyte.
+LARGE = {
+    "crewai": ("crewai_crew.py", python_with("requirements-crewai.txt")),
+}
+
 # A developer's own settings must not reach the suites, nor a proxy loopback.
 FOREIGN = ("OPENAI_", "ANTHROPIC_", "BURSAR_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def chosen(wanted):
+    if wanted == ["--all"]:
+        return [*SUITES, *LARGE]
+    return wanted or SUITES
 
 
 def run_suite(words, environment):
@@ -119,8 +131,8 @@ def main():
     }
     passed = failed = 0
     with World(binary) as world:
-        for name in wanted or SUITES:
-            script, prepare = SUITES[name]
+        for name in chosen(wanted):
+            script, prepare = (SUITES | LARGE)[name]
             try:
                 runner, extra = prepare(home)
             except Skip as why:
