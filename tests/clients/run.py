@@ -83,11 +83,13 @@ SUITES = {
     "anthropic-agents": ("anthropic_crew.py", FRAMEWORKS),
     "autogen": ("autogen_crew.py", FRAMEWORKS),
     "pydantic-ai": ("pydantic_ai_crew.py", FRAMEWORKS),
+    "examples": ("examples.py", FRAMEWORKS),
 }
 
 # Their packages come to a gigabyte.
 LARGE = {
     "crewai": ("crewai_crew.py", python_with("requirements-crewai.txt")),
+    "crewai-example": ("examples.py", python_with("requirements-crewai.txt")),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.
