@@ -224,8 +224,10 @@ pub struct BodyIds {
     pub role: Option<String>,
     /// `user` or `safety_identifier`: recorded, not trusted.
     pub user: Option<String>,
-    /// `previous_response_id`
+    /// `previous_response_id`, or the `previous_message_id` of a `thread`.
     pub previous_response: Option<String>,
+    /// `thread`: the provider keeps the conversation, and the next call goes on by this answer's id.
+    pub is_thread: bool,
     /// Ranges (member with its comma) of metadata members to splice out for targets that reject them.
     pub foreign: Vec<Range<usize>>,
     /// Tool-call ids whose results are in this request, as ranges of JSON strings, oldest first:

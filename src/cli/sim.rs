@@ -17,8 +17,10 @@ const EX_UNAVAILABLE: u8 = 69;
 ///
 /// How an answer behaves is chosen by the model's name, words combined at will: sim-slow, sim-reasoning,
 /// sim-dense, sim-greedy, sim-rogue, sim-tools, sim-loop, sim-no-usage, sim-null-usage, sim-zero-usage,
-/// sim-usage-late, sim-cost, sim-gzip, sim-echo, sim-reset, sim-reset-early, sim-stall, sim-page,
-/// sim-error-event, sim-flaky, sim-400 … sim-529; sim-strong and sim-cheap have prices of their own.
+/// sim-usage-late, sim-cost, sim-gzip, sim-echo, sim-reset, sim-reset-early, sim-stall, sim-page, sim-error-event,
+/// sim-flaky, sim-400 … sim-529; sim-strong and sim-cheap have prices of their own. What a model says next
+/// can be told beforehand: POST /scenario {"model": "sim-x", "steps": [{"tool": "search", "arguments": {},
+/// "times": 3}, {"text": "Done."}]}; the last step stays.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimArgs {
     /// Where to listen.

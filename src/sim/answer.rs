@@ -163,9 +163,17 @@ fn decide(
     {
         return Decided::Refused(Refusal::simulated(dialect, status));
     }
-    let before = match previous(shared, &ask) {
-        Ok(before) => before,
+    let remembered = match previous(shared, &ask) {
+        Ok(remembered) => remembered,
         Err(refusal) => return Decided::Refused(refusal),
+    };
+    let before = remembered
+        .as_ref()
+        .map_or(0, |remembered| remembered.tokens);
+    let held = remembered.and_then(|remembered| remembered.tools);
+    let ask = match held.as_deref().filter(|_| ask.tools.is_empty()) {
+        Some(held) => ask.with_tools(held),
+        None => ask,
     };
     let input = ask.prompt.tokens(behaviour.dense) + before;
     if input > ask.card.window {
@@ -198,11 +206,14 @@ fn decide(
     let payer = caller::payer(&head.headers, ask.task.as_deref(), key.as_deref());
     shared.books.charge(&payer, &charge);
     let plan = Arc::new(plan);
-    if dialect == Dialect::OpenaiResponses && (plan.store || plan.background) {
+    let is_response = dialect == Dialect::OpenaiResponses && (plan.store || plan.background);
+    if is_response || ask.is_thread {
         let tokens = input + plan.tokens.output;
+        let tools = ask.tools_json.map(|json| json.get().into());
         let remembered = Remembered {
             tokens,
             plan: Arc::clone(&plan),
+            tools: tools.or_else(|| held.clone()).filter(|_| ask.is_thread),
         };
         shared.memory.remember(&plan.id, remembered);
     }
@@ -264,23 +275,25 @@ fn ending(shared: &Shared, behaviour: &Behaviour, number: u64) -> Ending {
     }
 }
 
-/// Tokens of the conversation that the caller only names.
-fn previous(shared: &Shared, ask: &Ask<'_>) -> Result<u64, Refusal> {
+/// The conversation that the caller only names.
+fn previous(shared: &Shared, ask: &Ask<'_>) -> Result<Option<Remembered>, Refusal> {
     let Some(id) = &ask.previous_response else {
-        return Ok(0);
+        return Ok(None);
     };
+    let prefix = if ask.is_thread { "msg_" } else { "resp_" };
     let found = id
-        .strip_prefix("resp_")
+        .strip_prefix(prefix)
         .and_then(|id| shared.memory.recall(id));
-    found
-        .map(|remembered| remembered.tokens)
-        .ok_or_else(|| Refusal {
+    found.map(Some).ok_or_else(|| match ask.is_thread {
+        true => Refusal::lost_thread(id),
+        false => Refusal {
             code: Some("previous_response_not_found"),
             ..Refusal::about(
                 "previous_response_id",
                 format!("Previous response with id '{id}' not found."),
             )
-        })
+        },
+    })
 }
 
 fn plan(

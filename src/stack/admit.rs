@@ -321,7 +321,12 @@ impl Admission {
                 return Err(NotYet::Asked(question));
             }
             Some(standstill) => {
-                let refused = refusal::standstill(&self.attribution, &standstill);
+                let refused = match &standstill {
+                    Standstill::Declined(id) => Box::pin(asked::said_no(self, id)).await,
+                    _ => None,
+                };
+                let refused =
+                    refused.unwrap_or_else(|| refusal::standstill(&self.attribution, &standstill));
                 return Err(self.denied(refused).into());
             }
         }

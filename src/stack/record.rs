@@ -225,7 +225,12 @@ impl Record {
     #[must_use]
     pub fn keep(&self) -> crate::dialect::answer::Keep {
         let declared = self.facts.watched.declared.as_ref();
-        declared.map(|declared| declared.keep()).unwrap_or_default()
+        let checked = declared.map(|declared| declared.keep()).unwrap_or_default();
+        let is_named_later = self.call.ids.is_thread;
+        crate::dialect::answer::Keep {
+            calls: checked.calls || is_named_later,
+            text: checked.text || is_named_later,
+        }
     }
 
     /// Noted just before the first byte leaves.
@@ -507,9 +512,9 @@ impl Record {
         if as_sent && !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
             self.gateway.known.learn(&self.call, self.facts.lane, input);
         }
-        // Only this dialect's calls go on from an answer by its id.
+        // Only such calls are gone on from by the answer's id.
         if let Some(id) = &answer.id
-            && self.call.dialect == Dialect::OpenaiResponses
+            && (self.call.dialect == Dialect::OpenaiResponses || self.call.ids.is_thread)
         {
             let (dialect, model) = (self.call.dialect, &*self.facts.model);
             self.gateway

@@ -18,6 +18,7 @@ use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused};
 use crate::store::EscalationFilter;
 use crate::task::Task;
+use crate::units::EscalationId;
 use http::{Request, Response};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
@@ -166,20 +167,16 @@ where
                 return Err(Refused::internal("a place looks again itself"));
             }
             Err(NotYet::Refused(refused)) => {
-                if refused.refusal.code() != Code::TaskSuspended {
-                    return Err(refused);
-                }
-                let said = said_no(&admission, &question).await;
-                return Err(said.unwrap_or(refused));
+                return Err(refused);
             }
         }
     }
 }
 
-/// The refusal in the words of whoever said no.
-async fn said_no(admission: &Admission, question: &Question) -> Option<Refused> {
+/// The refusal in the words of whoever said no: often an agent hears nothing else of why it is refused.
+pub(super) async fn said_no(admission: &Admission, id: &EscalationId) -> Option<Refused> {
     let filter = EscalationFilter {
-        id: Some(question.id.clone()),
+        id: Some(id.clone()),
         ..EscalationFilter::default()
     };
     let found = admission.gateway.purse.store().escalations(filter).await;
@@ -189,5 +186,5 @@ async fn said_no(admission: &Admission, question: &Question) -> Option<Refused> 
         .filter(|_| escalation.state == State::Denied)?;
     let why = decision.why?;
     let whose = &admission.attribution;
-    Some(refusal::declined(whose, &question.id, Some(&why)))
+    Some(refusal::declined(whose, id, Some(&why)))
 }

@@ -114,6 +114,13 @@ impl<'a> Keys<'a> {
         half(link.digest) ^ self.previous.unwrap_or(0)
     }
 
+    /// The agent of the conversation whose answer the call names.
+    pub(super) fn awaiting(&self, lines: &VecDeque<Line>) -> Option<u64> {
+        let previous = self.previous?;
+        let line = lines.iter().find(|line| line.awaits(previous))?;
+        Some(line.agent)
+    }
+
     /// Where the call belongs among these conversations.
     pub(super) fn find(&self, lines: &VecDeque<Line>, agent: u64) -> Place {
         let (last, before) = match (self.links.split_last(), self.previous) {

@@ -90,7 +90,14 @@ impl TaskWatch {
         recording: &mut Recording,
     ) -> Option<Judged> {
         self.hear_decisions(seen.decisions);
-        let agent = xxh3_64(seen.agent.as_bytes());
+        let keys = Keys::of(seen.call);
+        let agent = match seen.name {
+            Some(name) => xxh3_64(name.as_str().as_bytes()),
+            // A thread says its system text and tools once; the answer it names tells whose it is.
+            None => keys
+                .awaiting(&self.lines)
+                .unwrap_or_else(|| xxh3_64(seen.agent.as_bytes())),
+        };
         if self.root.is_none() {
             self.root = Some(agent);
             self.life = u32::try_from(seen.request >> 64 & 0xffff_ffff).unwrap_or(0);
@@ -100,7 +107,6 @@ impl TaskWatch {
             let life = self.life;
             recording.begin(Heading { life, number: call });
         }
-        let keys = Keys::of(seen.call);
         let mut place = keys.find(&self.lines, agent);
         if let Place::New { known } = place {
             let shortened = keys.find_shortened(&self.lines, agent, known);
