@@ -143,6 +143,19 @@ pub struct Places {
     /// The value of the field that asks for a form of answer: `response_format`, `text`,
     /// `output_config` or `output_format`; empty if there is none.
     pub answer_form: Range<usize>,
+    /// Anthropic's `output_config.task_budget`.
+    pub task_budget: Option<TaskBudget>,
+}
+
+/// A budget of tokens that the caller tells the model of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskBudget {
+    /// The object.
+    pub at: Range<usize>,
+    /// The value of its `remaining`, null included.
+    pub remaining: Option<Range<usize>>,
+    /// What it says is left: `remaining`, or else `total`.
+    pub tokens: u64,
 }
 
 /// What enters the prompt.
@@ -257,6 +270,8 @@ pub struct Edits {
     pub notice: Option<String>,
     /// Tools are declared and must not be used.
     pub no_tools: bool,
+    /// The model's task budget has so many tokens left.
+    pub task_budget: Option<u64>,
 }
 
 /// Token counts of one answer, normalised so that no token stands in two fields.

@@ -89,6 +89,8 @@ pub struct Growing {
     pub grown_bytes: u64,
     /// What was added meanwhile.
     pub added_bytes: u64,
+    /// It was inherited, not grown.
+    pub inherited: bool,
 }
 
 /// What is known of one task.

@@ -63,6 +63,8 @@ pub struct Refusal {
     message: String,
     standing: Option<Box<Standing>>,
     circle: Option<Box<Circle>>,
+    /// Bytes of what was handed on that are another agent's, and all of them.
+    inherited: Option<(u64, u64)>,
     /// The cap's name, where it is no meter's.
     cap_name: Option<&'static str>,
     escalation: Option<Arc<str>>,
@@ -79,6 +81,7 @@ impl Refusal {
             message: wording::without_retry_words(message),
             standing: None,
             circle: None,
+            inherited: None,
             cap_name: None,
             escalation: None,
             retry_after_s: None,
@@ -166,6 +169,13 @@ impl Refusal {
         self.message.push(' ');
         self.message
             .push_str(&wording::without_retry_words(sentence));
+        self
+    }
+
+    /// With how many bytes of what was handed on stand in another agent's conversation, and how many it has.
+    #[must_use]
+    pub const fn with_inherited(mut self, bytes: u64, of_bytes: u64) -> Self {
+        self.inherited = Some((bytes, of_bytes));
         self
     }
 

@@ -457,7 +457,10 @@ impl Ledger {
                 *least = Some(least.map_or(unheld, |least: u64| least.min(unheld)));
             }
         }
+        let tokens = [Meter::Tokens, Meter::OutputTokens, Meter::FreshTokens];
+        let tokens = tokens.map(|meter| least[meter as usize]);
         Remaining {
+            tokens: tokens.into_iter().flatten().min(),
             usd: least[Meter::Usd as usize].map(NanoUsd),
             turns: least[Meter::Turns as usize],
             tool_calls: least[Meter::ToolCalls as usize],

@@ -10,6 +10,7 @@ mod bounds;
 mod breaker;
 mod context;
 mod lineage;
+mod pace;
 mod refusal;
 mod review;
 mod translation;
@@ -831,6 +832,13 @@ impl Admission {
             );
         edits.include_usage = hide_usage;
         edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
+        let terms = &hold.terms;
+        edits.task_budget = pace::task_budget(
+            call,
+            &terms.remaining,
+            &terms.quoted,
+            bound.elastic.as_ref(),
+        );
         edits.strip_foreign = !call.ids.foreign.is_empty();
         edits.no_tools = self.is_last();
         edits.notice = self.notice();

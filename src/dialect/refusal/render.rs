@@ -93,6 +93,10 @@ impl Serialize for Details<'_> {
             map.serialize_entry("needed", &show(standing.needed))?;
             map.serialize_entry("resets_at", &standing.resets_at.and_then(rfc3339))?;
         }
+        if let Some((bytes, of_bytes)) = refusal.inherited {
+            map.serialize_entry("inherited_bytes", &bytes)?;
+            map.serialize_entry("context_bytes", &of_bytes)?;
+        }
         if let Some(circle) = &refusal.circle {
             map.serialize_entry("rule", circle.rule)?;
             map.serialize_entry("agent", &circle.agent.as_deref())?;

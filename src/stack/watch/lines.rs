@@ -48,6 +48,8 @@ pub(super) struct Line {
     pub context_bytes: u64,
     /// The digest of the newest two messages; 0 if there are none.
     pub anchor: u64,
+    /// The digest of the newest message alone; 0 if there is none.
+    pub newest: u64,
     links: SmallVec<[Mark; 4]>,
     answers: u8,
     answered: bool,
@@ -242,6 +244,9 @@ impl Line {
         if let [.., before, last] = keys.links {
             self.anchor = anchor(before, last);
         }
+        if let Some(last) = keys.links.last() {
+            self.newest = half(last.message);
+        }
         self.answer = None;
     }
 
@@ -309,7 +314,7 @@ fn anchor(before: &Link, last: &Link) -> u64 {
 }
 
 /// Half of a digest that is keyed and mixed: either is as good as the other.
-fn half(digest: u128) -> u64 {
+pub(super) fn half(digest: u128) -> u64 {
     let [half @ .., _, _, _, _, _, _, _, _] = digest.to_le_bytes();
     u64::from_le_bytes(half)
 }

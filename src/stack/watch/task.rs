@@ -2,6 +2,7 @@
 //! what was handed on.
 
 use super::begun::{Begun, Handed};
+use super::inherited::inherited;
 use super::lines::{Keys, Line, MOST_LINES, MOST_UNANSWERED, Place};
 use super::verdict::Verdict;
 use crate::dialect::Call;
@@ -217,7 +218,14 @@ impl TaskWatch {
             messages.map(|(said, tools)| message(said, tools)).collect();
         let names = self.lines.iter().filter_map(|line| line.name.as_deref());
         let handoffs = self.begun.handoffs(line.agent, &new.said, names);
-        let context = measure(&mut line, seen.call, new);
+        let mut context = measure(&mut line, seen.call, new);
+        if let Some(context) = context.as_mut().filter(|context| context.first) {
+            let parent = seen.parent.map(|parent| xxh3_64(parent.as_bytes()));
+            let lines = self.lines.iter();
+            context.inherited_bytes = inherited(lines, line.agent, parent, seen.call);
+            let found = (context.inherited_bytes, context.whole_bytes);
+            recording.inherited = Some(found).filter(|(inherited, _)| *inherited > 0);
+        }
         let resets = self.watch.resets();
         let observed = Observed {
             // What is new begins with the answer to the call before.
@@ -475,6 +483,7 @@ fn measure(line: &mut Line, call: &Call, new: &New<'_>) -> Option<Context> {
     let bytes = line.measure(now, if new.first { now } else { added }, text);
     Some(Context {
         bytes,
+        whole_bytes: now,
         first: new.first,
         inherited_bytes: 0,
     })
