@@ -7,6 +7,7 @@
 use crate::units::AgentId;
 use std::fmt;
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
 
 /// As many agents of a task are kept; the one longest silent makes room.
 pub const MOST_AGENTS: usize = 16;
@@ -110,6 +111,8 @@ pub struct Finding {
     pub what: Arc<str>,
     /// The calls, by `x-bursar-request-id`, the newest last.
     pub calls: Vec<Arc<str>>,
+    /// A digest for each of them: of what was malformed in its answer, or of why it failed.
+    pub digests: Vec<u64>,
     /// Nobody was told of it yet.
     pub first: bool,
 }
@@ -157,17 +160,33 @@ struct Run {
     count: u32,
     what: Arc<str>,
     calls: Vec<Arc<str>>,
+    digests: Vec<u64>,
     told: bool,
 }
 
+/// What went wrong: the pieces of the answer, or else why, in words.
+fn digest(what: &str, traces: &[Box<[u8]>]) -> u64 {
+    let mut hash = Xxh3::new();
+    for trace in traces {
+        hash.update(trace);
+        hash.update(&[0]);
+    }
+    if traces.is_empty() {
+        hash.update(what.as_bytes());
+    }
+    hash.digest()
+}
+
 impl Run {
-    fn more(&mut self, what: &Arc<str>, call: &Arc<str>) {
+    fn more(&mut self, what: &Arc<str>, traces: &[Box<[u8]>], call: &Arc<str>) {
         self.count = self.count.saturating_add(1);
         self.what = Arc::clone(what);
         if self.calls.len() == MOST_CALLS {
             self.calls.remove(0);
+            self.digests.remove(0);
         }
         self.calls.push(Arc::clone(call));
+        self.digests.push(digest(what, traces));
     }
 
     fn finding(&mut self, kind: Kind, from: Option<u32>) -> Option<Finding> {
@@ -179,6 +198,7 @@ impl Run {
             count: self.count,
             what: Arc::clone(&self.what),
             calls: self.calls.clone(),
+            digests: self.digests.clone(),
             first: !std::mem::replace(&mut self.told, true),
         })
     }
@@ -222,10 +242,10 @@ impl Conduct {
                 agent.traces.extend(traces.iter().cloned());
                 let most = agent.traces.len().saturating_sub(MOST_TRACES);
                 agent.traces.drain(..most);
-                agent.malformed.more(what, call);
-                agent.failed.more(what, call);
+                agent.malformed.more(what, traces, call);
+                agent.failed.more(what, traces, call);
             }
-            End::Failed(what) => agent.failed.more(what, call),
+            End::Failed(what) => agent.failed.more(what, &[], call),
             // It is its parent who should know; the agent itself has been told.
             End::Refused(code) => agent.refused = Some(Arc::clone(code)),
             End::Good | End::Answered => {}
@@ -304,6 +324,10 @@ impl Conduct {
             .iter()
             .filter_map(|child| child.failed.calls.last());
         let calls = calls.cloned().collect();
+        let digests = children
+            .iter()
+            .filter_map(|child| child.failed.digests.last().copied());
+        let digests = digests.collect();
         let first = children.iter().any(|child| !child.told_parent);
         for child in children {
             child.told_parent = true;
@@ -313,6 +337,7 @@ impl Conduct {
             count,
             what: names.join(", ").into(),
             calls,
+            digests,
             first,
         })
     }

@@ -22,6 +22,8 @@ mod policies;
 mod preset;
 mod provider;
 mod read;
+mod recall;
+mod resilience;
 mod routes;
 mod secret;
 mod value;
@@ -45,6 +47,8 @@ pub use loops::{ConductRules, LoopPolicies};
 pub use policies::{CallCeiling, CallCeilings, LimitIndex, Policies};
 pub use preset::{Auth, BilledError, PRESETS, Paths, Preset};
 pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, Timeouts};
+pub use recall::{IdempotencySettings, KeptBounds};
+pub use resilience::{Alone, Breaker, Resilience, Retry};
 pub use routes::{
     Between, CallKind, Looks, Miss, RouteMatch, RoutePolicies, RouteRule, TargetModel, TargetRule,
 };

@@ -143,6 +143,19 @@ pub struct Places {
     /// The value of the field that asks for a form of answer: `response_format`, `text`,
     /// `output_config` or `output_format`; empty if there is none.
     pub answer_form: Range<usize>,
+    /// Anthropic's `output_config.task_budget`.
+    pub task_budget: Option<TaskBudget>,
+}
+
+/// A budget of tokens that the caller tells the model of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskBudget {
+    /// The object.
+    pub at: Range<usize>,
+    /// The value of its `remaining`, null included.
+    pub remaining: Option<Range<usize>>,
+    /// What it says is left: `remaining`, or else `total`.
+    pub tokens: u64,
 }
 
 /// What enters the prompt.
@@ -224,8 +237,10 @@ pub struct BodyIds {
     pub role: Option<String>,
     /// `user` or `safety_identifier`: recorded, not trusted.
     pub user: Option<String>,
-    /// `previous_response_id`
+    /// `previous_response_id`, or the `previous_message_id` of a `thread`.
     pub previous_response: Option<String>,
+    /// `thread`: the provider keeps the conversation, and the next call goes on by this answer's id.
+    pub is_thread: bool,
     /// Ranges (member with its comma) of metadata members to splice out for targets that reject them.
     pub foreign: Vec<Range<usize>>,
     /// Tool-call ids whose results are in this request, as ranges of JSON strings, oldest first:
@@ -255,6 +270,8 @@ pub struct Edits {
     pub notice: Option<String>,
     /// Tools are declared and must not be used.
     pub no_tools: bool,
+    /// The model's task budget has so many tokens left.
+    pub task_budget: Option<u64>,
 }
 
 /// Token counts of one answer, normalised so that no token stands in two fields.

@@ -4,6 +4,8 @@
 pub mod contexts;
 mod cover;
 pub mod doubt;
+pub mod health;
+pub mod places;
 pub mod provider;
 pub mod routes;
 pub mod seeds;
@@ -18,6 +20,7 @@ use crate::form::Forms;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
+use crate::recall::{Durable, Recall};
 use crate::stack::watch::Watching;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
@@ -201,6 +204,8 @@ pub struct Gateway {
     pub unlisted: Unlisted,
     /// What is remembered of tasks to know loops by.
     pub watching: Watching,
+    /// Answers that are given again.
+    pub recall: Recall,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -214,7 +219,11 @@ impl Gateway {
         tasks: Arc<Tasks>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let store = &live.config().store;
+        let synced = store.durability == config::Durability::Power;
+        let durable = Durable::new(store.sqlite.with_extension("answers.db"), synced);
         Arc::new(Self {
+            recall: Recall::new(durable),
             live: ArcSwap::from_pointee(live),
             escalations: Escalations::new(Arc::clone(&purse), Arc::clone(&tasks)),
             coming: ArcSwapOption::empty(),

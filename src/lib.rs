@@ -20,6 +20,7 @@ pub mod loops;
 pub mod ops;
 pub mod price;
 pub mod purse;
+pub mod recall;
 pub mod server;
 pub mod sim;
 pub mod sse;

@@ -47,6 +47,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// As many agents of a task are watched at once; the one longest silent makes room.
 pub const MOST_AGENTS: usize = 32;
+/// As many conversations of one agent in which it has not done anything yet.
+const MOST_IDLE: usize = 8;
 /// The most memory that one task takes here, in bytes.
 pub const MOST_TASK_BYTES: usize = 96 << 10;
 /// The most memory that a task takes here while it has one agent and no hand-offs, in bytes.
@@ -87,6 +89,8 @@ pub struct Growing {
     pub grown_bytes: u64,
     /// What was added meanwhile.
     pub added_bytes: u64,
+    /// It was inherited, not grown.
+    pub inherited: bool,
 }
 
 /// What is known of one task.
@@ -227,7 +231,12 @@ impl Watch {
     fn place_of(&mut self, agent: u64, id: u64) -> (usize, bool) {
         let known = self.agents.iter().rposition(|agent| agent.id == id);
         let known = known.and_then(|place| self.agents.remove(place));
-        if self.agents.len() >= MOST_AGENTS {
+        let idle = |other: &Agent| other.agent == agent && other.steps.is_empty();
+        let mut idlers = (0..).zip(&self.agents).filter(|(_, other)| idle(other));
+        let oldest = idlers.next().map(|(place, _)| place);
+        if known.is_none() && idlers.count() + 1 >= MOST_IDLE {
+            oldest.and_then(|oldest| self.agents.remove(oldest));
+        } else if self.agents.len() >= MOST_AGENTS {
             self.agents.pop_front();
         }
         if self.agents.len() == self.agents.capacity() {

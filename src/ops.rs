@@ -166,6 +166,25 @@ pub fn refresh_gauges(gateway: &Gateway) {
     metrics
         .journal_lag
         .set(gateway.purse.store().health().lag.as_secs_f64());
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let now = crate::clock::now();
+    for provider in &gateway.live().providers {
+        let name = [provider.name.as_str()];
+        let (in_flight, queued) = provider.places.count();
+        let targets = provider
+            .healths
+            .view(now, &provider.config.resilience.breaker);
+        let open = targets.iter().filter(|target| target.until.is_some());
+        let open = gauge(open.count());
+        let set = |gauges: &prometheus::IntGaugeVec, value| {
+            gauges.with_label_values(&name).set(value);
+        };
+        set(&metrics.provider_in_flight, gauge(in_flight));
+        set(&metrics.provider_queued, gauge(queued));
+        set(&metrics.provider_open, open);
+        // Named from the start, so that a rate has its zero.
+        provider.counters(metrics);
+    }
     let states = ["active", "suspended", "closed"];
     for (state, count) in states.into_iter().zip(gateway.tasks.count()) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);

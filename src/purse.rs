@@ -12,12 +12,12 @@
 
 mod end;
 
-pub use end::Outcome;
+pub use end::{Leaving, Outcome};
 
 use crate::clock;
 use crate::ledger::{
-    AccountKey, Ask, Asker, Cover, Held, HoldId, Ledger, Patience, Refusal, Shortage, Verdict,
-    WaiterId,
+    AccountKey, Ask, Asker, Cover, Footing, Held, HoldId, Ledger, Patience, Refusal, Shortage,
+    Verdict, WaiterId,
 };
 use crate::store::{
     Balance, Evidence, Grant, Place, Reconciled, Release, SeedQuery, Store, StoreError,
@@ -192,6 +192,61 @@ impl Purse {
         self.held(ask, verdict, place)
     }
 
+    /// Asks in the stead of another hold, which ends as void in the very step in which the new one begins,
+    /// so that nobody in line comes between them. `leave` gives it up; it is asked once the journal has
+    /// a place. `None`: it does not fit at once, or not whole, and may be asked for anew.
+    ///
+    /// # Errors
+    /// A limit or the store is in the way; the other hold is over nevertheless.
+    pub async fn swap(
+        self: &Arc<Self>,
+        leave: impl FnOnce() -> Option<Leaving>,
+        asker: &Asker,
+        ask: &Ask,
+    ) -> Result<Option<Hold>, NoHold> {
+        let place = self.place().await?;
+        let asked = match leave() {
+            Some(leaving) => self.ask_instead(leaving, asker, ask),
+            None => self.ask(asker, ask, Patience::Peek),
+        };
+        let verdict = match asked {
+            Ok(verdict) => verdict,
+            Err(waiting) => waiting.verdict().await,
+        };
+        match self.held(ask, verdict, place) {
+            Err(NoHold::Short) => Ok(None),
+            held => held.map(Some),
+        }
+    }
+
+    /// Ends one hold and asks for another, in one step where the balances of the old one's accounts are
+    /// known; else one after the other.
+    fn ask_instead(
+        self: &Arc<Self>,
+        leaving: Leaving,
+        asker: &Asker,
+        ask: &Ask,
+    ) -> Result<Verdict, Waiting> {
+        let void = (leaving.hold.id, leaving.attempts);
+        let swapped = self.with(|inner| {
+            if inner.ledger.footing(void.0) != Some(Footing::Known) {
+                return None;
+            }
+            let now = clock::now();
+            let (end, verdict) = inner.ledger.swap(now, void, asker, ask, Patience::Peek);
+            Some((end, inner.answer(self, verdict)))
+        });
+        let Some((end, answer)) = swapped else {
+            leaving.end();
+            return self.ask(asker, ask, Patience::Peek);
+        };
+        leaving.ended(&end);
+        if answer.is_err() {
+            self.line_changed.notify_one();
+        }
+        answer
+    }
+
     /// A place in the journal for the call's end.
     async fn place(&self) -> Result<Place, NoHold> {
         match self.store.try_reserve() {
@@ -230,16 +285,7 @@ impl Purse {
     ) -> Result<Verdict, Waiting> {
         let answer = self.with(|inner| {
             let verdict = inner.ledger.request(clock::now(), asker, ask, patience);
-            let Verdict::Waiting(id) = verdict else {
-                return Ok(verdict);
-            };
-            let (tell, told) = oneshot::channel();
-            inner.waiting.insert(id, tell);
-            Err(Waiting {
-                purse: Arc::clone(self),
-                id,
-                told: Some(told),
-            })
+            inner.answer(self, verdict)
         });
         if answer.is_err() {
             self.line_changed.notify_one();
@@ -450,6 +496,20 @@ impl Purse {
 }
 
 impl Inner {
+    /// The verdict, or a place in the line.
+    fn answer(&mut self, purse: &Arc<Purse>, verdict: Verdict) -> Result<Verdict, Waiting> {
+        let Verdict::Waiting(id) = verdict else {
+            return Ok(verdict);
+        };
+        let (tell, told) = oneshot::channel();
+        self.waiting.insert(id, tell);
+        Err(Waiting {
+            purse: Arc::clone(purse),
+            id,
+            told: Some(told),
+        })
+    }
+
     /// Hands out verdicts until none is left. A hold whose waiter has gone is voided at once, which
     /// may answer others.
     fn hand_out(&mut self) {

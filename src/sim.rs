@@ -75,6 +75,14 @@ pub struct Settings {
     pub fail_rate: f64,
     /// The share of the other calls whose connection drops, half of them before the first byte.
     pub reset_rate: f64,
+    /// The share of the other calls that get a page of HTML, `0.0..=1.0`.
+    pub page_rate: f64,
+    /// The share of all calls that are as slow as `sim-slow`, `0.0..=1.0`.
+    pub slow_rate: f64,
+    /// The share of all calls that hide what they cost, `0.0..=1.0`.
+    pub no_usage_rate: f64,
+    /// What a 429 asks its caller to wait.
+    pub retry_after: Duration,
     /// The same seed and the same requests give the same answers.
     pub seed: u64,
     /// What an answer would come to without a cap, in tokens.
@@ -97,6 +105,10 @@ impl Default for Settings {
             chunk_tokens: 4,
             fail_rate: 0.0,
             reset_rate: 0.0,
+            page_rate: 0.0,
+            slow_rate: 0.0,
+            no_usage_rate: 0.0,
+            retry_after: Duration::from_secs(1),
             seed: 0,
             output_tokens: 20..=400,
             slow_delay: Duration::from_millis(100),
@@ -120,6 +132,9 @@ impl Settings {
         for (name, rate) in [
             ("fail_rate", self.fail_rate),
             ("reset_rate", self.reset_rate),
+            ("page_rate", self.page_rate),
+            ("slow_rate", self.slow_rate),
+            ("no_usage_rate", self.no_usage_rate),
         ] {
             if !(0.0..=1.0).contains(&rate) {
                 return Err(format!("{name} is {rate}; it must be from 0 to 1"));
@@ -139,6 +154,7 @@ impl Settings {
         }
         let delays = [
             ("latency", self.latency),
+            ("retry_after", self.retry_after),
             ("chunk_delay", self.chunk_delay),
             ("slow_delay", self.slow_delay),
             ("reasoning_delay", self.reasoning_delay),

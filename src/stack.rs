@@ -4,20 +4,24 @@
 //! Refusals travel back as [`Refused`] and become answers in one place, [`respond`].
 
 pub mod admit;
+pub mod again;
 pub mod attribute;
 pub mod authenticate;
 pub mod body;
 pub mod budget;
+pub mod cache;
 mod check;
 pub mod decode;
 pub mod elsewhere;
 pub mod endpoint;
+pub mod failed;
 pub mod gate;
 mod headers;
 pub mod held;
 pub mod meter;
 pub mod record;
 pub mod respond;
+mod retry;
 pub mod route;
 pub mod throttle;
 mod tools;
@@ -46,11 +50,15 @@ pub fn build(
 + 'static {
     // What is metered: the upstream stack.
     let metered = ServiceBuilder::new()
+        // The same call once more, by its key: before it could be taken for a step of its task.
+        .layer(again::AgainLayer(Arc::clone(gateway)))
         // Before anything is worked out for it: a task that goes round in circles is stopped, asked
         // about or warned, whatever it calls; a notice to the model must stand in the bytes that are quoted.
         .layer(watch::WatchLayer(Arc::clone(gateway)))
         // The first stage that needs the model's name: everything behind it needs a provider.
         .layer(route::RouteLayer(Arc::clone(gateway)))
+        // What was answered before costs nothing: behind the watch, which counts it all the same.
+        .layer(cache::CacheLayer(Arc::clone(gateway)))
         // Money is set aside once it is known where the bytes go, and before any leaves.
         .layer(admit::AdmitLayer(Arc::clone(gateway)))
         // Around the exchange, for it ends the hold by what came back; `record` is its pen.

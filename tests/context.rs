@@ -10,6 +10,8 @@
 #[path = "context/capped.rs"]
 mod capped;
 mod common;
+#[path = "context/paced.rs"]
+mod paced;
 #[path = "context/rig.rs"]
 mod rig;
 #[path = "context/summarised.rs"]

@@ -90,6 +90,12 @@ async fn three_malformed_answers_trip_the_agent_in_each_dialect() {
                     _ => "not the JSON",
                 };
                 assert!(text.contains(why), "{text}");
+                let evidence = &refused.json()["error"]["bursar"];
+                assert_eq!(evidence["rule"], "malformed");
+                assert_eq!(evidence["agent"], "writer");
+                let list = |key: &str| evidence[key].as_array().map_or(0, Vec::len);
+                assert_eq!((list("calls"), list("digests")), (3, 3), "{text}");
+                assert!(text.contains(evidence["calls"][2].as_str().unwrap()));
                 // The others of its task go on.
                 answered(&gateway.caller(&task).agent("other"), &ask).await;
                 tripped += 1.0;
@@ -316,6 +322,11 @@ async fn failed_calls_in_a_row_stop_the_agent_and_what_asks_to_come_again_does_n
         "{}",
         refused.text()
     );
+    let evidence = &refused.json()["error"]["bursar"];
+    assert_eq!(evidence["rule"], "failures");
+    let digests = evidence["digests"].as_array().unwrap();
+    assert_eq!(digests.len(), 3);
+    assert_eq!(digests[0], digests[1], "they failed alike");
     let metrics = gateway.quiet().await;
     assert!((metrics.get("bursar_loops_total{kind=\"failures\"}") - 1.0).abs() < 0.5);
 }

@@ -17,8 +17,10 @@ const EX_UNAVAILABLE: u8 = 69;
 ///
 /// How an answer behaves is chosen by the model's name, words combined at will: sim-slow, sim-reasoning,
 /// sim-dense, sim-greedy, sim-rogue, sim-tools, sim-loop, sim-no-usage, sim-null-usage, sim-zero-usage,
-/// sim-usage-late, sim-cost, sim-gzip, sim-echo, sim-reset, sim-reset-early, sim-stall, sim-error-event,
-/// sim-flaky, sim-400 … sim-529; sim-strong and sim-cheap have prices of their own.
+/// sim-usage-late, sim-cost, sim-gzip, sim-echo, sim-reset, sim-reset-early, sim-stall, sim-page, sim-error-event,
+/// sim-flaky, sim-400 … sim-529; sim-strong and sim-cheap have prices of their own. What a model says next
+/// can be told beforehand: POST /scenario {"model": "sim-x", "steps": [{"tool": "search", "arguments": {},
+/// "times": 3}, {"text": "Done."}]}; the last step stays.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimArgs {
     /// Where to listen.
@@ -42,6 +44,18 @@ pub struct SimArgs {
     /// The share of calls whose connection is dropped, from 0 to 1.
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     pub reset_rate: f64,
+    /// The share of calls that get a page of HTML, from 0 to 1.
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    pub page_rate: f64,
+    /// The share of calls that are as slow as sim-slow, from 0 to 1.
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    pub slow_rate: f64,
+    /// The share of calls that hide what they cost, from 0 to 1.
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    pub no_usage_rate: f64,
+    /// What a 429 asks its caller to wait.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub retry_after: Duration,
     /// The same seed and requests give the same answers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -65,6 +79,10 @@ impl SimArgs {
             chunk_tokens: self.chunk_tokens,
             fail_rate: self.fail_rate,
             reset_rate: self.reset_rate,
+            page_rate: self.page_rate,
+            slow_rate: self.slow_rate,
+            no_usage_rate: self.no_usage_rate,
+            retry_after: self.retry_after,
             seed: self.seed,
             output_tokens: self.output_tokens.clone(),
             ..Settings::default()

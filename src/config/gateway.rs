@@ -9,6 +9,7 @@ use super::listen::{self, Listen};
 use super::policies::Policies;
 use super::provider::{self, HeaderText, Provider};
 use super::read::{Section, document};
+use super::recall::{self, IdempotencySettings, KeptBounds};
 use super::secret::{Secret, SecretError};
 use super::value;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,10 @@ pub struct Config {
     pub bounds: Bounds,
     /// `[escalation]`
     pub escalation: EscalationSettings,
+    /// `[cache]`; `None`: nothing is cached.
+    pub cache: Option<KeptBounds>,
+    /// `[idempotency]`
+    pub idempotency: IdempotencySettings,
     /// `[log]`
     pub log: Log,
 }
@@ -92,6 +97,8 @@ impl Config {
             attribution: attribution::read(section, &TOP_LEVEL),
             bounds: bounds::read(section),
             escalation: escalation::read(section, &TOP_LEVEL),
+            cache: recall::read_cache(section, &TOP_LEVEL),
+            idempotency: recall::read_idempotency(section, &TOP_LEVEL),
             log: keep::read_log(section, &TOP_LEVEL),
         };
         if config.providers.is_empty() && !section.has("provider") {

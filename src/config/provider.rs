@@ -6,6 +6,7 @@ use super::fault::Place;
 use super::glob::Globs;
 use super::preset::{PRESETS, Paths, Preset};
 use super::read::Section;
+use super::resilience::{self, Resilience};
 use super::secret::{self, Kept, Secret};
 use super::value;
 use crate::dialect::Dialect;
@@ -151,6 +152,8 @@ pub struct Provider {
     pub proxy: Proxy,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// How its failures are met.
+    pub resilience: Resilience,
     /// The output-cap field it honours, where the preset is wrong.
     pub output_cap_field: Option<OutputCapField>,
     /// The family in the catalogue whose prices hold; by default the one of its `kind`.
@@ -232,6 +235,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         ca_file: section.get("ca_file", file),
         proxy: section.or("proxy", Proxy::Direct, proxy),
         timeouts: timeouts(section),
+        resilience: resilience::read(section),
         output_cap_field: section.get(
             "output_cap_field",
             value::word(&fields.map(|field| (field.name(), field))),

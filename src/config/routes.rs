@@ -229,6 +229,8 @@ pub struct RouteRule {
     pub to: Vec<TargetRule>,
     /// It is only told what it would have done; the calls go on to the next route that matches.
     pub shadow: bool,
+    /// Answers to its calls with an `Idempotency-Key` outlive the process.
+    pub durable_answers: bool,
     /// Where it is written.
     pub place: Place,
 }

@@ -8,6 +8,7 @@ mod files;
 mod identities;
 mod loops;
 mod providers;
+mod recall;
 mod routes;
 mod windows;
 

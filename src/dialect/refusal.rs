@@ -10,6 +10,7 @@ mod wording;
 
 pub use code::Code;
 pub use render::Family;
+pub(crate) use render::X_SHOULD_RETRY;
 
 use crate::ledger::Dimension;
 use crate::units::{Meter, UnixMs};
@@ -62,6 +63,8 @@ pub struct Refusal {
     message: String,
     standing: Option<Box<Standing>>,
     circle: Option<Box<Circle>>,
+    /// Bytes of what was handed on that are another agent's, and all of them.
+    inherited: Option<(u64, u64)>,
     /// The cap's name, where it is no meter's.
     cap_name: Option<&'static str>,
     escalation: Option<Arc<str>>,
@@ -78,6 +81,7 @@ impl Refusal {
             message: wording::without_retry_words(message),
             standing: None,
             circle: None,
+            inherited: None,
             cap_name: None,
             escalation: None,
             retry_after_s: None,
@@ -125,7 +129,16 @@ impl Refusal {
         }
     }
 
-    /// Throughput is exhausted for a moment: the only refusal that names a time to come back.
+    /// A provider is not called for a moment; nothing was sent, and nothing is billed.
+    #[must_use]
+    pub fn provider_unavailable(message: &str, retry_after_s: u32) -> Self {
+        Self {
+            retry_after_s: Some(retry_after_s.clamp(1, RETRY_AFTER_S_MAX)),
+            ..Self::new(Code::ProviderUnavailable, message)
+        }
+    }
+
+    /// Throughput is exhausted for a moment: comes with a time to come back.
     #[must_use]
     pub fn rate_limited(message: &str, retry_after_s: u32) -> Self {
         Self {
@@ -156,6 +169,13 @@ impl Refusal {
         self.message.push(' ');
         self.message
             .push_str(&wording::without_retry_words(sentence));
+        self
+    }
+
+    /// With how many bytes of what was handed on stand in another agent's conversation, and how many it has.
+    #[must_use]
+    pub const fn with_inherited(mut self, bytes: u64, of_bytes: u64) -> Self {
+        self.inherited = Some((bytes, of_bytes));
         self
     }
 

@@ -21,6 +21,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 /// How long a connection may take.
+const IDLE_MAX: usize = 8;
+/// To a usable connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long a receiver may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
@@ -166,7 +168,7 @@ impl Courier {
         if let Some(pool) = self.pools.get(&webhook.ca_file) {
             return Some(pool.clone());
         }
-        match Pool::new(webhook.ca_file.as_deref(), None, CONNECT_TIME) {
+        match Pool::new(webhook.ca_file.as_deref(), None, CONNECT_TIME, IDLE_MAX) {
             Ok(pool) => {
                 self.pools.insert(webhook.ca_file.clone(), pool.clone());
                 Some(pool)

@@ -2,14 +2,18 @@
 
 mod azure;
 
+use super::health::Healths;
+use super::places::Places;
 use crate::config::{self, Auth, HeaderText, OutputCapField, Paths, Proxy};
 use crate::dialect::Dialect;
 use crate::dialect::translate::Pair;
+use crate::ops::metrics::{Metrics, ProviderMetrics};
 use crate::stack::upstream::{Passing, Pool, PoolError, Via, outgoing_headers};
 use crate::units::{NanoUsd, ProviderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
+use std::sync::OnceLock;
 
 /// Why a provider cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,11 @@ pub struct Provider {
     pub timeouts: config::Timeouts,
     /// Its connections.
     pub pool: Pool,
+    /// Which of its models are fit to be called.
+    pub healths: Healths,
+    /// How many calls it is given at once.
+    pub places: Places,
+    counters: OnceLock<ProviderMetrics>,
     scheme: Scheme,
     authority: Authority,
     prefix: String,
@@ -68,7 +77,12 @@ impl Provider {
                     auth: found.basic_auth().cloned(),
                 }),
         };
-        let pool = Pool::new(config.ca_file.as_deref(), proxy, config.timeouts.connect)?;
+        let pool = Pool::new(
+            config.ca_file.as_deref(),
+            proxy,
+            config.timeouts.connect,
+            config.resilience.max_idle_connections,
+        )?;
         let parts = config.base_url.clone().into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(ProviderError::BaseUrl(config.base_url));
@@ -87,6 +101,9 @@ impl Provider {
             name: config.name.clone(),
             timeouts: config.timeouts,
             pool,
+            healths: Healths::default(),
+            places: Places::new(&config.resilience),
+            counters: OnceLock::new(),
             scheme,
             authority,
             prefix,
@@ -148,6 +165,12 @@ impl Provider {
                 self.uri(&format!("/deployments/{model}{suffix}"), Some(&query))
             }
         }
+    }
+
+    /// What is counted of it.
+    pub fn counters(&self, metrics: &Metrics) -> &ProviderMetrics {
+        self.counters
+            .get_or_init(|| metrics.provider(self.name.as_str()))
     }
 
     /// Makes the caller's headers this provider's.

@@ -2,7 +2,10 @@
 
 use super::account::AccountAt;
 use super::quote::{COUNTED, HELD, SHOWN};
-use super::{AccountKey, Asker, Cover, Deadline, End, Held, Ledger, Need, Reached, Remaining};
+use super::{
+    AccountKey, Ask, Asker, Cover, Deadline, End, Held, Ledger, Need, Patience, Reached, Remaining,
+    Verdict,
+};
 use crate::store::Grant;
 use crate::units::{AgentId, Amounts, Meter, NanoUsd, TaskKey, UnixMs};
 use std::collections::HashMap;
@@ -211,6 +214,28 @@ impl Ledger {
         self.end(now, id, &Charge::Settled(charged))
     }
 
+    /// Ends a hold without a charge and, in the same step, asks for another in its stead: what it sets
+    /// free is the new ask's before anybody's in line. If that does not fit at once, or not whole, it is
+    /// as if it were asked for afterwards.
+    ///
+    /// # Panics
+    /// If the hold has ended already, or the ask names an account twice.
+    pub fn swap(
+        &mut self,
+        now: UnixMs,
+        (id, attempts): (HoldId, u64),
+        asker: &Asker,
+        ask: &Ask,
+        patience: Patience,
+    ) -> (End, Verdict) {
+        let charged = Amounts::ZERO.with(Meter::Attempts, attempts);
+        let end = self.end_unseen(now, id, &Charge::Settled(charged));
+        let need = self.find(ask);
+        let verdict = self.queue_ahead(now, asker, need, patience);
+        self.look(now);
+        (end, verdict)
+    }
+
     /// Ends a hold without evidence: the whole hold, or a bound, is in doubt and counts against the
     /// cap until [`Ledger::correct`] releases it.
     ///
@@ -374,6 +399,13 @@ impl Ledger {
     }
 
     fn end(&mut self, now: UnixMs, id: HoldId, charge: &Charge) -> End {
+        let end = self.end_unseen(now, id, charge);
+        self.look(now);
+        end
+    }
+
+    /// Ends a hold; the lines are looked at later.
+    fn end_unseen(&mut self, now: UnixMs, id: HoldId, charge: &Charge) -> End {
         self.told_time(now);
         let hold = self.holds.remove(id);
         assert!(hold.is_some(), "a hold ends once");
@@ -408,7 +440,6 @@ impl Ledger {
             self.mark(*at);
         }
         end.remaining = self.remaining(&hold.places);
-        self.look(now);
         end
     }
 
@@ -426,7 +457,10 @@ impl Ledger {
                 *least = Some(least.map_or(unheld, |least: u64| least.min(unheld)));
             }
         }
+        let tokens = [Meter::Tokens, Meter::OutputTokens, Meter::FreshTokens];
+        let tokens = tokens.map(|meter| least[meter as usize]);
         Remaining {
+            tokens: tokens.into_iter().flatten().min(),
             usd: least[Meter::Usd as usize].map(NanoUsd),
             turns: least[Meter::Turns as usize],
             tool_calls: least[Meter::ToolCalls as usize],

@@ -32,6 +32,8 @@ pub struct WaiterId(u64);
 impl WaiterId {
     /// Older than all.
     const FIRST: Self = Self(0);
+    /// Those who come in order are above it, those who come before all in line below.
+    const MIDDLE: u64 = 1 << 62;
 }
 
 /// Every waiting call.
@@ -40,6 +42,8 @@ pub(super) struct Line {
     waiters: HashMap<WaiterId, Waiter>,
     timers: BTreeSet<(UnixMs, WaiterId)>,
     last: u64,
+    /// Who came before all in line.
+    ahead: u64,
     bytes: usize,
     /// Accounts whose lines are to be looked at.
     marked: Vec<AccountAt>,
@@ -118,7 +122,31 @@ impl Ledger {
         patience: Patience,
     ) -> Verdict {
         self.line.last += 1;
-        let id = WaiterId(self.line.last);
+        let id = WaiterId(WaiterId::MIDDLE + self.line.last);
+        self.enqueue(now, id, asker, need, patience)
+    }
+
+    /// The same for one who comes before all in line: it held already.
+    pub(super) fn queue_ahead(
+        &mut self,
+        now: UnixMs,
+        asker: &Asker,
+        need: Need,
+        patience: Patience,
+    ) -> Verdict {
+        self.line.ahead += 1;
+        let id = WaiterId(WaiterId::MIDDLE - self.line.ahead);
+        self.enqueue(now, id, asker, need, patience)
+    }
+
+    fn enqueue(
+        &mut self,
+        now: UnixMs,
+        id: WaiterId,
+        asker: &Asker,
+        need: Need,
+        patience: Patience,
+    ) -> Verdict {
         let deadline = match patience {
             Patience::Peek => None,
             Patience::Wait { deadline } => Some(deadline),

@@ -25,7 +25,14 @@ pub(super) const BOUNDED: Meters = Meters::of(&[
     Meter::FreshTokens,
 ]);
 /// Meters of which the caller hears what remains.
-pub(super) const SHOWN: Meters = Meters::of(&[Meter::Usd, Meter::Turns, Meter::ToolCalls]);
+pub(super) const SHOWN: Meters = Meters::of(&[
+    Meter::Usd,
+    Meter::Tokens,
+    Meter::OutputTokens,
+    Meter::FreshTokens,
+    Meter::Turns,
+    Meter::ToolCalls,
+]);
 /// Meters that grow with the output.
 pub(super) const GROWING: Meters = Meters::of(&[
     Meter::Usd,

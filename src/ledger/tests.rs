@@ -7,6 +7,7 @@ mod line;
 mod model;
 mod quotes;
 mod shape;
+mod swap;
 mod usable;
 
 use super::*;

@@ -73,6 +73,9 @@ pub struct Deadline {
 pub struct Remaining {
     /// Dollars neither spent, in doubt nor held.
     pub usd: Option<NanoUsd>,
+    /// Tokens that a model can still make or be told, likewise: the least of `tokens`, `output_tokens` and
+    /// `fresh_tokens`.
+    pub tokens: Option<u64>,
     /// Turns, likewise.
     pub turns: Option<u64>,
     /// Tool calls not yet made: at one, parallel calls are switched off where that is possible.

@@ -16,8 +16,6 @@ pub(super) struct Grown {
 /// A context beside what explains it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
-    /// It is the first call of an invocation: what is measured is what it inherited.
-    pub first: bool,
     pub growing: Growing,
 }
 
@@ -27,9 +25,10 @@ impl Measured {
         let Growing {
             grown_bytes,
             added_bytes,
+            inherited,
             ..
         } = self.growing;
-        if self.first {
+        if inherited {
             grown_bytes > 0
         } else {
             grown_bytes > added_bytes
@@ -42,8 +41,9 @@ impl Measured {
             context_bytes,
             grown_bytes,
             added_bytes,
+            inherited,
         } = self.growing;
-        let is_too_much = if self.first {
+        let is_too_much = if inherited {
             share(grown_bytes, context_bytes) >= rule.inherited_percent
         } else {
             share(grown_bytes, added_bytes) >= rule.most_percent
@@ -55,12 +55,12 @@ impl Measured {
 impl Grown {
     /// Takes in a call's context; how it stands beside what was added, if there is anything to compare.
     pub(super) fn measure(&mut self, context: &Context, added_bytes: u64) -> Option<Measured> {
-        let measured = |grown_bytes, added_bytes| Measured {
-            first: context.first,
+        let measured = |context_bytes, grown_bytes, added_bytes| Measured {
             growing: Growing {
-                context_bytes: context.bytes,
+                context_bytes,
                 grown_bytes,
                 added_bytes,
+                inherited: context.first,
             },
         };
         let base = match self.base_bytes {
@@ -70,11 +70,12 @@ impl Grown {
                 *self = Self::from(context);
                 return context
                     .first
-                    .then(|| measured(context.inherited_bytes, added_bytes));
+                    .then(|| measured(context.whole_bytes, context.inherited_bytes, added_bytes));
             }
         };
         self.added_bytes = self.added_bytes.saturating_add(added_bytes);
-        Some(measured(context.bytes - base, self.added_bytes))
+        let grown = context.bytes - base;
+        Some(measured(context.bytes, grown, self.added_bytes))
     }
 }
 

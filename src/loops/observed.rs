@@ -90,8 +90,10 @@ pub enum Circumstance {
 /// How large a conversation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
-    /// The whole of the call's messages, in bytes.
+    /// The conversation, in bytes, as far as what was added explains it.
     pub bytes: u64,
+    /// The whole of the call's messages, in bytes.
+    pub whole_bytes: u64,
     /// It is the first call of an invocation.
     pub first: bool,
     /// Of these, those that stand in the parent's conversation, in bytes.

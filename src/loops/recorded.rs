@@ -48,6 +48,9 @@ pub struct Heading {
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
     heading: Option<Heading>,
+    /// Of an agent's first call: its bytes that stand in another's conversation, and all of them. Kept of
+    /// calls that are not recorded too.
+    pub inherited: Option<(u64, u64)>,
     /// Of the part that nothing has been written of yet.
     part: Option<Part>,
     out: Vec<u8>,
@@ -160,8 +163,9 @@ impl Recording {
             context_bytes,
             grown_bytes,
             added_bytes,
+            inherited,
         } = measured.growing;
-        self.out.push(if measured.first { INHERITED } else { GREW });
+        self.out.push(if inherited { INHERITED } else { GREW });
         for size in [context_bytes, grown_bytes, added_bytes] {
             number(&mut self.out, size);
         }
@@ -254,11 +258,11 @@ impl Watch {
                 }
                 Some(mark @ (GREW | INHERITED)) => {
                     let measured = Measured {
-                        first: mark == INHERITED,
                         growing: Growing {
                             context_bytes: reader.number()?,
                             grown_bytes: reader.number()?,
                             added_bytes: reader.number()?,
+                            inherited: mark == INHERITED,
                         },
                     };
                     growing = measured.explodes(&rules.growth);

@@ -273,6 +273,7 @@ fn contexts_that_explode() {
         let context = Some(Context {
             bytes,
             first,
+            whole_bytes: bytes,
             inherited_bytes,
         });
         let text = format!("{bytes} of {}", "x".repeat(1000));

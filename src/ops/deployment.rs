@@ -6,7 +6,9 @@ use super::fields::Fields;
 use super::request::{Body, by};
 use super::show;
 use crate::config;
+use crate::gateway::Provider;
 use crate::store::{Entry, Note, NoteKind};
+use crate::units::UnixMs;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
@@ -50,11 +52,45 @@ pub async fn health(State(ops): State<Ops>) -> Answer {
 /// None; the type is that of the other routes.
 pub async fn providers(State(ops): State<Ops>) -> Answer {
     let live = ops.gateway.live();
-    let providers: Vec<Value> = live.config().providers.iter().map(provider).collect();
+    let now = crate::clock::now();
+    let providers = live.providers.iter().map(|provider| shown(provider, now));
+    let providers: Vec<Value> = providers.collect();
     Ok(Json(json!({"providers": providers})))
 }
 
-fn provider(provider: &config::Provider) -> Value {
+/// One provider: what is configured, and how it fares.
+fn shown(provider: &Provider, now: UnixMs) -> Value {
+    let breaker = &provider.config.resilience.breaker;
+    let targets = provider.healths.view(now, breaker);
+    let state = match () {
+        () if targets.is_empty() => "unknown",
+        () if targets.iter().all(|target| target.until.is_some()) => "open",
+        () if targets.iter().any(|target| target.until.is_some()) => "degraded",
+        () => "healthy",
+    };
+    let targets = targets.iter().map(|target| {
+        let left = target.until.map(|until| until.0.saturating_sub(now.0));
+        json!({
+            "model": &*target.model,
+            "state": target.state,
+            "open_for_ms": left,
+            "failures_in_a_row": target.failures_in_a_row,
+            "window": {"answered": target.window.0, "failed": target.window.1},
+            "opened": target.opened,
+        })
+    });
+    let targets: Vec<Value> = targets.collect();
+    let (in_flight, queued) = provider.places.count();
+    let mut shown = configured(&provider.config);
+    shown["state"] = state.into();
+    shown["targets"] = targets.into();
+    shown["in_flight"] = in_flight.into();
+    shown["queued"] = queued.into();
+    shown["max_concurrent"] = provider.config.resilience.max_concurrent.into();
+    shown
+}
+
+fn configured(provider: &config::Provider) -> Value {
     let url = &provider.base_url;
     // A user and password may stand before the host.
     let host = url.authority().map_or("", |authority| {

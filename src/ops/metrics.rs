@@ -5,7 +5,7 @@ use crate::units::{Meter, NanoUsd};
 use parking_lot::RwLock;
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter,
-    IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -50,6 +50,26 @@ pub struct CallMetrics {
     input: IntCounter,
     output: IntCounter,
     turns: IntCounter,
+}
+
+/// The counters of one provider, looked up once.
+pub struct ProviderMetrics {
+    /// Answered, also in mid-answer broken off.
+    pub answered: IntCounter,
+    /// Definite refusals: not billed.
+    pub refused: IntCounter,
+    /// The connection failed before a byte left.
+    pub unreachable: IntCounter,
+    /// May be billed, and nobody can say at what.
+    pub in_doubt: IntCounter,
+    /// Shed: as many calls in flight as there may be.
+    pub shed: IntCounter,
+    /// Calls sent to the same target once more.
+    pub retries: IntCounter,
+    /// Calls that went on to another target.
+    pub fallbacks: IntCounter,
+    /// Targets that a breaker opened.
+    pub opened: IntCounter,
 }
 
 /// All metrics of this process.
@@ -103,8 +123,21 @@ pub struct Metrics {
     /// Calls held open for a person.
     pub held_open: IntGauge,
     webhooks: IntCounterVec,
+    replays: IntCounterVec,
+    saved: CounterVec,
+    cache_misses: IntCounter,
     /// Refusals that the journal had no place for.
     pub unjournalled: IntCounter,
+    provider_calls: IntCounterVec,
+    provider_retries: IntCounterVec,
+    provider_fallbacks: IntCounterVec,
+    provider_opened: IntCounterVec,
+    /// Calls in flight, by provider.
+    pub provider_in_flight: IntGaugeVec,
+    /// Calls that wait for a place, by provider.
+    pub provider_queued: IntGaugeVec,
+    /// Targets that calls pass over now, by provider.
+    pub provider_open: IntGaugeVec,
 }
 
 impl Metrics {
@@ -249,9 +282,70 @@ impl Metrics {
                 ),
                 &["result"],
             )?,
+            replays: IntCounterVec::new(
+                Opts::new("bursar_replayed_total", "Answers given again"),
+                &["from"],
+            )?,
+            saved: CounterVec::new(
+                Opts::new(
+                    "bursar_saved_usd_total",
+                    "Dollars that answers given again had cost",
+                ),
+                &["from"],
+            )?,
+            cache_misses: IntCounter::new(
+                "bursar_cache_misses_total",
+                "Calls that could have been answered from the cache and were not in it",
+            )?,
             unjournalled: IntCounter::new(
                 "bursar_unjournalled_denials_total",
                 "Refusals that the journal had no place for",
+            )?,
+            provider_calls: IntCounterVec::new(
+                Opts::new(
+                    "bursar_provider_calls_total",
+                    "Tries at a provider, by how they ended",
+                ),
+                &["provider", "result"],
+            )?,
+            provider_retries: IntCounterVec::new(
+                Opts::new(
+                    "bursar_provider_retries_total",
+                    "Calls sent once more to the same target",
+                ),
+                &["provider"],
+            )?,
+            provider_fallbacks: IntCounterVec::new(
+                Opts::new(
+                    "bursar_provider_fallbacks_total",
+                    "Calls that went on from this provider to another target",
+                ),
+                &["provider"],
+            )?,
+            provider_opened: IntCounterVec::new(
+                Opts::new(
+                    "bursar_provider_opened_total",
+                    "Targets that a breaker opened",
+                ),
+                &["provider"],
+            )?,
+            provider_in_flight: IntGaugeVec::new(
+                Opts::new("bursar_provider_in_flight", "Calls in flight, by provider"),
+                &["provider"],
+            )?,
+            provider_queued: IntGaugeVec::new(
+                Opts::new(
+                    "bursar_provider_queued",
+                    "Calls that wait for a place at a provider",
+                ),
+                &["provider"],
+            )?,
+            provider_open: IntGaugeVec::new(
+                Opts::new(
+                    "bursar_provider_open_targets",
+                    "Targets that calls pass over now",
+                ),
+                &["provider"],
             )?,
             registry,
         };
@@ -260,7 +354,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 27] = [
+        let all: [Box<dyn prometheus::core::Collector>; 37] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -288,6 +382,16 @@ impl Metrics {
             Box::new(self.open_escalations.clone()),
             Box::new(self.held_open.clone()),
             Box::new(self.webhooks.clone()),
+            Box::new(self.provider_calls.clone()),
+            Box::new(self.provider_retries.clone()),
+            Box::new(self.provider_fallbacks.clone()),
+            Box::new(self.provider_opened.clone()),
+            Box::new(self.provider_in_flight.clone()),
+            Box::new(self.provider_queued.clone()),
+            Box::new(self.provider_open.clone()),
+            Box::new(self.replays.clone()),
+            Box::new(self.saved.clone()),
+            Box::new(self.cache_misses.clone()),
         ];
         all.into_iter()
             .try_for_each(|collector| self.registry.register(collector))
@@ -336,6 +440,22 @@ impl Metrics {
         }
     }
 
+    /// The counters of one provider.
+    #[must_use]
+    pub fn provider(&self, name: &str) -> ProviderMetrics {
+        let ended = |result| self.provider_calls.with_label_values(&[name, result]);
+        ProviderMetrics {
+            answered: ended("answered"),
+            refused: ended("refused"),
+            unreachable: ended("unreachable"),
+            in_doubt: ended("in_doubt"),
+            shed: ended("shed"),
+            retries: self.provider_retries.with_label_values(&[name]),
+            fallbacks: self.provider_fallbacks.with_label_values(&[name]),
+            opened: self.provider_opened.with_label_values(&[name]),
+        }
+    }
+
     /// Counts a refusal.
     pub fn denied(&self, code: &str, limit: &str) {
         self.denials.with_label_values(&[code, limit]).inc();
@@ -363,6 +483,17 @@ impl Metrics {
     /// A call goes to a target of a route; both names are the configuration's, so they are few.
     pub fn routed(&self, route: &str, target: &str) {
         self.routes.with_label_values(&[route, target]).inc();
+    }
+
+    /// Counts an answer that was given again, and what it had cost: `cache`, `idempotency_key`, `store`.
+    pub fn replayed(&self, from: &str, saved: NanoUsd) {
+        self.replays.with_label_values(&[from]).inc();
+        self.saved.with_label_values(&[from]).inc_by(dollars(saved));
+    }
+
+    /// Counts a call whose answer was looked for and not there.
+    pub fn cache_missed(&self) {
+        self.cache_misses.inc();
     }
 
     /// Counts tools that an answer asked for.

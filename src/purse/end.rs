@@ -129,3 +129,44 @@ impl Hold {
         drop(self.end(Outcome::Void(0), None));
     }
 }
+
+/// A hold that ends as void when another begins in its stead.
+pub struct Leaving {
+    pub(super) hold: Hold,
+    /// Definite refusals to be counted.
+    pub(super) attempts: u64,
+    entry: Box<CallEntry>,
+    then: Box<dyn FnOnce(&End) + Send>,
+}
+
+impl Leaving {
+    /// What the journal is to say of its end, and what is done once that is posted.
+    #[must_use]
+    pub fn new(
+        hold: Hold,
+        attempts: u64,
+        entry: Box<CallEntry>,
+        then: Box<dyn FnOnce(&End) + Send>,
+    ) -> Self {
+        Self {
+            hold,
+            attempts,
+            entry,
+            then,
+        }
+    }
+
+    /// Nobody takes its stead in the same step.
+    pub(super) fn end(self) {
+        let end = self
+            .hold
+            .end(Outcome::Void(self.attempts), Some(self.entry));
+        (self.then)(&end);
+    }
+
+    /// It has ended in the ledger.
+    pub(super) fn ended(self, end: &End) {
+        post(self.hold.place, Some(self.entry), end);
+        (self.then)(end);
+    }
+}

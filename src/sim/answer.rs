@@ -1,7 +1,7 @@
 //! One metered call: read it, decide what it produces, write the bill, answer.
 
 use super::Shared;
-use super::behaviour::{Behaviour, Ending, billed_status};
+use super::behaviour::{Behaviour, Ending, UsageShown, billed_status};
 use super::bill::Charge;
 use super::body::{Dropped, Pace, Receipt, SimBody};
 use super::caller;
@@ -32,6 +32,10 @@ use std::time::Duration;
 
 /// Room for an answer before it grows, in bytes.
 const ANSWER_BYTES: usize = 2_048;
+/// What an intermediary says in the place of an answer.
+const PAGE: &[u8] = b"<!doctype html><title>Please wait</title><p>One moment, please.";
+/// Keeps the draws for slowness and the like apart from both.
+const MOOD: u64 = 0x0000_d00d_ca11;
 /// Keeps the draws for failures apart from those for answers.
 const CHANCE: u64 = 0xc4a7_ce00_fa11;
 
@@ -81,8 +85,12 @@ pub async fn answer(
     }
     match planned.ending {
         Ending::ResetEarly => Err(Dropped),
+        Ending::Page => Ok(typed(
+            SimBody::whole(Bytes::from_static(PAGE), None),
+            "text/html; charset=utf-8",
+        )),
         // Billed already: the answer was produced behind the intermediary that lost it.
-        Ending::Status(status) => Ok(error(dialect, &Refusal::simulated(dialect, status))),
+        Ending::Status(status) => Ok(error(shared, dialect, &Refusal::simulated(dialect, status))),
         _ if planned.stream => Ok(streamed(shared, dialect, *planned)),
         _ => Ok(plain(dialect, *planned)),
     }
@@ -103,7 +111,7 @@ pub fn count_tokens(shared: &Shared, body: &[u8]) -> Response<SimBody> {
 /// An error answer that costs nothing.
 pub fn refused(shared: &Shared, dialect: Dialect, refusal: &Refusal) -> Response<SimBody> {
     shared.books.refused();
-    error(dialect, refusal)
+    error(shared, dialect, refusal)
 }
 
 /// An answer of 200 in JSON.
@@ -119,13 +127,18 @@ fn typed(body: SimBody, kind: &'static str) -> Response<SimBody> {
     response
 }
 
-fn error(dialect: Dialect, refusal: &Refusal) -> Response<SimBody> {
+fn error(shared: &Shared, dialect: Dialect, refusal: &Refusal) -> Response<SimBody> {
     let mut response = json(refusal.body(dialect));
     *response.status_mut() = refusal.status;
     if refusal.status == StatusCode::TOO_MANY_REQUESTS {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let pause = shared.settings.retry_after;
+        let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        if pause.subsec_nanos() > 0 {
+            let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            headers.insert("retry-after-ms", HeaderValue::from(ms));
+        }
     }
     response
 }
@@ -143,16 +156,24 @@ fn decide(
         Err(refusal) => return Decided::Refused(refusal),
     };
     let number = shared.calls.fetch_add(1, Ordering::Relaxed);
-    let behaviour = Behaviour::of(&ask.model);
+    let behaviour = moody(shared, Behaviour::of(&ask.model), number);
     let ending = ending(shared, &behaviour, number);
     if let Ending::Status(status) = ending
         && !billed_status(status)
     {
         return Decided::Refused(Refusal::simulated(dialect, status));
     }
-    let before = match previous(shared, &ask) {
-        Ok(before) => before,
+    let remembered = match previous(shared, &ask) {
+        Ok(remembered) => remembered,
         Err(refusal) => return Decided::Refused(refusal),
+    };
+    let before = remembered
+        .as_ref()
+        .map_or(0, |remembered| remembered.tokens);
+    let held = remembered.and_then(|remembered| remembered.tools);
+    let ask = match held.as_deref().filter(|_| ask.tools.is_empty()) {
+        Some(held) => ask.with_tools(held),
+        None => ask,
     };
     let input = ask.prompt.tokens(behaviour.dense) + before;
     if input > ask.card.window {
@@ -185,11 +206,14 @@ fn decide(
     let payer = caller::payer(&head.headers, ask.task.as_deref(), key.as_deref());
     shared.books.charge(&payer, &charge);
     let plan = Arc::new(plan);
-    if dialect == Dialect::OpenaiResponses && (plan.store || plan.background) {
+    let is_response = dialect == Dialect::OpenaiResponses && (plan.store || plan.background);
+    if is_response || ask.is_thread {
         let tokens = input + plan.tokens.output;
+        let tools = ask.tools_json.map(|json| json.get().into());
         let remembered = Remembered {
             tokens,
             plan: Arc::clone(&plan),
+            tools: tools.or_else(|| held.clone()).filter(|_| ask.is_thread),
         };
         shared.memory.remember(&plan.id, remembered);
     }
@@ -205,6 +229,23 @@ fn decide(
         }),
         plan,
     }))
+}
+
+/// What the settings' rates draw for this call beside its ending.
+fn moody(shared: &Shared, behaviour: Behaviour, number: u64) -> Behaviour {
+    let settings = &shared.settings;
+    let mut chance = Draw::new(shared.seed ^ MOOD, number);
+    let slow = chance.happens(settings.slow_rate);
+    let silent = chance.happens(settings.no_usage_rate) && behaviour.usage == UsageShown::True;
+    Behaviour {
+        slow: behaviour.slow || slow,
+        usage: if silent {
+            UsageShown::Absent
+        } else {
+            behaviour.usage
+        },
+        ..behaviour
+    }
 }
 
 /// The ending that the name asks for, else what the settings' rates draw for this call.
@@ -224,6 +265,8 @@ fn ending(shared: &Shared, behaviour: &Behaviour, number: u64) -> Ending {
                 } else {
                     Ending::ResetEarly
                 }
+            } else if chance.happens(settings.page_rate) {
+                Ending::Page
             } else {
                 Ending::Full
             }
@@ -232,23 +275,25 @@ fn ending(shared: &Shared, behaviour: &Behaviour, number: u64) -> Ending {
     }
 }
 
-/// Tokens of the conversation that the caller only names.
-fn previous(shared: &Shared, ask: &Ask<'_>) -> Result<u64, Refusal> {
+/// The conversation that the caller only names.
+fn previous(shared: &Shared, ask: &Ask<'_>) -> Result<Option<Remembered>, Refusal> {
     let Some(id) = &ask.previous_response else {
-        return Ok(0);
+        return Ok(None);
     };
+    let prefix = if ask.is_thread { "msg_" } else { "resp_" };
     let found = id
-        .strip_prefix("resp_")
+        .strip_prefix(prefix)
         .and_then(|id| shared.memory.recall(id));
-    found
-        .map(|remembered| remembered.tokens)
-        .ok_or_else(|| Refusal {
+    found.map(Some).ok_or_else(|| match ask.is_thread {
+        true => Refusal::lost_thread(id),
+        false => Refusal {
             code: Some("previous_response_not_found"),
             ..Refusal::about(
                 "previous_response_id",
                 format!("Previous response with id '{id}' not found."),
             )
-        })
+        },
+    })
 }
 
 fn plan(

@@ -23,6 +23,7 @@
 //! | `reset` | drops the connection in mid-answer; bills what it had produced |
 //! | `reset-early` | drops the connection before the first byte; bills the whole answer |
 //! | `stall` | stops in mid-answer and keeps the connection; bills the whole answer |
+//! | `page` | a page of HTML in a 200, as some intermediary's; bills the whole answer |
 //! | `error-event` | an error within a 200; bills the whole answer |
 //! | `400` `429` `500` `503` `529` | a plain error, not billed |
 //! | `408` `499` `502` `504` | an intermediary's error: the answer was produced and is billed in full |
@@ -68,6 +69,8 @@ pub enum Ending {
     ResetEarly,
     /// Nothing more comes, and the connection stays.
     Stall,
+    /// A page of HTML in a 200.
+    Page,
     /// An error within a 200.
     ErrorEvent,
     /// An error answer of that status.
@@ -131,6 +134,7 @@ impl Behaviour {
             ("zero", Some("usage")) => self.usage = UsageShown::Zero,
             ("reset", Some("early")) => self.ending = Ending::ResetEarly,
             ("reset", _) => self.ending = Ending::Reset,
+            ("page", _) => self.ending = Ending::Page,
             ("stall", _) => self.ending = Ending::Stall,
             ("error", Some("event")) => self.ending = Ending::ErrorEvent,
             ("flaky", _) => self.ending = Ending::Flaky,

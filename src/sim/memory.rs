@@ -56,6 +56,8 @@ pub struct Remembered {
     /// Tokens of the conversation up to and with the answer.
     pub tokens: u64,
     pub plan: Arc<Plan>,
+    /// The tools that a thread was begun with, as JSON: later calls do not repeat them.
+    pub tools: Option<Arc<str>>,
 }
 
 #[derive(Debug)]

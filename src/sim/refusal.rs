@@ -101,6 +101,16 @@ impl Refusal {
         }
     }
 
+    /// A thread goes on from a message that is not kept: clients send the whole conversation again.
+    pub fn lost_thread(id: &str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            kind: "not_found_error",
+            code: Some("thread_not_found"),
+            ..Self::invalid(format!("thread: message '{id}' not found").into())
+        }
+    }
+
     /// The prompt does not fit.
     pub fn too_long(dialect: Dialect, tokens: u64, window: u64) -> Self {
         let message = match dialect {
@@ -177,6 +187,13 @@ impl Refusal {
                     &mut out,
                     &[("type", Some(self.kind)), ("message", Some(&self.message))],
                 );
+                // What clients of threads look at.
+                if let Some(code) = self.code.filter(|code| code.starts_with("thread_")) {
+                    out.truncate(out.len() - 1);
+                    out.put_slice(b",\"details\":");
+                    object(&mut out, &[("error_code", Some(code))]);
+                    out.put_slice(b"}");
+                }
                 out.put_slice(b",\"request_id\":null}");
             }
             _ => {

@@ -79,6 +79,8 @@ struct Wire<'a> {
     metadata: Option<Metadata<'a>>,
     #[serde(borrow)]
     previous_response_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    thread: Option<Thread<'a>>,
     background: Option<bool>,
     store: Option<bool>,
     #[serde(borrow)]
@@ -96,6 +98,12 @@ struct Thinking<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
     budget_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Thread<'a> {
+    #[serde(borrow)]
+    previous_message_id: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -133,11 +141,28 @@ pub struct Ask<'a> {
     pub json: Option<Option<&'a RawValue>>,
     pub thinking_budget: Option<u64>,
     pub task: Option<Cow<'a, str>>,
+    /// The answer that this call goes on from: `previous_response_id`, or a thread's message.
     pub previous_response: Option<Cow<'a, str>>,
+    /// The conversation is kept, for calls that go on from this answer (Anthropic's threads).
+    pub is_thread: bool,
+    /// The declared tools as they stand.
+    pub tools_json: Option<&'a RawValue>,
     pub background: bool,
     pub store: bool,
     pub base64: bool,
     pub dimensions: Option<u64>,
+}
+
+impl<'a> Ask<'a> {
+    /// The same call with the tools that its thread was begun with.
+    pub fn with_tools<'b>(self, tools: &'b str) -> Ask<'b>
+    where
+        'a: 'b,
+    {
+        let declared = serde_json::from_str(tools).ok();
+        let tools = wants::tools(declared).unwrap_or_default();
+        Ask { tools, ..self }
+    }
 }
 
 /// Reads and checks a request. `deployment` is the model's name if the path has it; `counting` is true
@@ -222,7 +247,13 @@ pub fn read<'a>(
             .metadata
             .and_then(|m| m.user_task_id)
             .map(|Text(id)| id),
-        previous_response: wire.previous_response_id.map(|Text(id)| id),
+        is_thread: wire.thread.is_some(),
+        previous_response: wire
+            .thread
+            .and_then(|thread| thread.previous_message_id)
+            .or(wire.previous_response_id)
+            .map(|Text(id)| id),
+        tools_json: wire.tools,
         background: wire.background == Some(true),
         store: wire.store != Some(false),
         base64: wire

@@ -4,11 +4,13 @@
 //! Needs the route. Opens the call's [`Record`], which owns the hold from here on, and hands both
 //! the request that leaves and the record to `meter`.
 
+mod again;
 mod asked;
 mod bounds;
 mod breaker;
 mod context;
 mod lineage;
+mod pace;
 mod refusal;
 mod review;
 mod translation;
@@ -23,6 +25,7 @@ pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
 use super::check::{self, Watched};
+use super::failed::NoAnswer;
 use super::meter::Admitted;
 use super::record::{Facts, Record};
 use super::route::Routed;
@@ -85,15 +88,19 @@ pub struct Admit<S> {
 
 impl<S> Service<Request<Outgoing>> for Admit<S>
 where
-    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Clone + Send + 'static,
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     type Response = Response<AnswerBody>;
     type Error = Refused;
     type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        // What is behind reserves nothing before it has a call.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
@@ -109,6 +116,10 @@ where
                 admission.asides = Some(own.asides());
             }
             let admitted = match admission.place(&request).await {
+                Ok(placed) if admission.has_a_way_on(&placed) => {
+                    let sending = again::send(admission, request, placed, inner);
+                    return Box::pin(sending).await;
+                }
                 Ok(placed) => admission.depart(request, placed).await?,
                 Err(NotYet::Refused(refused)) => return Err(refused),
                 Err(NotYet::LookAgain) => {
@@ -128,14 +139,17 @@ where
             };
             // Nothing of the admission outlives it: a stream may last, and the body is large.
             drop(admission);
-            inner.call(admitted).await
+            inner.call(admitted).await.or_else(NoAnswer::told)
         })
     }
 }
 
 impl<S> Admit<S>
 where
-    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Clone + Send + 'static,
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     /// Makes calls of the gateway's own, admitted like any other.
@@ -169,6 +183,8 @@ pub(super) struct Admission {
     translation: Option<Arc<Translation>>,
     /// The call as it was put, before anything of it was left out.
     put: Option<Arc<Call>>,
+    /// What is known of earlier tries.
+    again: Option<Box<again::Again>>,
     /// Targets of a route that it did not fit at, in words.
     tried: Option<String>,
     /// It is a call of the gateway's own.
@@ -252,6 +268,7 @@ impl Admission {
             fitted: context::Fitted::default(),
             translation: None,
             put: None,
+            again: None,
             tried: None,
             aside: extensions.get::<Aside>().is_some(),
             asides: None,
@@ -305,7 +322,12 @@ impl Admission {
                 return Err(NotYet::Asked(question));
             }
             Some(standstill) => {
-                let refused = refusal::standstill(&self.attribution, &standstill);
+                let refused = match &standstill {
+                    Standstill::Declined(id) => Box::pin(asked::said_no(self, id)).await,
+                    _ => None,
+                };
+                let refused =
+                    refused.unwrap_or_else(|| refusal::standstill(&self.attribution, &standstill));
                 return Err(self.denied(refused).into());
             }
         }
@@ -525,6 +547,14 @@ impl Admission {
                 stand,
                 ..self.asker(task.paused_ms(self.now), Some(self.call.body.len()))
             };
+            if let Some(record) = self.again.as_deref().and_then(again::Again::leaving) {
+                match Box::pin(self.gateway.purse.swap(|| record.leave(), &asker, &ask)).await {
+                    Ok(Some(hold)) => return Ok((bound, hold)),
+                    Ok(None) => {}
+                    Err(NoHold::Rolled) => continue,
+                    Err(error) => return Err(Miss::NoHold(error)),
+                }
+            }
             let mut tightened = None;
             let tighten = |ask: &mut Ask| {
                 if let Some(tighter) = bound.tighter(self) {
@@ -645,8 +675,14 @@ impl Admission {
                 .metrics
                 .routed(&course.route.rule.name, &course.target().text);
         }
-        let came = request.extensions().get::<Arc<Call>>().unwrap_or(call);
-        let warning = self.beat(&task, came, bound.fixed[Meter::Turns] > 0);
+        let warning = match self.again {
+            None => {
+                let came = request.extensions().get::<Arc<Call>>().unwrap_or(call);
+                self.beat(&task, came, bound.fixed[Meter::Turns] > 0)
+            }
+            // It is the same call still.
+            Some(_) => None,
+        };
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
@@ -663,6 +699,7 @@ impl Admission {
             warning,
             task: (Arc::clone(&task), task.paused_ms(self.now)),
             watched: self.watched(task, request.headers()),
+            counts_attempts: bound.counts_attempts,
             trimmed: self.fitted.trimmed,
             translation: self.translation.clone(),
             steps: self.steps.clone(),
@@ -795,6 +832,13 @@ impl Admission {
             );
         edits.include_usage = hide_usage;
         edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
+        let terms = &hold.terms;
+        edits.task_budget = pace::task_budget(
+            call,
+            &terms.remaining,
+            &terms.quoted,
+            bound.elastic.as_ref(),
+        );
         edits.strip_foreign = !call.ids.foreign.is_empty();
         edits.no_tools = self.is_last();
         edits.notice = self.notice();

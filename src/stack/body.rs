@@ -1,7 +1,9 @@
 //! Bodies of answers: whole, metered as they stream, or passed through.
 
+use super::cache::Kept;
 use super::held::Held;
-use super::meter::Metered;
+use super::meter::{Metered, Whole};
+use crate::recall::Reader;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -64,8 +66,25 @@ pub enum AnswerBody {
     Metered(Box<Metered>),
     /// A stream whose call waits for a person.
     Held(Box<Held>),
+    /// A metered stream that is kept as it passes.
+    Kept(Box<Kept>),
+    /// An answer that is read along with others, or again.
+    Recalled(Box<Reader>),
     /// Passed through.
     Through(Upstream),
+}
+
+impl AnswerBody {
+    /// What became of a stream that is over: `None` unless all of it came.
+    #[must_use]
+    pub fn whole(&self) -> Option<Whole> {
+        match self {
+            Self::Metered(body) => body.whole(),
+            Self::Held(body) => body.whole(),
+            Self::Kept(body) => body.whole(),
+            Self::Whole(_) | Self::Recalled(_) | Self::Through(_) => None,
+        }
+    }
 }
 
 impl Body for AnswerBody {
@@ -85,6 +104,12 @@ impl Body for AnswerBody {
             Self::Held(body) => body
                 .poll_data(cx)
                 .map(|data| data.map(|data| data.map(Frame::data))),
+            Self::Kept(body) => body
+                .poll_data(cx)
+                .map(|data| data.map(|data| Ok(Frame::data(data)))),
+            Self::Recalled(body) => body
+                .poll_data(cx)
+                .map(|data| data.map(|data| data.map(Frame::data).map_err(BodyError::from))),
             Self::Through(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -92,7 +117,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Metered(_) | Self::Held(_) => false,
+            Self::Metered(_) | Self::Held(_) | Self::Kept(_) | Self::Recalled(_) => false,
             Self::Through(body) => body.is_end_stream(),
         }
     }
@@ -100,7 +125,9 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Metered(_) | Self::Held(_) => SizeHint::default(),
+            Self::Metered(_) | Self::Held(_) | Self::Kept(_) | Self::Recalled(_) => {
+                SizeHint::default()
+            }
             Self::Through(body) => body.size_hint(),
         }
     }

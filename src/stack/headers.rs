@@ -26,6 +26,10 @@ names! {
     TRANSLATED = "x-bursar-translated";
     DROPPED = "x-bursar-dropped";
     COST_USD = "x-bursar-cost-usd";
+    SAVED_USD = "x-bursar-saved-usd";
+    CACHE = "x-bursar-cache";
+    IDEMPOTENCY_KEY = "idempotency-key";
+    IDEMPOTENT_REPLAYED = "idempotent-replayed";
     WARNING = "x-bursar-warning";
     RETRY_COUNT = "x-stainless-retry-count";
     TRACEPARENT = "traceparent";

@@ -2,6 +2,7 @@
 //! alive, then the answer's own events follow, or the dialect's error event in mid-stream.
 
 use super::body::{AnswerBody, BodyError};
+use super::meter::Whole;
 use super::{Code, Refused};
 use crate::dialect::Dialect;
 use crate::dialect::answer::{Cut, StreamFilter};
@@ -41,7 +42,7 @@ pub struct Held {
 enum State {
     Waiting(Going),
     Passing(AnswerBody),
-    Over,
+    Over(Option<Whole>),
 }
 
 /// The head, and a body that waits.
@@ -72,19 +73,28 @@ pub fn open(
 }
 
 impl Held {
+    /// What became of it, once it is over.
+    #[must_use]
+    pub const fn whole(&self) -> Option<Whole> {
+        match &self.state {
+            State::Over(whole) => *whole,
+            State::Waiting(_) | State::Passing(_) => None,
+        }
+    }
+
     /// The next piece for the caller.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             match &mut self.state {
-                State::Over => return Poll::Ready(None),
+                State::Over(_) => return Poll::Ready(None),
                 State::Passing(body) => {
-                    let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+                    let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
                     match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
                         Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
                         // Trailers: nothing that a client reads.
                         Some(Ok(Err(_))) => {}
                         Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                        None => self.state = State::Over,
+                        None => self.state = State::Over(body.whole()),
                     }
                 }
                 State::Waiting(going) => {
@@ -133,7 +143,7 @@ impl Held {
                 *refused.refusal
             }
         };
-        self.state = State::Over;
+        self.state = State::Over(None);
         let mut stream = StreamFilter::new(self.dialect, false);
         Some(stream.cut(Cut::Error(&refusal)))
     }

@@ -5,13 +5,16 @@
 //! caller, the exchange with the provider is seen through to its usage for a bounded time.
 
 use super::body::{AnswerBody, Upstream};
+use super::failed::{Cure, Failed, NoAnswer};
 use super::record::{Outcome, Record};
+use super::retry::Again;
 use super::upstream::{Outgoing, Reached, reached};
 use super::{Code, Refused};
 use crate::dialect::answer::{BodyBuffer, Cut, Kept, StreamFilter};
 use crate::dialect::translate::{Stream, Unreadable};
 use crate::flights::Stop;
 use crate::gateway::Provider;
+use crate::units::NanoUsd;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -63,34 +66,65 @@ where
             (Arc<Provider>, Request<Outgoing>),
             Response = ResponseFuture,
             Error = std::convert::Infallible,
-        >,
+        > + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<AnswerBody>;
-    type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;
+    type Error = NoAnswer;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, NoAnswer>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoAnswer>> {
         self.inner.poll_ready(cx).map_err(|never| match never {})
     }
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         let Admitted {
-            request,
+            mut request,
             mut record,
         } = admitted;
-        let sending = self.inner.call((Arc::clone(&record.provider), request));
+        let mut inner = self.inner.clone();
         Box::pin(async move {
-            record.sent();
-            let Ok(future) = sending.await;
-            record.forget_body();
-            let underway = Underway {
-                part: Some(Part::Sent(future)),
-                record: Some(record),
-            };
-            underway.answer().await
+            if let Err(refused) = record.take_place().await {
+                return Err(shed(record, refused));
+            }
+            let mut again = Again::of(&record, &request);
+            loop {
+                record.sent();
+                let sending = inner.call((Arc::clone(&record.provider), request));
+                let Ok(future) = sending.await;
+                record.forget_body();
+                let underway = Underway {
+                    part: Some(Part::Sent(future)),
+                    record: Some(record),
+                };
+                match (underway.answer().await, &mut again) {
+                    (Err(NoAnswer::Failed(failed)), Some(again)) => {
+                        (request, record) = again.next(failed).await?;
+                    }
+                    (answer, _) => return answer,
+                }
+            }
         })
     }
+}
+
+/// No place at the provider: nothing was sent.
+fn shed(record: Box<Record>, refused: Refused) -> NoAnswer {
+    if refused.refusal.code() != Code::ProviderUnavailable {
+        return refused.into();
+    }
+    let cure = Cure {
+        elsewhere: true,
+        ..Cure::default()
+    };
+    NoAnswer::Failed(Failed::new(
+        record,
+        Outcome::Void("shed"),
+        Err(refused),
+        cure,
+    ))
 }
 
 /// How far an exchange has come.
@@ -126,20 +160,17 @@ enum Broken {
 }
 
 impl Underway {
-    async fn answer(mut self) -> Result<Response<AnswerBody>, Refused> {
-        let response = match self.head().await {
-            Ok(response) => response,
-            Err(refused) => return Err(refused),
-        };
+    async fn answer(mut self) -> Result<Response<AnswerBody>, NoAnswer> {
+        let response = self.head().await?;
         let (mut parts, body) = response.into_parts();
         let body = unpack(&mut parts.headers, body);
         super::upstream::strip_hop_by_hop(&mut parts.headers);
         let Some(record) = &mut self.record else {
-            return Err(Refused::internal("no record"));
+            return Err(Refused::internal("no record").into());
         };
         record.answered(parts.status);
         record.stamp(&mut parts.headers);
-        if !parts.status.is_success() {
+        if !parts.status.is_success() || is_page(&parts.headers) {
             return self.error_answer(parts, body).await;
         }
         if is_event_stream(&parts.headers) {
@@ -162,13 +193,13 @@ impl Underway {
             body,
             Box::new(BodyBuffer::new(record.call.dialect, length).keeping(record.keep())),
         ));
-        self.plain_answer(parts).await
+        Ok(self.plain_answer(parts).await?)
     }
 
     /// Waits for the head of the answer.
-    async fn head(&mut self) -> Result<Response<hyper::body::Incoming>, Refused> {
+    async fn head(&mut self) -> Result<Response<hyper::body::Incoming>, NoAnswer> {
         let (Some(Part::Sent(future)), Some(record)) = (&mut self.part, &self.record) else {
-            return Err(Refused::internal("an exchange begins by being sent"));
+            return Err(Refused::internal("an exchange begins by being sent").into());
         };
         let flight = Arc::clone(record.flight());
         let (since, patience) = (Instant::now(), record.provider.timeouts.first_byte);
@@ -188,63 +219,80 @@ impl Underway {
             Ok(Ok(Err(error))) => {
                 self.part = None;
                 let Some(record) = self.record.take() else {
-                    return Err(Refused::internal("no record"));
+                    return Err(Refused::internal("no record").into());
                 };
-                Err(unreached(record, &error))
+                Err(NoAnswer::Failed(unreached(record, &error)))
             }
-            Ok(Err(_)) if record.is_over() => Err(record.deadline_refusal()),
+            Ok(Err(_)) if record.is_over() => Err(record.deadline_refusal().into()),
             Ok(Err(_)) => {
                 self.part = None;
-                let provider = record.provider.name.clone();
-                if let Some(record) = self.record.take() {
-                    record.end(Outcome::Doubt("timeout"));
-                }
+                let Some(record) = self.record.take() else {
+                    return Err(Refused::internal("no record").into());
+                };
+                let provider = &record.provider.name;
                 let message = format!("Provider `{provider}` did not answer in time.");
-                Err(Refused::new(Code::UpstreamTimeout, &message))
+                let told = Err(Refused::new(Code::UpstreamTimeout, &message));
+                let outcome = Outcome::Doubt("timeout");
+                let failed = Failed::new(record, outcome, told, Cure::ANY);
+                Err(NoAnswer::Failed(failed))
             }
             // Dropping `self` sees the exchange through.
-            Err(stop) => Err(record.stop_refusal(stop)),
+            Err(stop) => Err(record.stop_refusal(stop).into()),
         }
     }
 
-    /// An error answer of the provider passes as it came. Void, if such answers are not billed.
+    /// An error answer of the provider passes as it came, if nobody tries again. Void, if such answers
+    /// are not billed.
     async fn error_answer(
         mut self,
         mut parts: http::response::Parts,
         body: Upstream,
-    ) -> Result<Response<AnswerBody>, Refused> {
+    ) -> Result<Response<AnswerBody>, NoAnswer> {
         self.part = None;
         let Some(record) = self.record.take() else {
-            return Err(Refused::internal("no record"));
+            return Err(Refused::internal("no record").into());
         };
         let limited = http_body_util::Limited::new(body, ERROR_BYTES_MAX);
         let by = record.until(record.provider.timeouts.between_bytes);
         let back = record.back().cloned();
         // If this future is dropped half-way, the record's own drop leaves the hold in doubt.
-        match timeout_at(by, limited.collect()).await {
+        let failed = match timeout_at(by, limited.collect()).await {
             Ok(Ok(body)) => {
                 let mut body = body.to_bytes();
-                let billed = record.provider.bills(parts.status, &body);
-                let charged = record.end(if billed {
-                    Outcome::Doubt("billed_error")
-                } else {
-                    Outcome::Void("provider_refused")
-                });
-                charged.stamp(&mut parts.headers);
-                parts.headers.remove(header::CONTENT_LENGTH);
-                if let Some(back) = back {
-                    (parts.status, body) = back.error(parts.status, &body);
-                    parts.headers.insert(header::CONTENT_TYPE, JSON);
+                let status = parts.status;
+                let outcome = match status.is_success() {
+                    // Some intermediary's page in the place of an answer.
+                    true => Outcome::Doubt("no_answer"),
+                    false if record.provider.bills(status, &body) => Outcome::Doubt("billed_error"),
+                    false => Outcome::Void("provider_refused"),
+                };
+                let cure = match status.is_success() {
+                    true => Cure::ANY,
+                    false => Cure::of(status, &parts.headers, &body, crate::clock::now()),
+                };
+                if let Some(pause) = cure.after {
+                    record.quiet(pause);
                 }
-                Ok(Response::from_parts(parts, AnswerBody::Whole(body)))
+                parts.headers.remove(header::CONTENT_LENGTH);
+                let told = match back {
+                    Some(_) if status.is_success() => Err(unreadable(Unreadable::Form)),
+                    Some(back) => {
+                        (parts.status, body) = back.error(status, &body);
+                        parts.headers.insert(header::CONTENT_TYPE, JSON);
+                        Ok(Response::from_parts(parts, AnswerBody::Whole(body)))
+                    }
+                    None => Ok(Response::from_parts(parts, AnswerBody::Whole(body))),
+                };
+                Failed::new(record, outcome, told, cure)
             }
             Ok(Err(_)) | Err(_) => {
-                let provider = record.provider.name.clone();
-                record.end(Outcome::Doubt("broken_error"));
+                let provider = &record.provider.name;
                 let message = format!("Provider `{provider}` broke its error answer off.");
-                Err(Refused::new(Code::UpstreamError, &message))
+                let told = Err(Refused::new(Code::UpstreamError, &message));
+                Failed::new(record, Outcome::Doubt("broken_error"), told, Cure::ANY)
             }
-        }
+        };
+        Err(NoAnswer::Failed(failed))
     }
 
     /// Collects a plain answer, so that its cost stands in its headers.
@@ -386,23 +434,33 @@ impl Broken {
 }
 
 /// The provider was not reached, or perhaps it was.
-fn unreached(record: Box<Record>, error: &hyper_util::client::legacy::Error) -> Refused {
+fn unreached(record: Box<Record>, error: &hyper_util::client::legacy::Error) -> Box<Failed> {
     let provider = record.provider.name.clone();
     let cause = std::error::Error::source(error)
         .map(ToString::to_string)
         .unwrap_or_default();
     tracing::info!(%provider, %error, cause, "a provider could not be reached");
-    let message = match reached(error) {
-        Reached::Never => {
-            record.end(Outcome::Void("unreachable"));
-            format!("Provider `{provider}` cannot be reached.")
-        }
-        Reached::Perhaps => {
-            record.end(Outcome::Doubt("reset"));
-            format!("Provider `{provider}` closed the connection without an answer.")
-        }
+    let (outcome, message) = match reached(error) {
+        Reached::Never => (
+            Outcome::Void("unreachable"),
+            format!("Provider `{provider}` cannot be reached."),
+        ),
+        Reached::Perhaps => (
+            Outcome::Doubt("reset"),
+            format!("Provider `{provider}` closed the connection without an answer."),
+        ),
     };
-    Refused::new(Code::UpstreamError, &message)
+    let told = Err(Refused::new(Code::UpstreamError, &message));
+    Failed::new(record, outcome, told, Cure::ANY)
+}
+
+/// A page for people: no provider answers a call with that, but what stands before one may.
+fn is_page(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    value.is_some_and(|value| {
+        let kind = value.as_bytes().get(..9);
+        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"))
+    })
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -443,6 +501,14 @@ pub struct Metered {
     over: bool,
     /// The caller speaks another dialect.
     translating: Option<Box<Stream>>,
+    whole: Option<Whole>,
+}
+
+/// A stream that came to its end as its dialect has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    /// What it cost, if that is certain.
+    pub cost: Option<NanoUsd>,
 }
 
 impl Metered {
@@ -466,7 +532,21 @@ impl Metered {
             between,
             over: false,
             translating,
+            whole: None,
         }
+    }
+
+    /// Nobody will send the call again: its body need not be kept.
+    pub fn forget_body(&mut self) {
+        if let Some(record) = &mut self.underway.record {
+            record.forget_body();
+        }
+    }
+
+    /// What became of it, once it is over.
+    #[must_use]
+    pub const fn whole(&self) -> Option<Whole> {
+        self.whole
     }
 
     /// The next piece for the caller.
@@ -557,7 +637,11 @@ impl Metered {
         };
         let answer = filter.finish(clean);
         let outcome = record.outcome(answer);
-        record.end(outcome);
+        let is_whole = outcome.is_whole();
+        let charged = record.end(outcome);
+        self.whole = is_whole.then(|| Whole {
+            cost: charged.cost(),
+        });
     }
 
     /// Ends the caller's stream; upstream's goes on behind it, for its usage.

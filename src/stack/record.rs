@@ -7,6 +7,7 @@
 mod cost;
 mod entry;
 mod shadow;
+mod tries;
 
 pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
 
@@ -21,6 +22,8 @@ use crate::dialect::answer::AnswerReader;
 use crate::dialect::translate::Back;
 use crate::dialect::{Answer, Call, Dialect};
 use crate::flights::{Boarded, Flight, Stop};
+use crate::gateway::health::Health;
+use crate::gateway::places::Place;
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::{Deadline, Elastic};
 use crate::loops::Chanting;
@@ -61,6 +64,17 @@ pub enum Outcome {
     Void(&'static str),
 }
 
+impl Outcome {
+    /// All of an answer came, and it was no error.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Settle { answer, .. } | Self::Bounded { answer, .. } => answer.error.is_none(),
+            Self::Doubt(_) | Self::Void(_) => false,
+        }
+    }
+}
+
 /// One call between its hold and its end.
 pub struct Record {
     gateway: Arc<Gateway>,
@@ -75,6 +89,8 @@ pub struct Record {
     pub hide_usage: bool,
     facts: Facts,
     progress: Progress,
+    health: Arc<Health>,
+    place: Option<Place>,
 }
 
 /// What `admit` found out.
@@ -109,6 +125,8 @@ pub struct Facts {
     pub task: (Arc<Task>, u64),
     /// What is kept to see how it ends.
     pub watched: Watched,
+    /// Some cap counts attempts, so each is admitted by itself.
+    pub counts_attempts: bool,
     /// What a cap on its context left out of it.
     pub trimmed: Option<super::admit::Trimmed>,
     /// The provider speaks another dialect than the caller.
@@ -121,7 +139,18 @@ pub struct Facts {
 
 #[derive(Default)]
 struct Progress {
+    /// When it was sent first.
     sent: Option<std::time::Instant>,
+    /// It was sent, and nobody has heard yet that it came to nothing.
+    is_out: bool,
+    /// Definite refusals of tries before this one, in number.
+    refused: u64,
+    /// Why the last try came to nothing.
+    nothing: &'static str,
+    /// The target has heard how the try ended.
+    told: bool,
+    /// Another record goes on with the call.
+    goes_on: bool,
     first_byte_seen: bool,
     status: Option<StatusCode>,
     /// Bytes of output that were seen.
@@ -149,7 +178,10 @@ impl Record {
         facts: Facts,
     ) -> Self {
         let progress = Progress::default();
+        let health = provider.healths.of(&facts.model);
         Self {
+            health,
+            place: None,
             gateway,
             live,
             hold: Some(hold),
@@ -193,11 +225,21 @@ impl Record {
     #[must_use]
     pub fn keep(&self) -> crate::dialect::answer::Keep {
         let declared = self.facts.watched.declared.as_ref();
-        declared.map(|declared| declared.keep()).unwrap_or_default()
+        let checked = declared.map(|declared| declared.keep()).unwrap_or_default();
+        let is_named_later = self.call.ids.is_thread;
+        crate::dialect::answer::Keep {
+            calls: checked.calls || is_named_later,
+            text: checked.text || is_named_later,
+        }
     }
 
     /// Noted just before the first byte leaves.
     pub fn sent(&mut self) {
+        (self.progress.is_out, self.progress.told) = (true, false);
+        if self.progress.sent.is_some() {
+            self.progress.status = None;
+            return;
+        }
         let now = std::time::Instant::now();
         self.progress.sent = Some(now);
         let overhead = now.duration_since(self.facts.arrived);
@@ -221,6 +263,9 @@ impl Record {
     /// The head of the answer has come.
     pub fn answered(&mut self, status: StatusCode) {
         self.progress.status = Some(status);
+        if status.is_success() {
+            self.health.alive();
+        }
     }
 
     /// The first piece of a stream's body has come.
@@ -342,7 +387,7 @@ impl Record {
     /// The task's pulse hears that the call is over.
     fn end_beat(&self, outcome: &Outcome) {
         let flight = self.flight();
-        if flight.attribution.is_unattributed() {
+        if self.progress.goes_on || flight.attribution.is_unattributed() {
             return;
         }
         let asked = match outcome {
@@ -354,7 +399,8 @@ impl Record {
         self.facts.task.0.ended(flight.agent(), asked);
     }
 
-    fn end_once(&mut self, outcome: Outcome) -> Charged {
+    pub(super) fn end_once(&mut self, outcome: Outcome) -> Charged {
+        self.tell_health(&outcome);
         let doubted = match outcome {
             Outcome::Doubt(_) => self.timed(self.doubted()),
             _ => Amounts::ZERO,
@@ -366,7 +412,7 @@ impl Record {
         let told = hold.terms.told;
         self.end_beat(&outcome);
         let accounts = Arc::clone(&hold.accounts);
-        let refused_upstream = self.progress.status.is_some();
+        let refused = self.attempts();
         let (ending, reason, charged, mut answer) = match outcome {
             Outcome::Settle { charged, answer } => (Ending::Settle, None, charged, Some(answer)),
             Outcome::Bounded {
@@ -376,10 +422,15 @@ impl Record {
             } => (Ending::Unreconciled, Some(reason), bound, Some(answer)),
             Outcome::Doubt(reason) => (Ending::Unreconciled, Some(reason), doubted, None),
             Outcome::Void(reason) => {
-                let attempts = u64::from(refused_upstream);
-                let charged = Amounts::ZERO.with(Meter::Attempts, attempts);
+                let charged = Amounts::ZERO.with(Meter::Attempts, refused);
                 (Ending::Void, Some(reason), charged, None)
             }
+        };
+        let charged = match ending {
+            Ending::Settle | Ending::Unreconciled if self.progress.refused > 0 => {
+                charged.with(Meter::Attempts, self.progress.refused)
+            }
+            _ => charged,
         };
         // Fees for tools are ours, not the provider's; they could not be quoted.
         let fees = answer
@@ -424,6 +475,12 @@ impl Record {
         for reached in &end.warned {
             self.gateway.warn(reached);
         }
+        if self.progress.goes_on {
+            return Charged {
+                remaining: end.remaining,
+                ..Charged::default()
+            };
+        }
         check::ended(
             &self.gateway,
             &self.boarded.flight.attribution,
@@ -455,9 +512,9 @@ impl Record {
         if as_sent && !prompt.opaque && prompt.hosted_tools.is_empty() && input > 0 {
             self.gateway.known.learn(&self.call, self.facts.lane, input);
         }
-        // Only this dialect's calls go on from an answer by its id.
+        // Only such calls are gone on from by the answer's id.
         if let Some(id) = &answer.id
-            && self.call.dialect == Dialect::OpenaiResponses
+            && (self.call.dialect == Dialect::OpenaiResponses || self.call.ids.is_thread)
         {
             let (dialect, model) = (self.call.dialect, &*self.facts.model);
             self.gateway
@@ -514,9 +571,10 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if self.hold.is_some() {
-            let outcome = match self.progress.sent {
-                Some(_) => Outcome::Doubt("abandoned"),
-                None => Outcome::Void("not_sent"),
+            let outcome = match (self.progress.is_out, self.progress.sent) {
+                (true, _) => Outcome::Doubt("abandoned"),
+                (false, Some(_)) => Outcome::Void(self.progress.nothing),
+                (false, None) => Outcome::Void("not_sent"),
             };
             self.end_once(outcome);
         }
@@ -524,6 +582,12 @@ impl Drop for Record {
 }
 
 impl Charged {
+    /// What it cost, if that is certain.
+    #[must_use]
+    pub const fn cost(&self) -> Option<NanoUsd> {
+        self.cost
+    }
+
     /// Puts the cost and what is left into a plain answer's head.
     pub fn stamp(&self, head: &mut HeaderMap) {
         if let Some(cost) = self.cost.and_then(headers::number) {

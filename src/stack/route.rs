@@ -104,6 +104,18 @@ impl Course {
         Arc::clone(&self.route.rule.name)
     }
 
+    /// How many targets come before the present one.
+    #[must_use]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// There are others than the present one.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.route.targets.len() > 1
+    }
+
     fn index(&self, at: usize) -> usize {
         match at {
             0 => self.first,
@@ -278,6 +290,18 @@ fn asked<'a>(gateway: &'a Gateway, request: &'a Request<Outgoing>) -> Result<Ask
 /// The same once more, now that it matters what is left of the call's budget.
 async fn by_budget(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> Result<Routed, Refused> {
     asked(gateway, request)?.find().await
+}
+
+/// Whether the route that takes the call wants its answer to outlive the process.
+pub async fn wants_durable_answers(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> bool {
+    let routes = &arrival(request.extensions()).live.routes;
+    if !routes.iter().any(|route| route.rule.durable_answers) {
+        return false;
+    }
+    // Whatever is wrong with it is told by the stage itself.
+    let routed = by_budget(gateway, request).await.ok();
+    let course = routed.and_then(|routed| routed.course);
+    course.is_some_and(|course| course.route.rule.durable_answers)
 }
 
 impl Asked<'_> {

@@ -111,7 +111,8 @@ pub enum Pool {
 }
 
 impl Pool {
-    /// Builds an empty pool. `ca` adds certificates to the built-in roots.
+    /// Builds an empty pool. `ca` adds certificates to the built-in roots; at most `max_idle` connections
+    /// are kept without a call.
     ///
     /// # Errors
     /// The CA file cannot be read or used.
@@ -119,6 +120,7 @@ impl Pool {
         ca: Option<&Path>,
         proxy: Option<Via>,
         connect: Duration,
+        max_idle: usize,
     ) -> Result<Self, PoolError> {
         let mut roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -143,7 +145,7 @@ impl Pool {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(1024);
+            .pool_max_idle_per_host(max_idle);
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()

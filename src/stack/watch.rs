@@ -6,6 +6,7 @@
 //! bound; nothing that a balance depends on.
 
 mod begun;
+mod inherited;
 mod lines;
 mod memory;
 mod notice;
@@ -80,6 +81,11 @@ where
     fn call(&mut self, mut request: Request<Outgoing>) -> Self::Future {
         let mut recording = Recording::default();
         let looked = Look::at(&self.gateway, &request, &mut recording);
+        if let Some((bytes, of_bytes)) = recording.inherited {
+            request
+                .extensions_mut()
+                .insert(Inherited { bytes, of_bytes });
+        }
         if let Some(steps) = recording.finish() {
             request.extensions_mut().insert(Steps(steps.into()));
         }
@@ -369,6 +375,24 @@ fn seen<'a>(
 /// What is new in a call, for the journal: see [`Recording`].
 #[derive(Clone, Debug)]
 pub struct Steps(pub Arc<[u8]>);
+
+/// What an agent's first call was handed of another agent's conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    /// Bytes of its messages that stand there too.
+    pub bytes: u64,
+    /// Bytes of all its messages.
+    pub of_bytes: u64,
+}
+
+impl Inherited {
+    /// Its share, in percent.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        let share = u128::from(self.bytes) * 100 / u128::from(self.of_bytes.max(1));
+        u64::try_from(share).unwrap_or(100).min(100)
+    }
+}
 
 /// What an answer's head tells of a loop.
 #[derive(Debug, Default)]

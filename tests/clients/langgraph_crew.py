@@ -17,8 +17,9 @@ warnings.filterwarnings("ignore")
 class Crew:
     """A supervisor that hands work to a researcher, who has a tool, and to a writer."""
 
-    def __init__(self, scene, task, retries=2, streams=False):
+    def __init__(self, scene, task, retries=2, streams=False, tells="headers"):
         self.scene, self.task, self.retries, self.streams = scene, task, retries, streams
+        self.tells = tells
         self.config = {"configurable": {"thread_id": task}, "recursion_limit": 1_000}
         researcher = create_react_agent(
             self.model("researcher", parent="supervisor"),
@@ -38,14 +39,11 @@ class Crew:
         self.graph = graph.compile(checkpointer=InMemorySaver())
 
     def model(self, agent, parent=None):
-        headers = {"x-bursar-task-id": self.task, "x-bursar-agent-id": agent}
-        if parent:
-            headers["x-bursar-parent-agent-id"] = parent
         return ChatOpenAI(
             model=f"sim-{agent}",
-            base_url=f"{self.scene.url}/v1",
+            base_url=self.scene.base_url(self),
             api_key=self.scene.key,
-            default_headers=headers,
+            default_headers=looping.headers(self, agent, parent) | looping.task_header(self),
             max_retries=self.retries,
             streaming=self.streams,
         )
@@ -88,4 +86,5 @@ looping.cases(register, Crew, ["tool", "hand-off"])
 STREAMED = functools.partial(Crew, streams=True)
 looping.kind_cases(lambda title, body: register(f"streamed, {title}", body), STREAMED, "tool")
 looping.late_cases(lambda title, body: register(f"streamed, {title}", body), STREAMED, "hand-off")
+looping.attribution_cases(register, Crew, {("supervisor", None), ("researcher", "supervisor")})
 main("langgraph", looping.AT_ONCE)

@@ -33,8 +33,8 @@ def search(subject: str) -> str:
 class Crew:
     """A researcher, who has a tool, and a writer; each can hand over to the other."""
 
-    def __init__(self, scene, task, retries=2, responses=True, streams=False):
-        self.scene, self.task, self.retries = scene, task, retries
+    def __init__(self, scene, task, retries=2, responses=True, streams=False, tells="headers"):
+        self.scene, self.task, self.retries, self.tells = scene, task, retries, tells
         self.responses, self.streams = responses, streams
         self.session = SQLiteSession(task)
         self.researcher = self.agent("researcher", "You find documents.", tools=[search])
@@ -42,12 +42,8 @@ class Crew:
         self.researcher.handoffs.append(handoff(writer))
         self.first = self.researcher
 
-    @staticmethod
-    def agent(name, instructions, parent=None, **more):
-        headers = {"x-bursar-agent-id": name}
-        if parent:
-            headers["x-bursar-parent-agent-id"] = parent
-        settings = ModelSettings(extra_headers=headers)
+    def agent(self, name, instructions, parent=None, **more):
+        settings = ModelSettings(extra_headers=looping.headers(self, name, parent))
         return Agent(
             name=name, instructions=instructions, model=f"sim-{name}", model_settings=settings, **more
         )
@@ -76,9 +72,9 @@ class Crew:
 
     async def told(self, text):
         client = AsyncOpenAI(
-            base_url=f"{self.scene.url}/v1",
+            base_url=self.scene.base_url(self),
             api_key=self.scene.key,
-            default_headers={"x-bursar-task-id": self.task},
+            default_headers=looping.task_header(self),
             max_retries=self.retries,
         )
         async with client:
@@ -99,11 +95,15 @@ class Crew:
 class Supervised(Crew):
     """A supervisor that uses the researcher as a tool."""
 
-    def __init__(self, scene, task, **more):
-        super().__init__(scene, task)
+    def __init__(self, scene, task, tells="headers", **more):
+        super().__init__(scene, task, tells=tells)
         researcher = self.agent("researcher", "You find documents.", "supervisor", tools=[search])
         tool = researcher.as_tool("research", "Finds documents.", max_turns=TURNS_MAX, **more)
         self.first = self.agent("supervisor", "You lead a researcher.", tools=[tool])
+
+    def loop(self, kind):
+        super().loop(kind)
+        self.scene.told("sim-supervisor", ("research", {"input": "Find the purse."}), looping.ANSWER)
 
 
 def a_parent_hears_and_ends():
@@ -111,7 +111,6 @@ def a_parent_hears_and_ends():
         # Without it the parent is told that there was an error, and nothing of it.
         crew = Supervised(scene, "task-parent", failure_error_function=lambda _, error: str(error))
         crew.loop("tool")
-        scene.told("sim-supervisor", ("research", {"input": "Find the purse."}), looping.ANSWER)
         assert looping.Run(crew.run).ends() == looping.ANSWER
         items = asyncio.run(crew.session.get_items())
         heard = [item["output"] for item in items if item.get("type") == "function_call_output"]
@@ -129,12 +128,8 @@ def a_parent_that_tries_for_ever():
         crew = Supervised(scene, "task-stubborn")
         crew.loop("tool")
         scene.told("sim-supervisor", ("research", {"input": "Find the purse."}))
-        run = looping.Run(crew.run)
-        question = scene.question("task-stubborn")
-        assert question["rule"] == "rounds" and "`supervisor`" in question["message"], question
-        scene.command("escalation", "deny", question["id"])
-        error = looping.refusal(run.fails())
-        assert error["code"] == "task_suspended", error
+        message = looping.refused(looping.Run(crew.run).fails(), "loop_detected")
+        assert "`supervisor`" in message and "`error_retry`" in message, message
         assert scene.calls("task-stubborn")[0] < looping.CALLS_MAX, scene.calls("task-stubborn")
         scene.books_agree("task-stubborn")
 
@@ -142,11 +137,12 @@ def a_parent_that_tries_for_ever():
 KINDS = ["tool", "hand-off"]
 looping.cases(register, Crew, KINDS)
 register("agent as tool: the parent hears of the refusal, and ends", a_parent_hears_and_ends)
-register("agent as tool: a parent that tries for ever is stopped", a_parent_that_tries_for_ever)
+register("agent as tool: a parent that tries for ever is refused itself", a_parent_that_tries_for_ever)
 STREAMED, CHAT = functools.partial(Crew, streams=True), functools.partial(Crew, responses=False)
 CHAT_STREAMED = functools.partial(Crew, responses=False, streams=True)
 for name, crew in [("streamed", STREAMED), ("chat", CHAT), ("chat streamed", CHAT_STREAMED)]:
     looping.kind_cases(lambda title, body: register(f"{name}, {title}", body), crew, "tool")
     if crew is not CHAT:
         looping.late_cases(lambda title, body: register(f"{name}, {title}", body), crew, "hand-off")
+looping.attribution_cases(register, Supervised, {("supervisor", None), ("researcher", "supervisor")})
 main("openai-agents", looping.AT_ONCE)

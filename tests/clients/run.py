@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs the client suites against one gateway and one set of simulated providers.
 
-    run.py BINARY HOME [SUITE…]
+    run.py BINARY HOME [--all | SUITE…]
 
+Without names all suites run but those whose packages take long to install; `--all` runs these too.
 BINARY is `bursar`; HOME keeps what is installed (a venv for each pinned requirements file, the npm
 packages) from one run to the next. Ends with `N passed, N failed`; names each suite that it skipped
 and why. Leaves nothing running.
@@ -69,6 +70,8 @@ def shell(_):
     return ["bash"], {}
 
 
+FRAMEWORKS = python_with("requirements-frameworks.txt")
+
 SUITES = {
     "openai-python": ("openai_python.py", python_with("requirements.txt")),
     "openai-python-2": ("openai_python.py", python_with("requirements-openai2.txt")),
@@ -78,12 +81,28 @@ SUITES = {
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "openai-node": ("openai_node.mjs", node),
     "curl": ("curl.sh", shell),
-    "langgraph": ("langgraph_crew.py", python_with("requirements-frameworks.txt")),
-    "openai-agents": ("openai_agents_crew.py", python_with("requirements-frameworks.txt")),
+    "langgraph": ("langgraph_crew.py", FRAMEWORKS),
+    "openai-agents": ("openai_agents_crew.py", FRAMEWORKS),
+    "anthropic-agents": ("anthropic_crew.py", FRAMEWORKS),
+    "autogen": ("autogen_crew.py", FRAMEWORKS),
+    "pydantic-ai": ("pydantic_ai_crew.py", FRAMEWORKS),
+    "examples": ("examples.py", FRAMEWORKS),
+}
+
+# Their packages come to a gigabyte.
+LARGE = {
+    "crewai": ("crewai_crew.py", python_with("requirements-crewai.txt")),
+    "crewai-example": ("examples.py", python_with("requirements-crewai.txt")),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.
 FOREIGN = ("OPENAI_", "ANTHROPIC_", "BURSAR_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def chosen(wanted):
+    if wanted == ["--all"]:
+        return [*SUITES, *LARGE]
+    return wanted or SUITES
 
 
 def run_suite(words, environment):
@@ -117,8 +136,8 @@ def main():
     }
     passed = failed = 0
     with World(binary) as world:
-        for name in wanted or SUITES:
-            script, prepare = SUITES[name]
+        for name in chosen(wanted):
+            script, prepare = (SUITES | LARGE)[name]
             try:
                 runner, extra = prepare(home)
             except Skip as why:

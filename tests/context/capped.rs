@@ -153,3 +153,39 @@ async fn a_model_is_told_once_that_its_context_is_large() {
         assert_eq!(reply.header("x-bursar-notice").as_deref(), Some("context"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_off_says_how_much_of_it_is_inherited() {
+    const HANDED: &str =
+        "[[limit]]\nname = \"handed\"\nhandoff_tokens = 1_000\nmatch = { role = \"worker\" }\n";
+    for dialect in DIALECTS {
+        let rig = Rig::start(HANDED).await;
+        let mut talk = Talk::new(dialect);
+        for _ in 0..8 {
+            talk.tool_turn(600);
+            assert!(rig.say("boss:chief", &talk).await.status.is_success());
+        }
+        let mut handed = talk.clone();
+        handed.tool_turn(40);
+        let reply = rig.say("a:worker", &handed).await;
+        assert_eq!(reply.refusal().as_deref(), Some("context_exceeded"));
+        let error = &reply.json()["error"];
+        let bytes = |key: &str| error["bursar"][key].as_u64().expect("bytes");
+        let (inherited, all) = (bytes("inherited_bytes"), bytes("context_bytes"));
+        assert!(
+            inherited * 100 > all * 85 && inherited < all,
+            "{inherited} of {all}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains("% of it stands in the conversation of another agent"),
+            "{message}"
+        );
+        // What somebody has put together anew is nobody's.
+        let mut own = Talk::new(dialect);
+        own.user(&crate::rig::words(1, 6_000));
+        let reply = rig.say("b:worker", &own).await;
+        assert_eq!(reply.refusal().as_deref(), Some("context_exceeded"));
+        assert!(reply.json()["error"]["bursar"]["inherited_bytes"].is_null());
+    }
+}

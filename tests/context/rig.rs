@@ -91,6 +91,8 @@ pub struct Talk {
     pub messages: Vec<Value>,
     pub previous: Option<&'static str>,
     pub stream: bool,
+    /// `output_config`
+    pub output_config: Value,
     turns: usize,
 }
 
@@ -103,6 +105,7 @@ impl Talk {
             messages: Vec::new(),
             previous: None,
             stream: false,
+            output_config: Value::Null,
             turns: 0,
         };
         if dialect == Dialect::Chat {
@@ -168,6 +171,9 @@ impl Talk {
         }
         if self.stream {
             body["stream"] = true.into();
+        }
+        if self.output_config.is_object() {
+            body["output_config"] = self.output_config.clone();
         }
         body[list] = self.messages.clone().into();
         body[cap] = 50.into();

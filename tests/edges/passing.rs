@@ -100,14 +100,16 @@ async fn what_nothing_must_change_passes_byte_for_byte() {
         ),
     ];
     let query = "?beta=true&x=%20a%2Fb&empty=&flag";
-    for (path, body) in bodies {
+    for (n, (path, body)) in bodies.into_iter().enumerate() {
+        // Another call, another key.
+        let key = format!("k-{n}");
         let reply = world
             .post_bytes(&format!("{path}{query}"), body.clone())
             .headers([
                 ("anthropic-beta", "odd-2030-01-01,even"),
                 ("anthropic-version", "2023-06-01"),
                 ("openai-organization", "org-1"),
-                ("idempotency-key", "k-1"),
+                ("idempotency-key", key.as_str()),
                 ("x-stainless-retry-count", "0"),
                 ("x-vendor", "a"),
                 ("x-vendor", "b"),
@@ -132,7 +134,7 @@ async fn what_nothing_must_change_passes_byte_for_byte() {
         for (name, value) in [
             ("anthropic-beta", "odd-2030-01-01,even"),
             ("openai-organization", "org-1"),
-            ("idempotency-key", "k-1"),
+            ("idempotency-key", key.as_str()),
             ("x-stainless-retry-count", "0"),
             ("user-agent", "crew/1.0"),
             ("content-type", "application/json"),

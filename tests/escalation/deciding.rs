@@ -82,7 +82,12 @@ async fn by_command_line() {
     );
     // Later calls are refused at once.
     let reply = scene.call("t", &Ask::chat("sim-cheap")).await.unwrap();
-    assert_eq!(reply.json()["error"]["bursar"]["escalation"], id.as_str());
+    let error = &reply.json()["error"];
+    assert_eq!(error["bursar"]["escalation"], id.as_str());
+    assert!(
+        error["message"].as_str().unwrap().contains("enough"),
+        "{error}"
+    );
     let (said, code) = scene.bursar(&["escalation", "list", "--all", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     let all: Value = serde_json::from_str(&said).expect("JSON");

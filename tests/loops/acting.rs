@@ -87,7 +87,7 @@ async fn a_refusal_names_rule_calls_and_digests_in_each_dialect() {
             assert_eq!(reply.header("x-should-retry").as_deref(), Some("false"));
             let error = &reply.json()["error"];
             let kind = match form {
-                Form::Messages => "billing_error",
+                Form::Messages | Form::Threaded => "billing_error",
                 _ => "insufficient_quota",
             };
             assert_eq!(
@@ -115,9 +115,9 @@ async fn a_refusal_names_rule_calls_and_digests_in_each_dialect() {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     let metrics = scene.gateway.quiet().await;
-    assert_eq!(metrics.get("bursar_loops_total{kind=\"repeat\"}"), 4.0);
+    assert_eq!(metrics.get("bursar_loops_total{kind=\"repeat\"}"), 5.0);
     let denied = "bursar_denials_total{code=\"loop_detected\",limit=\"repeat\"}";
-    assert_eq!(metrics.get(denied), 8.0);
+    assert_eq!(metrics.get(denied), 10.0);
     let done = Command::new(env!("CARGO_BIN_EXE_bursar"))
         .args(["audit", "trace", "deny-0", "--json", "--config"])
         .arg(scene.gateway.config())

@@ -34,7 +34,7 @@ fn stream(form: Form, pieces: impl Iterator<Item = String>) -> String {
             );
             events.push_str("data: [DONE]\n\n");
         }
-        Form::Messages => {
+        Form::Messages | Form::Threaded => {
             event(
                 "message_start",
                 json!({"type": "message_start", "message": {"id": "m1", "type": "message",

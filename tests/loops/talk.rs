@@ -19,15 +19,23 @@ pub enum Form {
     Responses,
     /// `/v1/responses` with `previous_response_id`.
     Chained,
+    /// `/v1/messages` in a thread that the provider keeps.
+    Threaded,
 }
 
 impl Form {
-    pub const ALL: [Self; 4] = [Self::Chat, Self::Messages, Self::Responses, Self::Chained];
+    pub const ALL: [Self; 5] = [
+        Self::Chat,
+        Self::Messages,
+        Self::Responses,
+        Self::Chained,
+        Self::Threaded,
+    ];
 
     const fn path(self) -> &'static str {
         match self {
             Self::Chat => "/v1/chat/completions",
-            Self::Messages => "/v1/messages",
+            Self::Messages | Self::Threaded => "/v1/messages",
             Self::Responses | Self::Chained => "/v1/responses",
         }
     }
@@ -132,6 +140,17 @@ impl Talk {
                 body["system"] = system.into();
                 body["messages"] = self.messages.clone().into();
             }
+            Form::Threaded => {
+                body["max_tokens"] = 64.into();
+                body["messages"] = self.messages.clone().into();
+                body["thread"] = match &self.previous {
+                    Some(id) => json!({"type": "continue", "previous_message_id": id}),
+                    None => {
+                        body["system"] = system.into();
+                        json!({"type": "create"})
+                    }
+                };
+            }
             Form::Responses | Form::Chained => {
                 body["instructions"] = system.into();
                 body["input"] = self.messages.clone().into();
@@ -173,14 +192,14 @@ impl Talk {
                 json!({"id": format!("c{at}"), "object": "chat.completion", "model": "sim-cheap",
                     "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})
             }
-            Form::Messages => {
+            Form::Messages | Form::Threaded => {
                 let mut content = vec![json!({"type": "text", "text": text})];
                 content.extend((0..).zip(&tools).map(|(i, (name, arguments))| {
                     let input: Value =
                         serde_json::from_str(arguments).unwrap_or(json!({"text": arguments}));
                     json!({"type": "tool_use", "id": id(i), "name": name, "input": input})
                 }));
-                json!({"id": format!("msg_{at}"), "type": "message", "role": "assistant", "model": "sim-cheap",
+                json!({"id": format!("msg_{}_{at}", self.agent), "type": "message", "role": "assistant", "model": "sim-cheap",
                     "content": content, "stop_reason": "end_turn", "usage": usage})
             }
             Form::Responses | Form::Chained => {
@@ -209,7 +228,7 @@ impl Talk {
                 let output = answer["output"].as_array().cloned();
                 self.messages.extend(output.unwrap_or_default());
             }
-            Form::Chained => {
+            Form::Chained | Form::Threaded => {
                 self.messages.clear();
                 self.previous = answer["id"].as_str().map(str::to_owned);
             }
@@ -223,7 +242,7 @@ impl Talk {
                     results += 1;
                     self.messages.push(match self.form {
                         Form::Chat => json!({"role": "tool", "tool_call_id": id, "content": text}),
-                        Form::Messages => json!({"role": "user", "content": [
+                        Form::Messages | Form::Threaded => json!({"role": "user", "content": [
                             {"type": "tool_result", "tool_use_id": id, "content": text}]}),
                         Form::Responses | Form::Chained => {
                             json!({"type": "function_call_output", "call_id": id, "output": text})

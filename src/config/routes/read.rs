@@ -62,6 +62,7 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
         matches,
         to,
         shadow: section.or("shadow", false, value::flag),
+        durable_answers: section.or("durable_answers", false, value::flag),
         place: section.place(),
     })
 }

@@ -4,6 +4,7 @@
 
 use super::facts::NAME_BYTES_MAX;
 use super::scan::{Cursor, Scan, Text};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// Most that is kept of one answer, in bytes; of a longer one nothing is.
@@ -140,6 +141,25 @@ impl Given {
     /// The texts by choice or block, in their order, unescaped.
     pub fn texts(&self) -> impl Iterator<Item = Option<String>> {
         self.texts.iter().map(|(_, text)| unquoted(text))
+    }
+
+    /// All of it as a response's `output`: a JSON array of items.
+    #[must_use]
+    pub fn items(&self) -> Box<[u8]> {
+        let texts = self.texts().flatten();
+        let texts =
+            texts.map(|text| json!({"type": "message", "role": "assistant", "content": text}));
+        let calls = self.calls.iter().map(|call| {
+            let arguments = call.arguments().unwrap_or_default();
+            json!({
+                "type": "function_call",
+                "call_id": String::from_utf8_lossy(&call.id),
+                "name": call.name,
+                "arguments": String::from_utf8_lossy(&arguments),
+            })
+        });
+        let items: Vec<Value> = texts.chain(calls).collect();
+        Value::from(items).to_string().into_bytes().into()
     }
 
     /// Something was left out, for there was too much of it or it could not be read.

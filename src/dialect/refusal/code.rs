@@ -77,6 +77,8 @@ codes! {
     StoreUnavailable = "store_unavailable", 503;
     /// This gateway is going down.
     Draining = "draining", 503;
+    /// The provider is not called for the moment: it has as many calls as it may, or fails too often.
+    ProviderUnavailable = "provider_unavailable", 503;
     /// The provider could not be reached or broke off.
     UpstreamError = "upstream_error", 502;
     /// The provider did not answer in time.
@@ -132,6 +134,7 @@ impl Code {
                 | Self::RateLimited
                 | Self::StoreUnavailable
                 | Self::Draining
+                | Self::ProviderUnavailable
                 | Self::UpstreamError
                 | Self::UpstreamTimeout
         )
@@ -151,6 +154,9 @@ impl Code {
 
     /// `error.type` as Anthropic's SDKs know it.
     pub(super) const fn anthropic_type(self) -> &'static str {
+        if matches!(self, Self::ProviderUnavailable) {
+            return "overloaded_error";
+        }
         match self.status() {
             402 => "billing_error",
             401 => "authentication_error",

@@ -10,7 +10,8 @@ use http::{Response, StatusCode};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Some SDKs honour it.
+pub(crate) const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Whose SDKs read the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,10 @@ impl Serialize for Details<'_> {
             map.serialize_entry("needed", &show(standing.needed))?;
             map.serialize_entry("resets_at", &standing.resets_at.and_then(rfc3339))?;
         }
+        if let Some((bytes, of_bytes)) = refusal.inherited {
+            map.serialize_entry("inherited_bytes", &bytes)?;
+            map.serialize_entry("context_bytes", &of_bytes)?;
+        }
         if let Some(circle) = &refusal.circle {
             map.serialize_entry("rule", circle.rule)?;
             map.serialize_entry("agent", &circle.agent.as_deref())?;
@@ -129,7 +134,7 @@ impl Refusal {
     /// The whole answer: status, headers and body.
     ///
     /// Final refusals carry `x-should-retry: false`, which is ours and never an upstream's;
-    /// `Retry-After` stands on `rate_limited` alone.
+    /// `Retry-After` stands on `rate_limited` and `provider_unavailable` alone.
     #[must_use]
     pub fn response(&self, family: Family) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(self.body(family)));

@@ -256,6 +256,7 @@ impl<'a> Reader<'a> {
         if !self.enter(cursor, "thread")? {
             return Ok(());
         }
+        self.call.ids.is_thread = true;
         self.object(cursor, &["previous_message_id"], |reader, cursor, _| {
             if let Some(id) = reader.string(cursor, "thread.previous_message_id")? {
                 reader.call.ids.previous_response = Some(id.into_owned());

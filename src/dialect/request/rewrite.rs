@@ -49,6 +49,12 @@ pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     } else if edits.no_parallel_tools && call.places.has_tools {
         no_parallel_tools(call, &mut changes);
     }
+    if let (Some(tokens), Some(budget)) = (edits.task_budget, &call.places.task_budget) {
+        changes.push(match &budget.remaining {
+            Some(value) => replace(value, tokens.to_string()),
+            None => insert_into(call, &budget.at, &format!("\"remaining\":{tokens}")),
+        });
+    }
     if let Some(text) = &edits.notice {
         notice(call, text, &mut changes);
     }

@@ -3,6 +3,7 @@
 
 use super::{Cursor, DecodeError, Dialect, Field, Range, Reader, TOOLS_MAX};
 use crate::conversation::Digester;
+use crate::dialect::TaskBudget;
 use std::borrow::Cow;
 
 /// Who runs a declared tool.
@@ -205,13 +206,39 @@ impl<'a> Reader<'a> {
         if field == Field::Structured {
             return self.format(cursor);
         }
-        self.object(cursor, &["format"], |reader, cursor, _| {
-            if cursor.peek() == Some(b'{') {
-                reader.format(cursor)
+        self.object(
+            cursor,
+            &["format", "task_budget"],
+            |reader, cursor, name| match (name, cursor.peek()) {
+                ("format", Some(b'{')) => reader.format(cursor),
+                ("task_budget", Some(b'{')) if field == Field::OutputConfig => {
+                    reader.task_budget(cursor)
+                }
+                _ => cursor.skip().map(drop).map_err(Into::into),
+            },
+        )?;
+        Ok(())
+    }
+
+    /// Anthropic's `{"type": "tokens", "total": …, "remaining": …}`.
+    fn task_budget(&mut self, cursor: &mut Cursor<'a>) -> Result<(), DecodeError> {
+        let (mut total, mut left, mut remaining) = (None, None, None);
+        let at = self.object(cursor, &["total", "remaining"], |reader, cursor, name| {
+            let value = cursor.skip()?;
+            // What is no such number is for the provider to refuse.
+            let number = value.u64(reader.body);
+            if name == "total" {
+                total = number;
             } else {
-                cursor.skip().map(drop).map_err(Into::into)
+                (left, remaining) = (number, Some(value.at));
             }
+            Ok(())
         })?;
+        self.call.places.task_budget = left.or(total).map(|tokens| TaskBudget {
+            at,
+            remaining,
+            tokens,
+        });
         Ok(())
     }
 

@@ -21,7 +21,11 @@ pub(super) fn pieces<'a>(message: &Members<'a>) -> Vec<(Part, &'a str)> {
     let thinking = ["reasoning_content", "reasoning"]
         .iter()
         .find_map(|name| message.get(name)?.inside().filter(|text| !text.is_empty()));
-    pieces.extend(thinking.map(|text| (Part::Thinking, text)));
+    match (thinking, message.get("reasoning_details")) {
+        (Some(text), _) => pieces.push((Part::Thinking, text)),
+        (None, Some(details)) => add(details, Part::Thinking, &mut pieces, 0),
+        (None, None) => {}
+    }
     if let Some(content) = message.get("content") {
         add(content, Part::Text, &mut pieces, 0);
     }
@@ -48,7 +52,7 @@ fn add<'a>(content: Raw<'a>, part: Part, pieces: &mut Vec<(Part, &'a str)>, dept
         };
         for (name, value) in members.iter() {
             let part = match name {
-                "text" => part,
+                "text" | "summary" => part,
                 "thinking" => Part::Thinking,
                 "refusal" => Part::Refusal,
                 _ => continue,

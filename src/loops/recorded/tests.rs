@@ -107,6 +107,7 @@ impl Call {
             context: Some(Context {
                 bytes: self.grown,
                 first: self.inherited > 0,
+                whole_bytes: self.grown,
                 inherited_bytes: self.inherited,
             }),
         };
@@ -193,6 +194,7 @@ fn a_call_in_which_nothing_was_done_is_not_recorded() {
         context: Some(Context {
             bytes: 40,
             first: true,
+            whole_bytes: 40,
             inherited_bytes: 0,
         }),
     };

@@ -466,3 +466,33 @@ async fn a_scenario_that_says_nothing_is_refused() {
         assert!(got.text().contains(why), "{why}: {}", got.text());
     }
 }
+
+#[tokio::test]
+async fn a_thread_goes_on_from_a_message_and_keeps_its_tools() {
+    let world = world().await;
+    let steps = json!([{"tool": "weather"}, {"tool": "weather"}, {"text": "Done."}]);
+    world.post("/scenario", &told("sim-d", steps)).await;
+    let tool = json!({"name": "weather", "input_schema": {"type": "object"}});
+    let begin = json!({"thread": {"type": "create"}, "tools": [tool], "system": "You look up."});
+    let mut got = world.post("/v1/messages", &message("sim-d", begin)).await;
+    let mut input = 0;
+    for n in 0..2 {
+        assert_eq!(got.status, StatusCode::OK, "{}", got.text());
+        let answer = got.json();
+        assert_eq!(answer["stop_reason"], "tool_use", "{n}");
+        let now = answer["usage"]["input_tokens"].as_u64().expect("a count");
+        assert!(now > input, "{n}: the conversation before counts too");
+        input = now;
+        let result = json!([{"type": "tool_result", "tool_use_id": answer["content"][0]["id"], "content": "sun"}]);
+        let on = json!({"type": "continue", "previous_message_id": answer["id"]});
+        let body = json!({"model": "sim-d", "max_tokens": 100, "thread": on,
+            "messages": [{"role": "user", "content": result}]});
+        got = world.post("/v1/messages", &body).await;
+    }
+    assert_eq!(got.json()["content"][0]["text"], "Done.");
+    let on = json!({"thread": {"type": "continue", "previous_message_id": "msg_gone"}});
+    let got = world.post("/v1/messages", &message("sim-d", on)).await;
+    assert_eq!(got.status, StatusCode::NOT_FOUND);
+    let details = &got.json()["error"]["details"];
+    assert_eq!(details["error_code"], "thread_not_found");
+}

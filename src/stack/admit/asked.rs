@@ -5,18 +5,20 @@
 //! sent and comments keep it alive ([`super::super::held`]). A client that leaves takes only its own
 //! call along; the question stays.
 
-use super::{Admission, NotYet, refusal};
+use super::{Admission, NotYet, again, refusal};
 use crate::dialect::Dialect;
 use crate::escalation::{self, ALLOWED_TURNS, Answered, Evidence, Opened, Question, Reason, State};
 use crate::ledger;
 use crate::purse::NoHold;
 use crate::stack::body::AnswerBody;
+use crate::stack::failed::NoAnswer;
 use crate::stack::held;
 use crate::stack::meter::Admitted;
 use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused};
 use crate::store::EscalationFilter;
 use crate::task::Task;
+use crate::units::EscalationId;
 use http::{Request, Response};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
@@ -33,7 +35,7 @@ pub async fn wait<S>(
     inner: S,
 ) -> Result<Response<AnswerBody>, Refused>
 where
-    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused> + Send + 'static,
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer> + Send + 'static,
     S::Future: Send,
 {
     let (dialect, gateway) = (admission.dialect(), admission.gateway.clone());
@@ -119,7 +121,7 @@ async fn go_on<S>(
     mut inner: S,
 ) -> Result<Response<AnswerBody>, Refused>
 where
-    S: Service<Admitted, Response = Response<AnswerBody>, Error = Refused>,
+    S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer>,
 {
     let config = admission.live.config();
     let (settings, max_bytes) = (&config.escalation, config.bounds.max_waiting_bytes);
@@ -152,30 +154,29 @@ where
         match admission.place(&request).await {
             Ok(placed) => {
                 drop(place);
+                if admission.has_a_way_on(&placed) {
+                    return Box::pin(again::send(admission, request, placed, inner)).await;
+                }
                 let admitted = admission.depart(request, placed).await?;
                 // Nothing of the admission outlives it: a stream may last, and the body is large.
                 drop(admission);
-                return inner.call(admitted).await;
+                return inner.call(admitted).await.or_else(NoAnswer::told);
             }
             Err(NotYet::Asked(next)) => question = next,
             Err(NotYet::LookAgain) => {
                 return Err(Refused::internal("a place looks again itself"));
             }
             Err(NotYet::Refused(refused)) => {
-                if refused.refusal.code() != Code::TaskSuspended {
-                    return Err(refused);
-                }
-                let said = said_no(&admission, &question).await;
-                return Err(said.unwrap_or(refused));
+                return Err(refused);
             }
         }
     }
 }
 
-/// The refusal in the words of whoever said no.
-async fn said_no(admission: &Admission, question: &Question) -> Option<Refused> {
+/// The refusal in the words of whoever said no: often an agent hears nothing else of why it is refused.
+pub(super) async fn said_no(admission: &Admission, id: &EscalationId) -> Option<Refused> {
     let filter = EscalationFilter {
-        id: Some(question.id.clone()),
+        id: Some(id.clone()),
         ..EscalationFilter::default()
     };
     let found = admission.gateway.purse.store().escalations(filter).await;
@@ -185,5 +186,5 @@ async fn said_no(admission: &Admission, question: &Question) -> Option<Refused> 
         .filter(|_| escalation.state == State::Denied)?;
     let why = decision.why?;
     let whose = &admission.attribution;
-    Some(refusal::declined(whose, &question.id, Some(&why)))
+    Some(refusal::declined(whose, id, Some(&why)))
 }

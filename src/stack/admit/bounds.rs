@@ -20,6 +20,8 @@ pub struct Bound {
     pub fixed: Amounts,
     /// The output side.
     pub elastic: Option<Elastic>,
+    /// Some cap counts attempts.
+    pub counts_attempts: bool,
     /// It is its agent's last call, and the provider is told how small.
     pub is_last: bool,
     /// Input tokens counted by the provider before.
@@ -90,6 +92,8 @@ impl Bound {
             lane: seen.lane,
             card,
             is_last: false,
+            counts_attempts: provider.config.resilience.retry.max > 0
+                && covers.bind(|meter| meter == Meter::Attempts),
             fixed: Amounts::ZERO,
             elastic: None,
         };
@@ -176,6 +180,7 @@ impl Bound {
         let seen = admission.gateway.known.seen(call, &admission.routed.model);
         let input = tokens::exact_bound(encoding, call, &overheads(card), &seen)?;
         let mut tighter = Self {
+            counts_attempts: self.counts_attempts,
             card: self.card.clone(),
             fixed: Amounts::ZERO,
             elastic: None,

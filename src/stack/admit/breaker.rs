@@ -3,10 +3,11 @@
 //! refused, a person is asked, or it is only noted. A person's decision lets it begin anew.
 
 use super::{Admission, NotYet};
+use crate::dialect::refusal::{Circle, Refusal};
 use crate::escalation::{Evidence, Opened, Reason};
 use crate::loops::Action;
+use crate::stack::Refused;
 use crate::stack::check::{action, sentence, tell, tell_handed_on, who};
-use crate::stack::{Code, Refused};
 use crate::task::Task;
 use std::sync::Arc;
 
@@ -36,15 +37,21 @@ pub(super) async fn check(
         Action::Off | Action::Warn | Action::Nudge => Ok(()),
         Action::Deny => {
             let message = format!("Task `{}`: {message}.", whose.task.value);
-            Err(admission
-                .denied(Refused::new(Code::LoopDetected, &message))
-                .into())
+            let circle = Circle {
+                rule: found.kind.rule(),
+                agent: who.name().map(|name| name.shared()),
+                calls: found.calls.iter().map(|call| call.to_string()).collect(),
+                digests: found.digests.iter().map(|digest| hex(*digest)).collect(),
+            };
+            let refused = Refused::from(Refusal::circle(&message, circle));
+            Err(admission.denied(refused).into())
         }
         Action::Escalate => {
-            let evidence = found.calls.iter().map(|call| Evidence {
+            let calls = found.calls.iter().zip(&found.digests);
+            let evidence = calls.map(|(call, digest)| Evidence {
                 request: Some(Arc::clone(call)),
                 what: Arc::clone(&found.what),
-                digest: None,
+                digest: Some(hex(*digest).into()),
             });
             let reason = Reason::of_rule(found.kind.rule(), &message);
             let question = (reason, evidence.collect(), admission.asking());
@@ -56,4 +63,8 @@ pub(super) async fn check(
             }
         }
     }
+}
+
+fn hex(digest: u64) -> String {
+    format!("{digest:016x}")
 }

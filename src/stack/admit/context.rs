@@ -18,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::gateway::contexts::{Entry, Met};
 use crate::stack::Refused;
 use crate::stack::upstream::Outgoing;
+use crate::stack::watch::Inherited;
 use crate::store::{Ending, NoteKind};
 use crate::units::{LimitName, Meter};
 use http::Request;
@@ -37,6 +38,8 @@ pub(super) struct Fitted {
     pub trimmed: Option<Trimmed>,
     /// What the model is told of its context, and where it is remembered that it was.
     pub nudge: Option<(String, Entry)>,
+    /// What of a first call stands in another agent's conversation.
+    pub inherited: Option<Inherited>,
 }
 
 impl Fitted {
@@ -70,7 +73,10 @@ pub(super) async fn fit(
     request: &Request<Outgoing>,
 ) -> Result<(), Refused> {
     admission.call = Arc::clone(sent);
-    admission.fitted = Fitted::default();
+    admission.fitted = Fitted {
+        inherited: request.extensions().get::<Inherited>().copied(),
+        ..Fitted::default()
+    };
     let policies = &admission.live.loaded.policies;
     if !policies.caps_context() || !sent.dialect.generates() {
         return Ok(());
@@ -133,12 +139,14 @@ fn nudge(admission: &Admission, cap: &Cap) -> Option<(String, Entry)> {
         return None;
     }
     let limit = &cap.limit;
+    let inherited = share_of(admission, cap).map(|share| format!(" ({share})"));
+    let inherited = inherited.unwrap_or_default();
     let large = match cap.name {
         "handoff_tokens" => "what you were handed",
         _ => "your context",
     };
     let text = format!(
-        "Note from the gateway, not from the user: {large} is at up to {size} of {} tokens (limit \"{limit}\"). Keep to what you still \
+        "Note from the gateway, not from the user: {large}{inherited} is at up to {size} of {} tokens (limit \"{limit}\"). Keep to what you still \
          need: sum up what you know, and do not fetch again what you have.",
         cap.tokens
     );
@@ -178,7 +186,28 @@ fn exceeded(admission: &Admission, cap: &Cap, size: u64, besides: &str) -> Refus
         needed: size.min(bounds::window(admission).unwrap_or(u64::MAX)),
         resets_at: None,
     };
-    Refusal::context(cap.name, standing, besides).into()
+    let share = share_of(admission, cap);
+    let refusal = Refusal::context(cap.name, standing, besides);
+    let Some(Inherited { bytes, of_bytes }) =
+        admission.fitted.inherited.filter(|_| share.is_some())
+    else {
+        return refusal.into();
+    };
+    let sentence = format!("{}.", share.unwrap_or_default());
+    refusal
+        .with_inherited(bytes, of_bytes)
+        .with_sentence(&sentence)
+        .into()
+}
+
+/// How much of what was handed on is somebody else's, in words.
+fn share_of(admission: &Admission, cap: &Cap) -> Option<String> {
+    let inherited = admission.fitted.inherited.as_ref();
+    let inherited = inherited.filter(|_| cap.name == "handoff_tokens")?;
+    let percent = inherited.percent();
+    Some(format!(
+        "{percent} % of it stands in the conversation of another agent of the task"
+    ))
 }
 
 /// Notes what a cap would have done.
@@ -191,8 +220,11 @@ fn observe(admission: &Admission, cap: &Cap) {
     let limit = cap.limit.as_str();
     gateway.metrics.denied("observed", limit);
     let detail = format!(
-        "observed: {} of {limit} would have met {}: up to {size} tokens, and the cap is {}",
-        cap.name, admission.request, cap.tokens
+        "observed: {} of {limit} would have met {}: up to {size} tokens, and the cap is {}{}",
+        cap.name,
+        admission.request,
+        cap.tokens,
+        share_of(admission, cap).map_or_else(String::new, |share| format!("; {share}"))
     );
     gateway.journal(NoteKind::Alarm, limit, &detail);
 }

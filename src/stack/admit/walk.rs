@@ -69,17 +69,18 @@ impl Admission {
         stand: Stand,
         request: &Request<Outgoing>,
     ) -> Result<(Bound, Hold), Miss> {
-        let forever = UnixMs(i64::MAX);
-        if self.routed.course.is_some() {
+        let forever = Patience::Until(UnixMs(i64::MAX));
+        if self.routed.course.is_some() || self.again.is_some() || self.fails_fast() {
             self.tried = None;
-            let start = self.routed.start();
-            if start.next().is_some() {
-                self.routed = start;
-                return Box::pin(self.walk(task, stand, request)).await;
+            let mut targets = self.candidates().map_err(Miss::Unquoted)?;
+            if targets.len() > 1 {
+                return Box::pin(self.walk(targets, task, stand, request)).await;
             }
-            self.turn_to(start, request).await?;
+            if let Some(only) = targets.pop() {
+                self.turn_to(only, request).await?;
+            }
         }
-        self.hold(task, stand, Patience::Until(forever)).await
+        self.hold(task, stand, forever).await
     }
 
     /// The call may have gone on from the target that it was routed to.
@@ -89,19 +90,18 @@ impl Admission {
 
     async fn walk(
         &mut self,
+        targets: Vec<Routed>,
         task: &Arc<Task>,
         stand: Stand,
         request: &Request<Outgoing>,
     ) -> Result<(Bound, Hold), Miss> {
-        let start = self.routed.clone();
-        let mut next = Some(start.clone());
-        while let Some(routed) = next {
-            let held = match self.turn_to(routed, request).await {
+        for routed in &targets {
+            let held = match self.turn_to(routed.clone(), request).await {
                 Ok(()) => self.hold(task, stand, Patience::Not).await,
                 Err(miss) => Err(miss),
             };
             match held {
-                Err(miss) if miss.is_of_target() => next = self.routed.next(),
+                Err(miss) if miss.is_of_target() => {}
                 held => return held,
             }
         }
@@ -110,8 +110,7 @@ impl Admission {
         let until = UnixMs(clock::now().0.saturating_add(wait_ms));
         let mut tried: Vec<String> = Vec::new();
         let mut last: Option<(Routed, Miss)> = None;
-        next = Some(start);
-        while let Some(routed) = next {
+        for routed in targets {
             let held = match self.turn_to(routed, request).await {
                 Ok(()) => self.hold(task, stand, Patience::Until(until)).await,
                 Err(miss) => Err(miss),
@@ -119,7 +118,6 @@ impl Admission {
             match held {
                 Err(miss) if miss.is_of_target() => {
                     tried.push(format!("{}{}", self.routed.name(), miss.told()));
-                    next = self.routed.next();
                     // A budget in the way says more than a price that nobody knows.
                     if last.is_none() || matches!(miss, Miss::NoHold(_)) {
                         last = Some((self.routed.clone(), miss));

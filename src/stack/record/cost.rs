@@ -176,7 +176,10 @@ impl Record {
 
     /// The next call may go on from this answer by its id alone.
     pub(super) fn keep_output(&self, answer: &Answer) {
-        if let (Some(id), Some(output)) = (&answer.id, &answer.output) {
+        let Some(id) = &answer.id else { return };
+        let given = answer.given.as_ref().filter(|_| self.call.ids.is_thread);
+        let items = given.map(|given| given.items());
+        if let Some(output) = answer.output.as_deref().or(items.as_deref()) {
             let whose = (&*self.flight().attribution, &*self.call);
             let request = &self.facts.request;
             crate::stack::watch::answered(&self.gateway, whose, request, (id, output));

@@ -14,6 +14,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// As many conversations of a task are remembered; the one longest silent makes room.
 pub(super) const MOST_LINES: usize = 32;
+/// As many of one agent's that nobody has answered: most of those end with their first answer, and what is
+/// asked in one that does not is met again in it.
+pub(super) const MOST_UNANSWERED: usize = 8;
 /// As many prefixes of one conversation are remembered: some fifteen turns, to know a replay by.
 const MOST_LINKS: usize = 48;
 /// As many messages of one call are remembered as places where the next may go on.
@@ -45,6 +48,8 @@ pub(super) struct Line {
     pub context_bytes: u64,
     /// The digest of the newest two messages; 0 if there are none.
     pub anchor: u64,
+    /// The digest of the newest message alone; 0 if there is none.
+    pub newest: u64,
     links: SmallVec<[Mark; 4]>,
     answers: u8,
     answered: bool,
@@ -109,6 +114,13 @@ impl<'a> Keys<'a> {
 
     fn key(&self, link: &Link) -> u64 {
         half(link.digest) ^ self.previous.unwrap_or(0)
+    }
+
+    /// The agent of the conversation whose answer the call names.
+    pub(super) fn awaiting(&self, lines: &VecDeque<Line>) -> Option<u64> {
+        let previous = self.previous?;
+        let line = lines.iter().find(|line| line.awaits(previous))?;
+        Some(line.agent)
     }
 
     /// Where the call belongs among these conversations.
@@ -232,6 +244,9 @@ impl Line {
         if let [.., before, last] = keys.links {
             self.anchor = anchor(before, last);
         }
+        if let Some(last) = keys.links.last() {
+            self.newest = half(last.message);
+        }
         self.answer = None;
     }
 
@@ -299,7 +314,7 @@ fn anchor(before: &Link, last: &Link) -> u64 {
 }
 
 /// Half of a digest that is keyed and mixed: either is as good as the other.
-fn half(digest: u128) -> u64 {
+pub(super) fn half(digest: u128) -> u64 {
     let [half @ .., _, _, _, _, _, _, _, _] = digest.to_le_bytes();
     u64::from_le_bytes(half)
 }

@@ -2,7 +2,8 @@
 //! what was handed on.
 
 use super::begun::{Begun, Handed};
-use super::lines::{Keys, Line, MOST_LINES, Place};
+use super::inherited::inherited;
+use super::lines::{Keys, Line, MOST_LINES, MOST_UNANSWERED, Place};
 use super::verdict::Verdict;
 use crate::dialect::Call;
 use crate::dialect::said::{Said, said, said_by_answer};
@@ -90,7 +91,14 @@ impl TaskWatch {
         recording: &mut Recording,
     ) -> Option<Judged> {
         self.hear_decisions(seen.decisions);
-        let agent = xxh3_64(seen.agent.as_bytes());
+        let keys = Keys::of(seen.call);
+        let agent = match seen.name {
+            Some(name) => xxh3_64(name.as_str().as_bytes()),
+            // A thread says its system text and tools once; the answer it names tells whose it is.
+            None => keys
+                .awaiting(&self.lines)
+                .unwrap_or_else(|| xxh3_64(seen.agent.as_bytes())),
+        };
         if self.root.is_none() {
             self.root = Some(agent);
             self.life = u32::try_from(seen.request >> 64 & 0xffff_ffff).unwrap_or(0);
@@ -100,7 +108,6 @@ impl TaskWatch {
             let life = self.life;
             recording.begin(Heading { life, number: call });
         }
-        let keys = Keys::of(seen.call);
         let mut place = keys.find(&self.lines, agent);
         if let Place::New { known } = place {
             let shortened = keys.find_shortened(&self.lines, agent, known);
@@ -211,7 +218,14 @@ impl TaskWatch {
             messages.map(|(said, tools)| message(said, tools)).collect();
         let names = self.lines.iter().filter_map(|line| line.name.as_deref());
         let handoffs = self.begun.handoffs(line.agent, &new.said, names);
-        let context = measure(&mut line, seen.call, new);
+        let mut context = measure(&mut line, seen.call, new);
+        if let Some(context) = context.as_mut().filter(|context| context.first) {
+            let parent = seen.parent.map(|parent| xxh3_64(parent.as_bytes()));
+            let lines = self.lines.iter();
+            context.inherited_bytes = inherited(lines, line.agent, parent, seen.call);
+            let found = (context.inherited_bytes, context.whole_bytes);
+            recording.inherited = Some(found).filter(|(inherited, _)| *inherited > 0);
+        }
         let resets = self.watch.resets();
         let observed = Observed {
             // What is new begins with the answer to the call before.
@@ -324,7 +338,12 @@ impl TaskWatch {
         if seen.parent.is_none() && self.lines.iter().any(is_other) {
             self.begun.begin(line.agent, seen.agent, &new.said);
         }
-        if self.lines.len() >= MOST_LINES {
+        let waits = |other: &Line| other.is_unanswered() && other.agent == line.agent;
+        let mut waiting = (0..).zip(&self.lines).filter(|(_, other)| waits(other));
+        let oldest = waiting.next().map(|(place, _)| place);
+        if line.is_unanswered() && waiting.count() + 1 >= MOST_UNANSWERED {
+            oldest.and_then(|oldest| self.lines.remove(oldest));
+        } else if self.lines.len() >= MOST_LINES {
             self.lines.pop_front();
         } else if self.lines.len() == self.lines.capacity() {
             self.lines.reserve_exact(1);
@@ -464,6 +483,7 @@ fn measure(line: &mut Line, call: &Call, new: &New<'_>) -> Option<Context> {
     let bytes = line.measure(now, if new.first { now } else { added }, text);
     Some(Context {
         bytes,
+        whole_bytes: now,
         first: new.first,
         inherited_bytes: 0,
     })

@@ -39,6 +39,11 @@ impl Verdict {
         }
     }
 
+    /// What grew was handed on.
+    fn inherits(&self) -> bool {
+        self.growth.as_ref().is_some_and(|growth| growth.inherited)
+    }
+
     /// What was seen, in a sentence.
     fn finding(&self) -> String {
         let who = match &self.agent {
@@ -52,6 +57,7 @@ impl Verdict {
             Rule::Monologue => "says the same again and again with nothing in between",
             Rule::Rounds => "hands the same work to another over and over",
             Rule::NoProgress => "does other things, but learns nothing new",
+            Rule::Growth if self.inherits() => "was handed another agent's whole conversation",
             Rule::Growth => "has a context that grows faster than what is added to it",
         };
         let mut text = format!("{who} {did} (rule `{}`)", self.rule);
@@ -60,11 +66,13 @@ impl Verdict {
                 context_bytes,
                 grown_bytes,
                 added_bytes,
+                inherited,
             } = growth;
-            let _ = write!(
-                text,
-                ": {context_bytes} bytes of context, grown by {grown_bytes} while {added_bytes} were added"
-            );
+            let how = match inherited {
+                true => format!("of which {grown_bytes} are inherited"),
+                false => format!("grown by {grown_bytes} while {added_bytes} were added"),
+            };
+            let _ = write!(text, ": {context_bytes} bytes of context, {how}");
         }
         text
     }
@@ -145,6 +153,7 @@ impl Verdict {
             Rule::Monologue => "you said nearly the same again",
             Rule::Rounds => "you handed the same work over again",
             Rule::NoProgress => "your last steps brought nothing that was not known before",
+            Rule::Growth if self.inherits() => "you were handed another agent's whole conversation",
             Rule::Growth => "the conversation grows faster than what is added to it",
         };
         format!(

@@ -236,7 +236,7 @@ proptest! {
             prop_assert_eq!(rewrite(&call, &Edits::default()), body);
             let edits = Edits { model: Some("other".to_owned()), output_cap: Some(("max_tokens", 7)),
                 include_usage: true, no_parallel_tools: true, strip_foreign: true, notice: Some("\"x\"".to_owned()), no_tools: which % 2 == 0,
-                only_cap: (which % 2 == 1).then_some("max_tokens"), max_price: Some([NanoUsd(1), NanoUsd(2_500_000_000)]) };
+                only_cap: (which % 2 == 1).then_some("max_tokens"), max_price: Some([NanoUsd(1), NanoUsd(2_500_000_000)]), task_budget: Some(7) };
             let out = rewrite(&call, &edits);
             prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&out).is_ok());
         }

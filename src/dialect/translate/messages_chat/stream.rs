@@ -158,6 +158,16 @@ impl Voice {
         events.named("content_block_stop", &event);
     }
 
+    /// The server's last word. Some never say why the model stopped.
+    pub(in super::super) fn done(&mut self, events: &mut Events) {
+        if self.started && self.stop.is_none() {
+            let calls = self.block == Block::Tool;
+            self.close(events);
+            self.stop = Some(if calls { "tool_use" } else { "end_turn" });
+        }
+        self.end(events);
+    }
+
     /// The end, once it is known why the model stopped.
     pub(in super::super) fn end(&mut self, events: &mut Events) {
         let Some(stop) = self.stop else { return };

@@ -331,6 +331,15 @@ impl Voice {
         self.item = None;
     }
 
+    /// The server's last word. Some never say why the model stopped.
+    pub(in super::super) fn done(&mut self, events: &mut Events) {
+        if self.started && !self.over && self.finish.is_none() {
+            self.close("completed", events);
+            self.finish = Some("stop".to_owned());
+        }
+        self.end(events);
+    }
+
     /// The end, once it is known why the model stopped.
     pub(in super::super) fn end(&mut self, events: &mut Events) {
         let Some(finish) = self.finish.take() else {

@@ -428,3 +428,87 @@ fn watching_costs_little_beside_reading_the_body() {
         "watching costs less than reading the body once"
     );
 }
+
+/// A supervisor's conversation with long results.
+fn long_talk(told: &mut Told) -> Vec<Value> {
+    let mut talk = begun();
+    told.call("boss", &talk);
+    for n in 0..5 {
+        let page = format!("Page {n} of the ledger. ").repeat(900);
+        turn(&mut talk, &format!("{{\"page\":{n}}}"), &page);
+        assert!(told.call("boss", &talk).is_none());
+    }
+    talk
+}
+
+fn handed_over(talk: &[Value], system: &str) -> Vec<Value> {
+    let mut handed = vec![json!({"role": "system", "content": system})];
+    handed.extend_from_slice(&talk[1..]);
+    handed.push(json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "over", "type": "function", "function": {"name": "transfer_to_writer", "arguments": "{}"}}]}));
+    handed.push(
+        json!({"role": "tool", "tool_call_id": "over", "content": "You are the writer now."}),
+    );
+    handed
+}
+
+#[test]
+fn a_hand_off_of_the_whole_conversation_is_growth() {
+    let mut told = Told::default();
+    let talk = long_talk(&mut told);
+    let handed = handed_over(&talk, "You write.");
+    let judged = told.call("writer", &handed).unwrap();
+    assert_eq!(judged.verdict.rule, Rule::Growth);
+    assert_eq!(judged.verdict.action, Action::Warn);
+    assert!(
+        judged.verdict.row("o", "t").contains("inherited"),
+        "{}",
+        judged.verdict.row("o", "t")
+    );
+    // It is told once; what comes after is the writer's own.
+    let mut later = handed;
+    turn(&mut later, "{\"page\":9}", "The last page.");
+    assert!(told.call("writer", &later).is_none());
+}
+
+#[test]
+fn a_hand_off_as_it_should_be_inherits_little() {
+    let mut told = Told::default();
+    let talk = long_talk(&mut told);
+    let sum = "The ledger names seven chests. ".repeat(2_500);
+    let own = [
+        json!({"role": "system", "content": "You write."}),
+        json!({"role": "user", "content": sum}),
+        talk[talk.len() - 1].clone(),
+    ];
+    assert!(told.call("writer", &own).is_none());
+    // System text is nobody's inheritance, however long.
+    let mut told = Told::default();
+    let long = "Be thorough. ".repeat(8_000);
+    let talk = handed_over(&begun(), &long);
+    told.call(
+        "boss",
+        &[
+            json!({"role": "system", "content": long}),
+            begun()[1].clone(),
+        ],
+    );
+    assert!(told.call("writer", &talk).is_none());
+}
+
+#[test]
+fn agents_that_begin_with_the_same_words_inherit_nothing_from_one_another() {
+    let mut told = Told::default();
+    let document = "The ledger of the third day. ".repeat(4_000);
+    for agent in ["one", "two", "three"] {
+        let begins = [
+            json!({"role": "system", "content": format!("You are {agent}.")}),
+            json!({"role": "user", "content": document}),
+        ];
+        assert!(told.call(agent, &begins).is_none(), "{agent}");
+    }
+    // Unless one says that the other set it to work.
+    let begins = json!({"model": "m", "messages": [{"role": "user", "content": document}]});
+    let judged = told.body("four", Some("one"), Dialect::OpenaiChat, &begins);
+    assert_eq!(judged.map(|judged| judged.verdict.rule), Some(Rule::Growth));
+}
