@@ -70,11 +70,10 @@ pub(super) fn request(
 
 fn read<'a>(members: &Members<'a>, fit: &mut Fit<'_>, said: &mut Said) -> Result<Asked<'a>, Unfit> {
     let mut asked = Asked::default();
-    let get = |name| members.get(name);
-    asked.messages = get("messages");
     for (name, value) in members.iter() {
         let slot = match name {
-            "model" | "messages" => continue,
+            "model" => continue,
+            "messages" => &mut asked.messages,
             "max_completion_tokens" => &mut asked.caps[0],
             "max_tokens" => &mut asked.caps[1],
             "stream" => &mut asked.stream,

@@ -189,8 +189,8 @@ fn form_and_effort(
         Some("xhigh" | "max") => Some("xhigh"),
         Some(_) => return Err(malformed("output_config.effort")),
         None => budget.map(|budget| match budget {
-            ..=LOW_TOKENS => "low",
-            ..=MEDIUM_TOKENS => "medium",
+            budget if budget <= LOW_TOKENS => "low",
+            budget if budget <= MEDIUM_TOKENS => "medium",
             _ => "high",
         }),
     };
