@@ -69,9 +69,10 @@ pub(super) fn request(
 }
 
 fn read<'a>(members: &Members<'a>, fit: &mut Fit<'_>, said: &mut Said) -> Result<Asked<'a>, Unfit> {
-    let mut asked = Asked::default();
-    let get = |name| members.get(name);
-    asked.messages = get("messages");
+    let mut asked = Asked {
+        messages: members.get("messages"),
+        ..Asked::default()
+    };
     for (name, value) in members.iter() {
         let slot = match name {
             "model" | "messages" => continue,
