@@ -240,7 +240,10 @@ max_queued = 4
     assert!(provider.unmetered.matches("/v1/files/abc"));
     assert_eq!(provider.billed_errors.as_deref(), Some(&[500, 529][..]));
     let resilience = &provider.resilience;
-    assert_eq!((resilience.retry.max, resilience.retry.max_in_doubt), (2, 0));
+    assert_eq!(
+        (resilience.retry.max, resilience.retry.max_in_doubt),
+        (2, 0)
+    );
     assert_eq!(resilience.breaker.failures, 3);
     assert_eq!(resilience.breaker.alone, crate::config::Alone::Refuse);
     assert_eq!(resilience.max_concurrent, Some(8));
