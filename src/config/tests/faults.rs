@@ -225,6 +225,10 @@ unmetered = ["/v1/moderations", "/v1/files*"]
 billed_errors = [500, 529]
 output_cap_field = "max_tokens"
 catalogue = "openai"
+retry = { max = 2, backoff = "100ms" }
+breaker = { failures = 3, alone = "refuse" }
+max_concurrent = 8
+max_queued = 4
 "#,
     );
     let provider = &config.providers[0];
@@ -235,6 +239,15 @@ catalogue = "openai"
     assert_eq!(provider.ceiling.unwrap().output.0, 30_500_000_000);
     assert!(provider.unmetered.matches("/v1/files/abc"));
     assert_eq!(provider.billed_errors.as_deref(), Some(&[500, 529][..]));
+    let resilience = &provider.resilience;
+    assert_eq!(
+        (resilience.retry.max, resilience.retry.max_in_doubt),
+        (2, 0)
+    );
+    assert_eq!(resilience.breaker.failures, 3);
+    assert_eq!(resilience.breaker.alone, crate::config::Alone::Refuse);
+    assert_eq!(resilience.max_concurrent, Some(8));
+    assert_eq!(resilience.queue_wait, Duration::from_secs(5));
 }
 
 #[test]
