@@ -13,6 +13,7 @@
 
 mod chat_messages;
 mod errors;
+mod heard;
 mod messages_chat;
 mod read;
 mod responses_chat;

@@ -274,11 +274,15 @@ impl Underway {
                     record.quiet(pause);
                 }
                 parts.headers.remove(header::CONTENT_LENGTH);
-                if let Some(back) = back.filter(|_| !status.is_success()) {
-                    (parts.status, body) = back.error(status, &body);
-                    parts.headers.insert(header::CONTENT_TYPE, JSON);
-                }
-                let told = Ok(Response::from_parts(parts, AnswerBody::Whole(body)));
+                let told = match back {
+                    Some(_) if status.is_success() => Err(unreadable(Unreadable::Form)),
+                    Some(back) => {
+                        (parts.status, body) = back.error(status, &body);
+                        parts.headers.insert(header::CONTENT_TYPE, JSON);
+                        Ok(Response::from_parts(parts, AnswerBody::Whole(body)))
+                    }
+                    None => Ok(Response::from_parts(parts, AnswerBody::Whole(body))),
+                };
                 Failed::new(record, outcome, told, cure)
             }
             Ok(Err(_)) | Err(_) => {

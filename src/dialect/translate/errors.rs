@@ -13,7 +13,11 @@ const TEXT_CHARS_MAX: usize = 500;
 
 /// A complete error answer.
 pub(super) fn answer(caller: Family, status: StatusCode, body: &[u8]) -> (StatusCode, Bytes) {
-    let said = Raw::parse(body).and_then(Raw::members);
+    let said = Raw::parse(body).and_then(|said| match said.items() {
+        // Gemini's errors come as a list of one.
+        Some(list) => list.first()?.members(),
+        None => said.members(),
+    });
     let error = said.as_ref().map(error_in);
     let text;
     let told = match &error {
@@ -90,9 +94,10 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn of(error: &Members<'a>) -> Self {
-        let message = ["message", "error", "detail"]
-            .iter()
-            .find_map(|name| error.text(name));
+        let mut said = ["message", "error", "detail"].iter();
+        let said = said.find_map(|name| error.get(name));
+        // What is no text is told as it stands.
+        let message = said.map(|said| said.text().unwrap_or(Cow::Borrowed(said.json())));
         Self {
             message: message.unwrap_or(Cow::Borrowed("no message")),
             kind: error.text("type"),

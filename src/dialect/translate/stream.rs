@@ -146,8 +146,8 @@ impl Stream {
             self.over = true;
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(events),
-                Voice::Messages(voice) => voice.end(events),
-                Voice::Responses(voice) => voice.end(events),
+                Voice::Messages(voice) => voice.done(events),
+                Voice::Responses(voice) => voice.done(events),
             }
             return Ok(());
         }

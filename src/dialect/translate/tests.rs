@@ -6,6 +6,7 @@ mod answers;
 mod errors;
 mod requests;
 mod round;
+mod same;
 mod streams;
 mod table;
 

@@ -1,13 +1,14 @@
 //! Anthropic's callers on any model: the plain answer.
 
 use super::super::Unreadable;
+use super::super::heard::{Counts, Part, pieces};
 use super::super::read::{Members, Raw, object_in};
 use super::super::write::Writer;
 
 /// What the caller calls the reason for which the model stopped.
 pub(super) fn stop_reason(finish_reason: &str) -> &'static str {
     match finish_reason {
-        "length" => "max_tokens",
+        "length" | "model_length" => "max_tokens",
         "tool_calls" | "function_call" => "tool_use",
         "content_filter" => "refusal",
         _ => "end_turn",
@@ -38,58 +39,34 @@ pub(in super::super) fn answer(said: &Members<'_>, out: &mut Writer) -> Result<(
         None => stop_reason(&finish),
     });
     out.key("stop_sequence").json("null");
-    let usage = said.get("usage").and_then(Raw::members);
-    let counts = usage.map_or_else(Counts::default, |usage| Counts::of(&usage));
-    out.key("usage").json(&counts.json());
+    let counts = Counts::of(said).unwrap_or_default();
+    out.key("usage").json(&usage(&counts));
     Ok(())
 }
 
 fn content(message: &Members<'_>, out: &mut Writer) -> Result<(), Unreadable> {
-    let get = |name| {
-        message
-            .get(name)
-            .filter(|text: &Raw<'_>| !text.is_nothing())
-    };
-    if let Some(thinking) = get("reasoning_content").or(get("reasoning"))
-        && thinking.is_string()
-    {
+    for (part, text) in pieces(message) {
         out.object(|out| {
-            out.key("type").string("thinking");
-            out.key("thinking").raw(thinking);
-            out.key("signature").string("");
+            let text = std::iter::once(text);
+            if part == Part::Thinking {
+                out.key("type").string("thinking");
+                out.key("thinking").joined(text);
+                out.key("signature").string("");
+            } else {
+                out.key("type").string("text");
+                out.key("text").joined(text);
+            }
             Ok(())
         })?;
     }
-    match get("content") {
-        Some(text) if text.is_string() => text_block(text, out)?,
-        Some(parts) => {
-            for part in parts.items().ok_or(Unreadable::Form)? {
-                let part = part.members().ok_or(Unreadable::Form)?;
-                let text = part.get("text").filter(|text| text.is_string());
-                if let Some(text) = text {
-                    text_block(text, out)?;
-                }
-            }
-        }
-        None => {}
-    }
-    if let Some(refusal) = get("refusal") {
-        text_block(refusal, out)?;
-    }
-    let calls = get("tool_calls").map(|calls| calls.items().ok_or(Unreadable::Form));
+    let calls = message.get("tool_calls");
+    let calls = calls.filter(|calls| !calls.is_nothing());
+    let calls = calls.map(|calls| calls.items().ok_or(Unreadable::Form));
     for call in calls.transpose()?.unwrap_or_default() {
         let call = call.members().ok_or(Unreadable::Form)?;
         tool_use(&call, out)?;
     }
     Ok(())
-}
-
-fn text_block(text: Raw<'_>, out: &mut Writer) -> Result<(), Unreadable> {
-    out.object(|out| {
-        out.key("type").string("text");
-        out.key("text").raw(text);
-        Ok(())
-    })
 }
 
 fn tool_use(call: &Members<'_>, out: &mut Writer) -> Result<(), Unreadable> {
@@ -109,49 +86,24 @@ fn tool_use(call: &Members<'_>, out: &mut Writer) -> Result<(), Unreadable> {
     })
 }
 
-/// Token counts as chat servers report them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    input: u64,
-    cached: u64,
-    written: u64,
-    output: u64,
-    reasoning: u64,
-}
-
-impl Counts {
-    pub(super) fn of(usage: &Members<'_>) -> Self {
-        let count =
-            |members: &Members<'_>, name: &str| members.get(name).and_then(Raw::whole).unwrap_or(0);
-        let details = |name: &str| usage.get(name).and_then(Raw::members).unwrap_or_default();
-        let input = details("prompt_tokens_details");
-        let output = details("completion_tokens_details");
-        Self {
-            input: count(usage, "prompt_tokens"),
-            cached: count(&input, "cached_tokens"),
-            written: count(&input, "cache_write_tokens"),
-            output: count(usage, "completion_tokens"),
-            reasoning: count(&output, "reasoning_tokens"),
-        }
+/// The caller's `usage`: what was read from a cache, or written to one, lies beside its input.
+pub(super) fn usage(counts: &Counts) -> String {
+    let fresh = counts
+        .input
+        .saturating_sub(counts.cached)
+        .saturating_sub(counts.written);
+    let mut out = Writer::default();
+    out.open('{');
+    out.key("input_tokens").number(fresh);
+    out.key("cache_creation_input_tokens")
+        .number(counts.written);
+    out.key("cache_read_input_tokens").number(counts.cached);
+    out.key("output_tokens").number(counts.output);
+    if counts.reasoning > 0 {
+        out.key("output_tokens_details").open('{');
+        out.key("thinking_tokens").number(counts.reasoning);
+        out.close('}');
     }
-
-    /// The caller's `usage`: what was read from a cache lies beside its input.
-    pub(super) fn json(&self) -> String {
-        let fresh = self
-            .input
-            .saturating_sub(self.cached)
-            .saturating_sub(self.written);
-        let mut text = format!(
-            r#"{{"input_tokens":{fresh},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{}"#,
-            self.written, self.cached, self.output
-        );
-        if self.reasoning > 0 {
-            text.push_str(&format!(
-                r#","output_tokens_details":{{"thinking_tokens":{}}}"#,
-                self.reasoning
-            ));
-        }
-        text.push('}');
-        text
-    }
+    out.close('}');
+    out.finish()
 }

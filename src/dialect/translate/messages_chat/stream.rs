@@ -4,10 +4,11 @@
 //! and tool calls one after the other. Usage comes at the end there, so `message_start` says zero.
 
 use super::super::Unreadable;
+use super::super::heard::{CallPiece, Calls, Counts, Part, Place, pieces};
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
 use super::super::write::Writer;
-use super::answer::{Counts, stop_reason};
+use super::answer::{stop_reason, usage};
 
 /// What is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,8 +17,8 @@ enum Block {
     None,
     Text,
     Thinking,
-    /// A tool call, by its index.
-    Tool(u64),
+    /// The last tool call that began.
+    Tool,
 }
 
 /// Speaks message events.
@@ -27,8 +28,7 @@ pub(in super::super) struct Voice {
     block: Block,
     /// The next block's index.
     next: u64,
-    /// Tool calls up to this index have begun.
-    begun: Option<u64>,
+    calls: Calls,
     /// The refusal was told in words of its own.
     refused: bool,
     stop: Option<&'static str>,
@@ -45,8 +45,8 @@ impl Voice {
         if !std::mem::replace(&mut self.started, true) {
             start(said, events);
         }
-        if let Some(usage) = said.get("usage").and_then(Raw::members) {
-            self.counts = Counts::of(&usage);
+        if let Some(counts) = Counts::of(said) {
+            self.counts = counts;
         }
         let choices = said.get("choices").and_then(Raw::items).unwrap_or_default();
         let Some(choice) = choices.first() else {
@@ -69,19 +69,13 @@ impl Voice {
     }
 
     fn delta(&mut self, delta: &Members<'_>, events: &mut Events) -> Result<(), Unreadable> {
-        let get = |name| {
-            let text = delta.get(name);
-            text.filter(|text: &Raw<'_>| text.is_string() && !text.is_nothing())
-        };
-        if let Some(thinking) = get("reasoning_content").or(get("reasoning")) {
-            self.text(Block::Thinking, thinking, events);
-        }
-        if let Some(text) = get("content") {
-            self.text(Block::Text, text, events);
-        }
-        if let Some(refusal) = get("refusal") {
-            self.refused = true;
-            self.text(Block::Text, refusal, events);
+        for (part, text) in pieces(delta) {
+            self.refused |= part == Part::Refusal;
+            let block = match part {
+                Part::Thinking => Block::Thinking,
+                Part::Text | Part::Refusal => Block::Text,
+            };
+            self.text(block, text, events);
         }
         let calls = delta.get("tool_calls").and_then(Raw::items);
         for call in calls.unwrap_or_default() {
@@ -90,7 +84,7 @@ impl Voice {
         Ok(())
     }
 
-    fn text(&mut self, block: Block, text: Raw<'_>, events: &mut Events) {
+    fn text(&mut self, block: Block, text: &str, events: &mut Events) {
         let (begin, kind, member) = match block {
             Block::Thinking => (
                 r#"{"type":"thinking","thinking":"","signature":""}"#,
@@ -106,32 +100,25 @@ impl Voice {
     }
 
     fn tool(&mut self, call: &Members<'_>, events: &mut Events) -> Result<(), Unreadable> {
-        let function = call.get("function").and_then(Raw::members);
-        let function = function.unwrap_or_default();
-        // Servers that number their calls all zero tell them apart by their ids.
-        let index = call.get("index").and_then(Raw::whole).unwrap_or(0);
-        let id = call.get("id").filter(|id| !id.is_nothing());
-        let name = function.get("name").filter(|name| !name.is_nothing());
-        let is_new = self.begun.is_none_or(|begun| index > begun);
-        if is_new {
-            let (Some(id), Some(name)) = (id, name) else {
-                return Err(Unreadable::Form);
-            };
-            let mut begin = Writer::default();
-            begin.open('{');
-            begin.key("type").string("tool_use");
-            begin.key("id").raw(id);
-            begin.key("name").raw(name);
-            begin.key("input").json("{}");
-            begin.close('}');
-            self.begun = Some(index);
-            self.open(Block::Tool(index), begin.as_str(), events);
-        } else if self.block != Block::Tool(index) {
-            return Err(Unreadable::Mixed);
+        let piece = CallPiece::of(call);
+        match self.calls.place(&piece) {
+            Place::Begins => {
+                let (Some(id), Some(name)) = (piece.id, piece.name) else {
+                    return Err(Unreadable::Form);
+                };
+                let mut begin = Writer::default();
+                begin.open('{');
+                begin.key("type").string("tool_use");
+                begin.key("id").raw(id);
+                begin.key("name").raw(name);
+                begin.key("input").json("{}");
+                begin.close('}');
+                self.open(Block::Tool, begin.as_str(), events);
+            }
+            Place::GoesOn if self.block == Block::Tool => {}
+            Place::GoesOn | Place::Earlier => return Err(Unreadable::Mixed),
         }
-        let arguments = function.get("arguments");
-        let arguments = arguments.filter(|text| text.is_string() && !text.is_nothing());
-        if let Some(arguments) = arguments {
+        if let Some(arguments) = piece.arguments {
             self.piece("input_json_delta", "partial_json", arguments, events);
         }
         Ok(())
@@ -149,14 +136,14 @@ impl Voice {
         events.named("content_block_start", event.as_str());
     }
 
-    fn piece(&self, kind: &str, member: &str, text: Raw<'_>, events: &mut Events) {
-        let mut event = Writer::with_capacity(text.json().len() + 96);
+    fn piece(&self, kind: &str, member: &str, text: &str, events: &mut Events) {
+        let mut event = Writer::with_capacity(text.len() + 96);
         event.open('{');
         event.key("type").string("content_block_delta");
         event.key("index").number(self.next);
         event.key("delta").open('{');
         event.key("type").string(kind);
-        event.key(member).raw(text);
+        event.key(member).joined(std::iter::once(text));
         event.close('}');
         event.close('}');
         events.named("content_block_delta", event.as_str());
@@ -171,13 +158,23 @@ impl Voice {
         events.named("content_block_stop", &event);
     }
 
+    /// The server's last word. Some never say why the model stopped.
+    pub(in super::super) fn done(&mut self, events: &mut Events) {
+        if self.started && self.stop.is_none() {
+            let calls = self.block == Block::Tool;
+            self.close(events);
+            self.stop = Some(if calls { "tool_use" } else { "end_turn" });
+        }
+        self.end(events);
+    }
+
     /// The end, once it is known why the model stopped.
     pub(in super::super) fn end(&mut self, events: &mut Events) {
         let Some(stop) = self.stop else { return };
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        let usage = self.counts.json();
+        let usage = usage(&self.counts);
         events.named(
             "message_delta",
             &format!(
@@ -206,7 +203,7 @@ fn start(said: &Members<'_>, events: &mut Events) {
     event.key("content").json("[]");
     event.key("stop_reason").json("null");
     event.key("stop_sequence").json("null");
-    event.key("usage").json(&Counts::default().json());
+    event.key("usage").json(&usage(&Counts::default()));
     event.close('}');
     event.close('}');
     events.named("message_start", event.as_str());

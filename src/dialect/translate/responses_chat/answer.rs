@@ -1,5 +1,6 @@
 //! Responses callers on servers that speak chat alone: the plain answer.
 
+use super::super::heard::{Counts, Part, pieces};
 use super::super::read::{Members, Raw};
 use super::super::write::Writer;
 use super::super::{Unreadable, created};
@@ -26,8 +27,7 @@ pub(in super::super) fn answer(
     out.key("output")
         .array(|out| items(&message, &id, status, out))?;
     out.json(echo);
-    let usage = said.get("usage").and_then(Raw::members);
-    out.key("usage").json(&usage_of(usage.as_ref()));
+    out.key("usage").json(&usage_of(Counts::of(said)));
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(super) fn head(id: &str, created: u64, model: &str, out: &mut Writer) {
 /// How it ended.
 pub(super) fn ending(finish_reason: &str, out: &mut Writer) {
     let reason = match finish_reason {
-        "length" => Some("max_output_tokens"),
+        "length" | "model_length" => Some("max_output_tokens"),
         "content_filter" => Some("content_filter"),
         _ => None,
     };
@@ -75,7 +75,7 @@ pub(super) fn ending(finish_reason: &str, out: &mut Writer) {
 
 pub(super) fn item_status(finish_reason: &str) -> &'static str {
     match finish_reason {
-        "length" | "content_filter" => "incomplete",
+        "length" | "model_length" | "content_filter" => "incomplete",
         _ => "completed",
     }
 }
@@ -86,36 +86,24 @@ fn items(
     status: &str,
     out: &mut Writer,
 ) -> Result<(), Unreadable> {
-    let get = |name| {
-        message
-            .get(name)
-            .filter(|text: &Raw<'_>| !text.is_nothing())
-    };
-    if let Some(thinking) = get("reasoning_content").or(get("reasoning"))
-        && let Some(inside) = thinking.inside()
-    {
-        out.json(&reasoning_item(&own_id("rs", id), &[inside]));
+    let pieces = pieces(message);
+    let thoughts = pieces.iter().filter(|(part, _)| *part == Part::Thinking);
+    let thoughts: Vec<&str> = thoughts.map(|(_, text)| *text).collect();
+    if !thoughts.is_empty() {
+        out.json(&reasoning_item(&own_id("rs", id), &thoughts));
     }
-    let mut parts = Vec::new();
-    match get("content") {
-        Some(text) if text.is_string() => parts.push(("output_text", text)),
-        Some(list) => {
-            for part in list.items().ok_or(Unreadable::Form)? {
-                let part = part.members().ok_or(Unreadable::Form)?;
-                parts.extend(part.get("text").map(|text| ("output_text", text)));
-            }
-        }
-        None => {}
+    let said = pieces.iter().filter_map(|(part, text)| match part {
+        Part::Thinking => None,
+        Part::Text => Some(("output_text", *text)),
+        Part::Refusal => Some(("refusal", *text)),
+    });
+    let said: Vec<_> = said.collect();
+    if !said.is_empty() {
+        out.json(&message_item(&own_id("msg", id), status, &said));
     }
-    parts.extend(get("refusal").map(|text| ("refusal", text)));
-    if !parts.is_empty() {
-        let parts: Vec<_> = parts
-            .iter()
-            .filter_map(|(kind, text)| Some((*kind, text.inside()?)))
-            .collect();
-        out.json(&message_item(&own_id("msg", id), status, &parts));
-    }
-    let calls = get("tool_calls").map(|calls| calls.items().ok_or(Unreadable::Form));
+    let calls = message.get("tool_calls");
+    let calls = calls.filter(|calls| !calls.is_nothing());
+    let calls = calls.map(|calls| calls.items().ok_or(Unreadable::Form));
     for call in calls.transpose()?.unwrap_or_default() {
         let call = call.members().ok_or(Unreadable::Form)?;
         let function = call.get("function").and_then(Raw::members);
@@ -201,21 +189,25 @@ pub(super) fn call_item(call_id: &str, name: &str, status: &str, arguments: &str
 }
 
 /// The caller's `usage`.
-pub(super) fn usage_of(usage: Option<&Members<'_>>) -> String {
-    let Some(usage) = usage else {
+pub(super) fn usage_of(counts: Option<Counts>) -> String {
+    let Some(counts) = counts else {
         return "null".to_owned();
     };
-    let count =
-        |members: &Members<'_>, name: &str| members.get(name).and_then(Raw::whole).unwrap_or(0);
-    let details = |name: &str| usage.get(name).and_then(Raw::members).unwrap_or_default();
-    let (input, output) = (
-        count(usage, "prompt_tokens"),
-        count(usage, "completion_tokens"),
-    );
-    let cached = count(&details("prompt_tokens_details"), "cached_tokens");
-    let reasoning = count(&details("completion_tokens_details"), "reasoning_tokens");
-    format!(
-        r#"{{"input_tokens":{input},"input_tokens_details":{{"cached_tokens":{cached}}},"output_tokens":{output},"output_tokens_details":{{"reasoning_tokens":{reasoning}}},"total_tokens":{}}}"#,
-        input.saturating_add(output)
-    )
+    let mut out = Writer::default();
+    out.open('{');
+    out.key("input_tokens").number(counts.input);
+    out.key("input_tokens_details").open('{');
+    out.key("cached_tokens").number(counts.cached);
+    if counts.written > 0 {
+        out.key("cache_write_tokens").number(counts.written);
+    }
+    out.close('}');
+    out.key("output_tokens").number(counts.output);
+    out.key("output_tokens_details").open('{');
+    out.key("reasoning_tokens").number(counts.reasoning);
+    out.close('}');
+    let total = counts.input.saturating_add(counts.output);
+    out.key("total_tokens").number(total);
+    out.close('}');
+    out.finish()
 }

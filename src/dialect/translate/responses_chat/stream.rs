@@ -5,6 +5,7 @@
 
 use super::super::Unreadable;
 use super::super::created;
+use super::super::heard::{CallPiece, Calls, Counts, Part, Place, pieces};
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
 use super::super::write::Writer;
@@ -25,7 +26,6 @@ enum Item {
         text: String,
     },
     Call {
-        index: u64,
         id: String,
         name: String,
         arguments: String,
@@ -45,7 +45,7 @@ pub(in super::super) struct Voice {
     /// Items that are over, as JSON.
     items: Vec<String>,
     kept_bytes: usize,
-    begun: Option<u64>,
+    calls: Calls,
     finish: Option<String>,
     usage: String,
     over: bool,
@@ -63,7 +63,7 @@ impl Voice {
             item: None,
             items: Vec::new(),
             kept_bytes: 0,
-            begun: None,
+            calls: Calls::default(),
             finish: None,
             usage: "null".to_owned(),
             over: false,
@@ -78,8 +78,8 @@ impl Voice {
         if !std::mem::replace(&mut self.started, true) {
             self.start(said, events);
         }
-        if let Some(usage) = said.get("usage").and_then(Raw::members) {
-            self.usage = usage_of(Some(&usage));
+        if let Some(counts) = Counts::of(said) {
+            self.usage = usage_of(Some(counts));
         }
         let choices = said.get("choices").and_then(Raw::items).unwrap_or_default();
         let Some(choice) = choices.first() else {
@@ -168,23 +168,24 @@ impl Voice {
     }
 
     fn delta(&mut self, delta: &Members<'_>, events: &mut Events) -> Result<(), Unreadable> {
-        let get = |name| {
-            let text = delta.get(name);
-            text.filter(|text: &Raw<'_>| text.is_string() && !text.is_nothing())
-        };
-        if let Some(text) = get("reasoning_content").or(get("reasoning")) {
-            if !matches!(self.item, Some(Item::Reasoning(_))) {
-                self.open(Item::Reasoning(String::new()), events);
-            }
-            self.piece("response.reasoning_text.delta", text, events)?;
-        }
-        for (name, kind) in [("content", "output_text"), ("refusal", "refusal")] {
-            let Some(text) = get(name) else { continue };
-            let is_open =
-                matches!(&self.item, Some(Item::Message { kind: open, .. }) if *open == kind);
+        for (part, text) in pieces(delta) {
+            let kind = match part {
+                Part::Thinking => "reasoning_text",
+                Part::Text => "output_text",
+                Part::Refusal => "refusal",
+            };
+            let is_open = match &self.item {
+                Some(Item::Reasoning(_)) => part == Part::Thinking,
+                Some(Item::Message { kind: open, .. }) => *open == kind,
+                Some(Item::Call { .. }) | None => false,
+            };
             if !is_open {
                 let text = String::new();
-                self.open(Item::Message { kind, text }, events);
+                let item = match part {
+                    Part::Thinking => Item::Reasoning(text),
+                    Part::Text | Part::Refusal => Item::Message { kind, text },
+                };
+                self.open(item, events);
             }
             self.piece(&format!("response.{kind}.delta"), text, events)?;
         }
@@ -196,26 +197,24 @@ impl Voice {
     }
 
     fn call(&mut self, call: &Members<'_>, events: &mut Events) -> Result<(), Unreadable> {
-        let function = call.get("function").and_then(Raw::members);
-        let function = function.unwrap_or_default();
-        let index = call.get("index").and_then(Raw::whole).unwrap_or(0);
-        if self.begun.is_none_or(|begun| index > begun) {
-            let (Some(id), Some(name)) = (call.text("id"), function.text("name")) else {
-                return Err(Unreadable::Form);
-            };
-            self.begun = Some(index);
-            let item = Item::Call {
-                index,
-                id: id.into_owned(),
-                name: name.into_owned(),
-                arguments: String::new(),
-            };
-            self.open(item, events);
-        } else if !matches!(&self.item, Some(Item::Call { index: open, .. }) if *open == index) {
-            return Err(Unreadable::Mixed);
+        let piece = CallPiece::of(call);
+        match self.calls.place(&piece) {
+            Place::Begins => {
+                let (id, name) = (piece.id.and_then(Raw::text), piece.name.and_then(Raw::text));
+                let (Some(id), Some(name)) = (id, name) else {
+                    return Err(Unreadable::Form);
+                };
+                let item = Item::Call {
+                    id: id.into_owned(),
+                    name: name.into_owned(),
+                    arguments: String::new(),
+                };
+                self.open(item, events);
+            }
+            Place::GoesOn if matches!(self.item, Some(Item::Call { .. })) => {}
+            Place::GoesOn | Place::Earlier => return Err(Unreadable::Mixed),
         }
-        let arguments = function.get("arguments");
-        match arguments.filter(|text| text.is_string() && !text.is_nothing()) {
+        match piece.arguments {
             Some(text) => self.piece("response.function_call_arguments.delta", text, events),
             None => Ok(()),
         }
@@ -237,8 +236,7 @@ impl Voice {
         }
     }
 
-    fn piece(&mut self, name: &str, text: Raw<'_>, events: &mut Events) -> Result<(), Unreadable> {
-        let inside = text.inside().ok_or(Unreadable::Form)?;
+    fn piece(&mut self, name: &str, inside: &str, events: &mut Events) -> Result<(), Unreadable> {
         self.kept_bytes = self.kept_bytes.saturating_add(inside.len());
         if self.kept_bytes > KEPT_BYTES_MAX {
             return Err(Unreadable::TooLong);
@@ -257,7 +255,7 @@ impl Voice {
             if in_part {
                 event.key("content_index").number(0);
             }
-            event.key("delta").raw(text);
+            event.key("delta").joined(std::iter::once(inside));
             if is_text {
                 event.key("logprobs").json("[]");
             }
@@ -331,6 +329,15 @@ impl Voice {
         });
         self.items.push(json);
         self.item = None;
+    }
+
+    /// The server's last word. Some never say why the model stopped.
+    pub(in super::super) fn done(&mut self, events: &mut Events) {
+        if self.started && !self.over && self.finish.is_none() {
+            self.close("completed", events);
+            self.finish = Some("stop".to_owned());
+        }
+        self.end(events);
     }
 
     /// The end, once it is known why the model stopped.

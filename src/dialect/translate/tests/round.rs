@@ -201,8 +201,9 @@ proptest! {
             "content": content, "stop_reason": stop, "stop_sequence": null,
             "usage": {"input_tokens": counts[0], "cache_read_input_tokens": counts[1],
                 "cache_creation_input_tokens": counts[2], "output_tokens": counts[3]}});
-        if counts[4] > 0 {
-            message["usage"]["output_tokens_details"] = json!({"thinking_tokens": counts[4]});
+        let thinking = counts[4].min(counts[3]);
+        if thinking > 0 {
+            message["usage"]["output_tokens_details"] = json!({"thinking_tokens": thinking});
         }
         let chat = answered(Pair::ChatMessages, &message);
         let usage = &chat["usage"];
