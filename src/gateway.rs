@@ -1,11 +1,13 @@
 //! The gateway's shared state: what a reload replaces ([`Live`]), and what outlives every reload
 //! (purse, tasks, calls in flight, metrics).
 
+pub mod answering;
 pub mod contexts;
 mod cover;
 pub mod doubt;
 pub mod health;
 pub mod places;
+pub mod pins;
 pub mod provider;
 pub mod routes;
 pub mod seeds;
@@ -200,6 +202,10 @@ pub struct Gateway {
     pub forms: Forms,
     /// Models that produce more than they are told.
     pub scales: Scales,
+    /// As what models answered last.
+    pub answering: answering::Answering,
+    /// Which models tasks are held to.
+    pub pins: pins::Pins,
     /// Fields that no table lists and that were journalled.
     pub unlisted: Unlisted,
     /// What is remembered of tasks to know loops by.
@@ -235,6 +241,8 @@ impl Gateway {
             answers: Answers::default(),
             forms: Forms::default(),
             scales: Scales::default(),
+            answering: answering::Answering::default(),
+            pins: pins::Pins::default(),
             unlisted: Unlisted::default(),
             watching: Watching::default(),
             finishing: TaskTracker::new(),

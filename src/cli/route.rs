@@ -116,6 +116,7 @@ struct ExplainedRoute {
     name: String,
     line: usize,
     shadow: bool,
+    pins: bool,
     /// Why it does not take the call.
     miss: Option<String>,
     targets: Vec<ExplainedTarget>,
@@ -179,7 +180,7 @@ impl Explained {
     fn to_json(&self) -> Value {
         let routes = self.routes.iter().map(|route| {
             json!({
-                "route": route.name, "line": route.line, "shadow": route.shadow,
+                "route": route.name, "line": route.line, "shadow": route.shadow, "pins": route.pins,
                 "takes": route.miss.is_none(), "why_not": route.miss,
                 "targets": route.targets.iter().map(ExplainedTarget::to_json).collect::<Vec<_>>(),
             })
@@ -195,7 +196,11 @@ impl Explained {
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         for route in &self.routes {
-            let shadow = if route.shadow { ", in shadow" } else { "" };
+            let shadow = match (route.shadow, route.pins) {
+                (true, _) => ", in shadow",
+                (false, true) => ", holds a task to the first that answers",
+                (false, false) => "",
+            };
             let verdict = match &route.miss {
                 None => "takes it".to_owned(),
                 Some(why) => format!("does not take it: {why}"),
@@ -248,6 +253,7 @@ impl ExplainedRoute {
             name: route.rule.name.to_string(),
             line: route.rule.place.line,
             shadow: route.rule.shadow,
+            pins: route.rule.pins,
             miss: miss.map(|miss| why_not(route, price.call, miss)),
             targets: route.targets.iter().map(target).collect(),
         }

@@ -231,6 +231,8 @@ pub struct RouteRule {
     pub shadow: bool,
     /// Answers to its calls with an `Idempotency-Key` outlive the process.
     pub durable_answers: bool,
+    /// A task stays with the model that answered it first.
+    pub pins: bool,
     /// Where it is written.
     pub place: Place,
 }
@@ -238,8 +240,32 @@ pub struct RouteRule {
 /// All routes, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RoutePolicies {
-    /// The routes.
+    /// The routes; aliases come last, as routes for the calls that ask for their name.
     pub routes: Vec<RouteRule>,
+    /// The names of aliases among them.
+    pub aliases: Vec<Arc<str>>,
+    /// What is done about agents of one task on different versions of a model.
+    pub skew: OnSkew,
+}
+
+/// `[skew] action`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSkew {
+    /// Nobody looks.
+    Off,
+    /// An event, a count, a mark in the task's story.
+    #[default]
+    Warn,
+    /// The same; and a call that would go to another version than its task has had is refused.
+    Deny,
+}
+
+impl OnSkew {
+    const ALL: [(&'static str, Self); 3] = [
+        ("off", Self::Off),
+        ("warn", Self::Warn),
+        ("deny", Self::Deny),
+    ];
 }
 
 impl RoutePolicies {
@@ -249,8 +275,11 @@ impl RoutePolicies {
     /// Every fault, with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
         document(path, text, |section| {
+            let (routes, aliases) = read::routes(section);
             Some(Self {
-                routes: read::routes(section),
+                routes,
+                aliases,
+                skew: read::skew(section),
             })
         })
     }

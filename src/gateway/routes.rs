@@ -1,7 +1,7 @@
 //! The routes of one version of the configuration, each target with its provider found.
 
 use super::Provider;
-use crate::config::{RoutePolicies, RouteRule, TargetModel};
+use crate::config::{OnSkew, RoutePolicies, RouteRule, TargetModel};
 use crate::dialect::Dialect;
 use std::sync::Arc;
 
@@ -85,7 +85,10 @@ impl Route {
 
 /// All routes, in the order of the file.
 #[derive(Default)]
-pub struct Routes(Box<[Arc<Route>]>);
+pub struct Routes {
+    all: Box<[Arc<Route>]>,
+    skew: OnSkew,
+}
 
 impl Routes {
     /// Finds the targets' providers. `configs` are those of `providers`, in the same order.
@@ -97,17 +100,26 @@ impl Routes {
     ) -> Self {
         let routes = policies.routes.iter();
         let routes = routes.map(|rule| Arc::new(Route::new(rule, providers, configs)));
-        Self(routes.filter(|route| !route.targets.is_empty()).collect())
+        Self {
+            all: routes.filter(|route| !route.targets.is_empty()).collect(),
+            skew: policies.skew,
+        }
     }
 
     /// There are none: every call goes where its model's name says.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
+    }
+
+    /// What is done about agents of one task on different versions of a model.
+    #[must_use]
+    pub const fn skew(&self) -> OnSkew {
+        self.skew
     }
 
     /// In the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Route>> {
-        self.0.iter()
+        self.all.iter()
     }
 }

@@ -14,6 +14,7 @@ mod pace;
 mod refusal;
 mod review;
 mod translation;
+mod skew;
 mod walk;
 mod wrap_up;
 
@@ -532,6 +533,9 @@ impl Admission {
         {
             return Err(Miss::NoHold(error));
         }
+        if self.denies_skew() {
+            Box::pin(self.check_skew(task)).await?;
+        }
         loop {
             let covers = self.covers(Some(task));
             if self.live.loaded.policies.wraps_up() && !self.aside {
@@ -673,7 +677,7 @@ impl Admission {
         if let Some(course) = &self.routed.course {
             self.gateway
                 .metrics
-                .routed(&course.route.rule.name, &course.target().text);
+                .routed(&course.route.rule.name, course.label());
         }
         let warning = match self.again {
             None => {

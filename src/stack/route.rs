@@ -16,8 +16,10 @@ use super::{Code, Refused, arrival, budget};
 use crate::attribution::Attribution;
 use crate::config::{Identity, TargetModel};
 use crate::dialect::{Call, Dialect};
+use crate::gateway::pins::TaskPins;
 use crate::gateway::routes::{Route, Target};
 use crate::gateway::{Gateway, Live, Provider};
+use crate::store::ModelPin;
 use futures_util::future::Either;
 use http::{Request, Response};
 use looked::Looked;
@@ -85,6 +87,8 @@ pub struct Course {
     /// Where in it the model's own name begins.
     bare_from: usize,
     dialect: Dialect,
+    /// The task is held to the one target that it has: no other is tried.
+    pub is_pinned: bool,
     /// The target that comes first; the others follow in the order of the file.
     first: usize,
     /// How many come before the present one.
@@ -124,6 +128,33 @@ impl Course {
         }
     }
 
+    /// The target as metrics name it.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self.is_pinned {
+            true => "pinned",
+            false => &self.target().text,
+        }
+    }
+
+    /// What a pin of this route is kept under: a route that goes by the model asked for has one for each.
+    #[must_use]
+    pub fn pin_name(&self) -> Arc<str> {
+        match self.target().model {
+            TargetModel::Named(_) => self.name(),
+            TargetModel::AsAsked => {
+                format!("{} {}", self.name(), &self.asked[self.bare_from..]).into()
+            }
+        }
+    }
+
+    /// A pin of this route, under either name.
+    fn is_pin(&self, what: &str) -> bool {
+        let name = &*self.route.rule.name;
+        let asked = || what.strip_prefix(name)?.strip_prefix(' ');
+        what == name || asked() == Some(&self.asked[self.bare_from..])
+    }
+
     /// The first target from the place `at` on that can take the call.
     fn from(&self, at: usize) -> Option<Routed> {
         let mut places = at..self.route.targets.len();
@@ -149,7 +180,7 @@ impl Routed {
     /// its dialect, or whose provider's key is missing, are left out; nothing is said of budgets.
     #[must_use]
     pub fn next(&self) -> Option<Self> {
-        let course = self.course.as_ref()?;
+        let course = self.course.as_ref().filter(|course| !course.is_pinned)?;
         let next = course.from(course.at + 1)?;
         Some(Self {
             shadow: self.shadow.clone(),
@@ -224,11 +255,11 @@ where
 
     fn call(&mut self, mut request: Request<Outgoing>) -> Self::Future {
         let found = match asked(&self.gateway, &request) {
-            Ok(asked) => asked.resolve(None),
+            Ok(asked) => asked.resolve(&Known::default()),
             Err(refused) => Err(refused),
         };
         match found {
-            Ok(Some(routed)) => {
+            Ok(Found::To(routed)) => {
                 request.extensions_mut().insert(routed);
                 Either::Left(Passing::Inner {
                     future: self.inner.call(request),
@@ -237,16 +268,32 @@ where
             Err(refused) => Either::Left(Passing::Refused {
                 refused: Some(refused),
             }),
-            Ok(None) => {
+            Ok(Found::NeedsBudget | Found::NeedsPins) => {
                 let (gateway, mut inner) = (Arc::clone(&self.gateway), self.inner.clone());
                 Either::Right(Box::pin(async move {
-                    let routed = by_budget(&gateway, &request).await?;
+                    let routed = after_asking(&gateway, &request).await?;
                     request.extensions_mut().insert(routed);
                     inner.call(request).await
                 }))
             }
         }
     }
+}
+
+/// What had to be asked about a call.
+#[derive(Default)]
+struct Known {
+    /// The least share left of its budgets.
+    budget_left: Option<u64>,
+    /// The models that its task is held to.
+    pins: Option<Arc<TaskPins>>,
+}
+
+/// Where a call goes, or what must be known first.
+enum Found {
+    To(Routed),
+    NeedsBudget,
+    NeedsPins,
 }
 
 /// What is asked for, by whom.
@@ -287,8 +334,11 @@ fn asked<'a>(gateway: &'a Gateway, request: &'a Request<Outgoing>) -> Result<Ask
     })
 }
 
-/// The same once more, now that it matters what is left of the call's budget.
-async fn by_budget(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> Result<Routed, Refused> {
+/// The same once more, for a call of which more must be known.
+async fn after_asking(
+    gateway: &Arc<Gateway>,
+    request: &Request<Outgoing>,
+) -> Result<Routed, Refused> {
     asked(gateway, request)?.find().await
 }
 
@@ -310,20 +360,32 @@ impl Asked<'_> {
     /// # Errors
     /// As [`resolve`]; or the store cannot say what is left.
     pub async fn find(&self) -> Result<Routed, Refused> {
-        if let Some(routed) = self.resolve(None)? {
-            return Ok(routed);
+        let Self {
+            gateway,
+            live,
+            attribution,
+            ..
+        } = *self;
+        let mut known = Known::default();
+        loop {
+            match self.resolve(&known)? {
+                Found::To(routed) => return Ok(routed),
+                Found::NeedsBudget => {
+                    known.budget_left = Some(budget::left(gateway, live, attribution).await?);
+                }
+                Found::NeedsPins => {
+                    let (store, task) = (gateway.purse.store(), attribution.task_key());
+                    known.pins = Some(gateway.pins.load(&**store, &task).await?);
+                }
+            }
         }
-        let left = budget::left(self.gateway, self.live, self.attribution).await?;
-        let routed = self.resolve(Some(left))?;
-        routed.ok_or_else(|| Refused::internal("a known budget decides"))
     }
 
-    /// `None`: it depends on what is left of the call's budget, and nobody has said.
-    fn resolve(&self, budget_left: Option<u64>) -> Result<Option<Routed>, Refused> {
+    fn resolve(&self, known: &Known) -> Result<Found, Refused> {
         let routes = &self.live.routes;
         let mut shadow = None;
         if !routes.is_empty() {
-            let looked = Looked::new(self, budget_left);
+            let looked = Looked::new(self, known.budget_left);
             for route in routes.iter() {
                 match looked.at(route) {
                     looked::Look::Takes if route.rule.shadow => {
@@ -331,29 +393,80 @@ impl Asked<'_> {
                         shadow = shadow.or_else(|| Some(Arc::new(first())));
                     }
                     looked::Look::Takes => {
-                        let routed = self.along(route, &looked)?;
-                        return Ok(Some(Routed { shadow, ..routed }));
+                        let Some(routed) = self.along(route, &looked, known)? else {
+                            return Ok(Found::NeedsPins);
+                        };
+                        return Ok(Found::To(Routed { shadow, ..routed }));
                     }
-                    looked::Look::NeedsBudget => return Ok(None),
+                    looked::Look::NeedsBudget => return Ok(Found::NeedsBudget),
                     looked::Look::Passes => {}
                 }
             }
         }
         let routed = resolve(self.live, self.identity, self.model, self.call.dialect)?;
-        Ok(Some(Routed { shadow, ..routed }))
+        Ok(Found::To(Routed { shadow, ..routed }))
     }
 
     /// The first target of a route. A route is the operator's will: an identity needs leave for the
-    /// name it asks for, not for the one it gets.
-    fn along(&self, route: &Arc<Route>, looked: &Looked<'_>) -> Result<Routed, Refused> {
+    /// name it asks for, not for the one it gets. `None`: the store must be asked for the task's pins.
+    fn along(
+        &self,
+        route: &Arc<Route>,
+        looked: &Looked<'_>,
+        known: &Known,
+    ) -> Result<Option<Routed>, Refused> {
         let Self {
             identity, model, ..
         } = self;
         if !identity.may_use(model) && !identity.may_use(looked.bare_model()) {
             return Err(not_permitted(identity, model));
         }
-        let found = self.course(route, looked).from(0);
-        found.ok_or_else(|| no_target(route, self.call.dialect))
+        let course = self.course(route, looked);
+        if route.rule.pins && !self.attribution.is_unattributed() {
+            let pins = known.pins.clone();
+            let pins = pins.or_else(|| self.gateway.pins.of(&self.attribution.task_key()));
+            let Some(pins) = pins else { return Ok(None) };
+            if let Some(pin) = pins.find(|what| course.is_pin(what)) {
+                return self.pinned(course, pin).map(Some);
+            }
+        }
+        let found = course.from(0);
+        found
+            .ok_or_else(|| no_target(route, self.call.dialect))
+            .map(Some)
+    }
+
+    /// The model that the task is held to, or nothing.
+    fn pinned(&self, course: Course, pin: ModelPin) -> Result<Routed, Refused> {
+        let ModelPin {
+            what: _,
+            provider,
+            model,
+        } = pin;
+        let mut providers = self.live.providers.iter();
+        let Some(found) = providers.find(|known| known.name == provider) else {
+            let message = format!(
+                "Task `{}` is held to `{provider}/{model}` by route `{}`, and there is no provider `{provider}` any more.",
+                self.attribution.task.value,
+                course.name()
+            );
+            return Err(Refused::new(Code::ModelNotFound, &message));
+        };
+        if let Some(kept) = found.lacks_key() {
+            return Err(keyless(found, &kept));
+        }
+        if !found.speaks(course.dialect) {
+            return Err(no_target(&course.route, course.dialect));
+        }
+        Ok(Routed {
+            provider: Arc::clone(found),
+            model,
+            course: Some(Course {
+                is_pinned: true,
+                ..course
+            }),
+            shadow: None,
+        })
     }
 
     /// The way along a route's targets, before its first.
@@ -367,6 +480,7 @@ impl Asked<'_> {
             asked: self.model.into(),
             bare_from: self.model.len() - looked.bare_model().len(),
             dialect: self.call.dialect,
+            is_pinned: false,
             first,
             at: 0,
         }

@@ -120,6 +120,16 @@ impl Rig {
         found.expect("an entry")
     }
 
+    /// A task as operators see it.
+    pub async fn show(&self, task: &str) -> serde_json::Value {
+        let request = http::Request::get(format!("{}/api/tasks/{task}", self.gateway.ops))
+            .header("authorization", "Bearer t0ken")
+            .body(http_body_util::Full::default())
+            .expect("a request");
+        let sent = crate::common::calls::Http::new().send(request).await;
+        Reply::read(sent.expect("sent")).await.expect("read").json()
+    }
+
     /// The journal charges what both bills come to, and it verifies.
     pub async fn settles(&mut self) {
         self.gateway.quiet().await;

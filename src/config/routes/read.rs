@@ -4,7 +4,7 @@ use super::super::facts::{Match, Side};
 use super::super::glob::Globs;
 use super::super::read::{Section, advice};
 use super::super::value;
-use super::{Between, CallKind, RouteMatch, RouteRule, TARGETS_MAX, TargetRule};
+use super::{Between, CallKind, OnSkew, RouteMatch, RouteRule, TARGETS_MAX, TargetRule};
 use std::sync::Arc;
 use toml::de::DeValue;
 
@@ -22,25 +22,93 @@ const SIDES: [Side; 8] = [
     Side::Dialect,
 ];
 
-/// Every route; names are unique.
-pub(super) fn routes(file: &Section<'_>) -> Vec<RouteRule> {
+/// Every route and, behind them, every alias; then the aliases' names. Names are unique.
+pub(super) fn routes(file: &Section<'_>) -> (Vec<RouteRule>, Vec<Arc<str>>) {
     let mut routes: Vec<RouteRule> = Vec::new();
-    for (i, section) in file.sections("route").into_iter().enumerate() {
-        let route = route(&section, i);
+    let mut aliases = Vec::new();
+    let found = file.sections("route").into_iter().map(|one| (one, false));
+    let found = found.chain(file.sections("alias").into_iter().map(|one| (one, true)));
+    for (i, (section, is_alias)) in found.enumerate() {
+        let route = match is_alias {
+            true => alias(&section),
+            false => route(&section, i),
+        };
         section.close();
         let Some(route) = route else { continue };
         if let Some(first) = routes.iter().find(|other| other.name == route.name) {
             let (name, line) = (&route.name, first.place.line);
-            section.fault_of("name", format!("line {line} has a route `{name}` already"));
+            section.fault_of("name", format!("line {line} is called `{name}` already"));
         }
+        aliases.extend(is_alias.then(|| Arc::clone(&route.name)));
         routes.push(route);
     }
-    routes
+    (routes, aliases)
+}
+
+/// `[[alias]]`: a name that callers may ask for.
+fn alias(section: &Section<'_>) -> Option<RouteRule> {
+    let name = section.need("name", |value| match value::name(value)? {
+        name if name.contains(['*', '?']) => {
+            Err("an alias is one name, without `*` and `?`".into())
+        }
+        name => Ok(name),
+    });
+    let (pins, to) = (pins(section), targets(section));
+    let (name, to) = (name?, to?);
+    let named = [&name].into_iter().collect::<Globs>();
+    let matches = RouteMatch {
+        sides: Match {
+            sides: vec![(Side::Model, named)],
+        },
+        kinds: CallKind::ALL.to_vec(),
+        tools: None,
+        context_tokens: None,
+        budget_left: None,
+    };
+    Some(RouteRule {
+        name: name.into(),
+        matches,
+        to,
+        shadow: false,
+        durable_answers: false,
+        pins,
+        place: section.place(),
+    })
+}
+
+/// `pin = "task"`
+fn pins(section: &Section<'_>) -> bool {
+    section.or("pin", false, value::word(&[("task", true)]))
+}
+
+/// `[skew]`
+pub(super) fn skew(file: &Section<'_>) -> OnSkew {
+    let Some(section) = file.section("skew") else {
+        return OnSkew::default();
+    };
+    let action = section.or("action", OnSkew::default(), value::word(&OnSkew::ALL));
+    section.close();
+    action
 }
 
 fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
     let name = section.get("name", value::name);
     let matches = matches(section);
+    let (pins, shadow) = (pins(section), section.or("shadow", false, value::flag));
+    let durable_answers = section.or("durable_answers", false, value::flag);
+    Some(RouteRule {
+        name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
+        matches,
+        to: targets(section)?,
+        shadow,
+        durable_answers,
+        pins,
+        place: section.place(),
+    })
+}
+
+/// `to`
+fn targets(section: &Section<'_>) -> Option<Vec<TargetRule>> {
     if !section.has("to") {
         section.fault("a route needs `to`: the targets, such as `to = [\"openai/gpt-4o-mini\"]`");
     }
@@ -57,14 +125,7 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
             section.fault_of("to", format!("`to` names `{}` twice", target.text));
         }
     }
-    Some(RouteRule {
-        name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
-        matches,
-        to,
-        shadow: section.or("shadow", false, value::flag),
-        durable_answers: section.or("durable_answers", false, value::flag),
-        place: section.place(),
-    })
+    Some(to)
 }
 
 fn matches(parent: &Section<'_>) -> RouteMatch {

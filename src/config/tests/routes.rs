@@ -1,6 +1,6 @@
 //! `policies/routes.toml`.
 
-use super::super::{Between, CallKind, RoutePolicies, Side, TargetModel};
+use super::super::{Between, CallKind, OnSkew, RoutePolicies, Side, TargetModel};
 use super::{lines, parsed};
 use std::path::Path;
 
@@ -85,6 +85,31 @@ to = [{ model = "p/x", weight = 0 }]
         "15: unknown key `routes` in this file; did you mean `route`?",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn aliases_come_behind_the_routes_and_skew_has_its_action() {
+    let text = "[[alias]]\nname = \"fast\"\nto = \"p/x\"\npin = \"task\"\n[skew]\naction = \"deny\"\n\
+                [[route]]\nmatch = { model = \"slow\" }\nto = \"p/y\"\n";
+    let policies = parse(text);
+    let names: Vec<&str> = policies.routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(names, ["route 1", "fast"]);
+    assert!(policies.routes[1].pins && !policies.routes[0].pins);
+    assert_eq!(policies.aliases, ["fast".into()]);
+    assert_eq!(policies.skew, OnSkew::Deny);
+    let alias = &policies.routes[1].matches;
+    assert!(alias.sides.on(Side::Model).unwrap().matches("fast"));
+    assert_eq!(alias.kinds, CallKind::ALL);
+    let text = "[[alias]]\nname = \"fast*\"\nto = \"p/x\"\n[[alias]]\nto = \"p/x\"\npin = \"call\"\n\
+                [[route]]\nname = \"w\"\nto = \"p/x\"\n[[alias]]\nname = \"w\"\nto = \"p/x\"\n[skew]\naction = \"refuse\"\n";
+    let expected = [
+        "2: `name`: an alias is one name, without `*` and `?`",
+        "4: [alias] needs `name`",
+        "6: `pin`: `call` is not known here; known are task",
+        "11: line 7 is called `w` already",
+        "14: `action`: `refuse` is not known here; known are deny, off, warn",
+    ];
+    assert_eq!(faults(text), expected);
 }
 
 #[test]
