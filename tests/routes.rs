@@ -9,6 +9,8 @@
 #[path = "routes/budgets.rs"]
 mod budgets;
 mod common;
+#[path = "routes/ladders.rs"]
+mod ladders;
 #[path = "routes/matching.rs"]
 mod matching;
 #[path = "routes/pinning.rs"]

@@ -11,7 +11,7 @@ use super::glob::Globs;
 use super::provider::Provider;
 use super::read::document;
 use crate::dialect::Dialect;
-use crate::units::ProviderName;
+use crate::units::{NanoUsd, ProviderName};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -218,6 +218,16 @@ impl TargetRule {
     }
 }
 
+/// One entry of `downgrade`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// Where calls go then.
+    pub target: TargetRule,
+    /// From where on, of the least share left of any budget, in parts per million; `None`: only when a limit
+    /// with `on_exceed = "downgrade"` is near its cap.
+    pub under: Option<u64>,
+}
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteRule {
@@ -233,6 +243,11 @@ pub struct RouteRule {
     pub durable_answers: bool,
     /// A task stays with the model that answered it first.
     pub pins: bool,
+    /// Cheaper targets for when little is left, dearer ones first.
+    pub downgrade: Vec<Rung>,
+    /// What the first call at another model may cost beyond what it would have cost at the one whose prompt
+    /// cache has its conversation; `None`: nobody looks.
+    pub max_switch_cost: Option<NanoUsd>,
     /// Where it is written.
     pub place: Place,
 }
@@ -287,7 +302,7 @@ impl RoutePolicies {
     /// Targets that mean no provider.
     pub(super) fn check(&self, providers: &[Provider], faults: &mut Vec<Fault>) {
         for route in &self.routes {
-            for target in &route.to {
+            for target in route.targets() {
                 if let Err(why) = target.find(providers) {
                     faults.push(Fault::at(&route.place, format!("`to`: {why}")));
                 }
@@ -320,6 +335,12 @@ impl RoutePolicies {
 }
 
 impl RouteRule {
+    /// Every target: those of `to`, then those of `downgrade`.
+    pub fn targets(&self) -> impl Iterator<Item = &TargetRule> {
+        let rungs = self.downgrade.iter().map(|rung| &rung.target);
+        self.to.iter().chain(rungs)
+    }
+
     /// Dialects that some provider takes and this route takes, and that none of its targets takes.
     fn unreached(&self, providers: &[Provider]) -> impl Iterator<Item = Dialect> {
         let targets: Vec<&Provider> = self

@@ -674,6 +674,10 @@ impl Admission {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
+        if self.live.routes.minds_caches() {
+            let warm = &self.gateway.warm;
+            warm.left(&self.attribution, &self.call, &self.routed);
+        }
         if let Some(course) = &self.routed.course {
             self.gateway
                 .metrics

@@ -526,9 +526,12 @@ impl Record {
                 .known
                 .remember(dialect, model, id, charged[Meter::Tokens]);
             let attribution = &self.flight().attribution;
-            self.gateway
-                .answers
-                .remember(attribution, id, charged[Meter::Tokens]);
+            self.gateway.answers.remember(
+                attribution,
+                id,
+                charged[Meter::Tokens],
+                (&self.provider.name, &self.facts.model),
+            );
         }
         let told = told.or(self.facts.elastic.map(|elastic| elastic.want));
         let produced = charged[Meter::OutputTokens];

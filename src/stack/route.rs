@@ -6,7 +6,11 @@
 //! configured provider; a bare name goes to the first provider whose `models` match, else to the first
 //! that speaks the dialect and lists none.
 
+mod issuer;
 mod looked;
+mod warm;
+
+pub use warm::WarmCaches;
 
 use super::body::AnswerBody;
 use super::gate::Passing;
@@ -17,11 +21,12 @@ use crate::attribution::Attribution;
 use crate::config::{Identity, TargetModel};
 use crate::dialect::{Call, Dialect};
 use crate::gateway::pins::TaskPins;
-use crate::gateway::routes::{Route, Target};
+use crate::gateway::routes::{Left, Route, Target};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::store::ModelPin;
 use futures_util::future::Either;
 use http::{Request, Response};
+use issuer::Issuer;
 use looked::Looked;
 use std::future::Future;
 use std::pin::Pin;
@@ -87,12 +92,27 @@ pub struct Course {
     /// Where in it the model's own name begins.
     bare_from: usize,
     dialect: Dialect,
-    /// The task is held to the one target that it has: no other is tried.
-    pub is_pinned: bool,
+    /// It does not take the route's own way.
+    pub stays: Option<Stays>,
+    /// Where it is tried before all targets, for its prompt cache is there.
+    warm: Option<Arc<(Arc<Provider>, Arc<str>)>>,
     /// The target that comes first; the others follow in the order of the file.
     first: usize,
+    /// The cheaper target that little budget sends it to: no dearer one is tried.
+    rung: Option<usize>,
     /// How many come before the present one.
     at: usize,
+}
+
+/// Why a call does not go to the target that its route would send it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// Its task is held to a version: no other is tried.
+    Pinned,
+    /// It names what only this provider has: no other is tried.
+    Issued,
+    /// A prompt cache there is worth more than the switch saves; the route's targets come after it.
+    Warm,
 }
 
 impl Course {
@@ -121,19 +141,17 @@ impl Course {
     }
 
     fn index(&self, at: usize) -> usize {
-        match at {
-            0 => self.first,
-            at if at <= self.first => at - 1,
-            at => at,
-        }
+        self.route.place(at, self.first, self.rung)
     }
 
     /// The target as metrics name it.
     #[must_use]
     pub fn label(&self) -> &str {
-        match self.is_pinned {
-            true => "pinned",
-            false => &self.target().text,
+        match self.stays {
+            Some(Stays::Pinned) => "pinned",
+            Some(Stays::Issued) => "issuer",
+            Some(Stays::Warm) => "warm",
+            None => &self.target().text,
         }
     }
 
@@ -157,10 +175,14 @@ impl Course {
 
     /// The first target from the place `at` on that can take the call.
     fn from(&self, at: usize) -> Option<Routed> {
-        let mut places = at..self.route.targets.len();
+        let mut places = at..self.route.places(self.rung);
         let takes = |at: &usize| self.route.targets[self.index(*at)].takes(self.dialect);
         let at = places.find(takes)?;
-        let course = Self { at, ..self.clone() };
+        let course = Self {
+            at,
+            stays: None,
+            ..self.clone()
+        };
         let target = course.target();
         let model = match &target.model {
             TargetModel::Named(model) => Arc::clone(model),
@@ -180,8 +202,12 @@ impl Routed {
     /// its dialect, or whose provider's key is missing, are left out; nothing is said of budgets.
     #[must_use]
     pub fn next(&self) -> Option<Self> {
-        let course = self.course.as_ref().filter(|course| !course.is_pinned)?;
-        let next = course.from(course.at + 1)?;
+        let course = self.course.as_ref()?;
+        let next = match course.stays {
+            Some(Stays::Pinned | Stays::Issued) => None,
+            Some(Stays::Warm) => course.from(0),
+            None => course.from(course.at + 1),
+        }?;
         Some(Self {
             shadow: self.shadow.clone(),
             ..next
@@ -196,8 +222,14 @@ impl Routed {
     /// The first target again.
     #[must_use]
     pub fn start(&self) -> Self {
-        let start = self.course.as_ref().filter(|course| course.at > 0);
-        match start.and_then(|course| course.from(0)) {
+        let gone_on = |course: &&Course| course.stays.is_none();
+        let start = self.course.as_ref().filter(gone_on);
+        let start = start.and_then(|course| match &course.warm {
+            Some(_) => course.at_the_warm(),
+            None if course.at > 0 => course.from(0),
+            None => None,
+        });
+        match start {
             None => self.clone(),
             Some(start) => Self {
                 shadow: self.shadow.clone(),
@@ -268,7 +300,7 @@ where
             Err(refused) => Either::Left(Passing::Refused {
                 refused: Some(refused),
             }),
-            Ok(Found::NeedsBudget | Found::NeedsPins) => {
+            Ok(Found::NeedsBudget | Found::NeedsPins | Found::NeedsIssuer) => {
                 let (gateway, mut inner) = (Arc::clone(&self.gateway), self.inner.clone());
                 Either::Right(Box::pin(async move {
                     let routed = after_asking(&gateway, &request).await?;
@@ -283,8 +315,10 @@ where
 /// What had to be asked about a call.
 #[derive(Default)]
 struct Known {
-    /// The least share left of its budgets.
-    budget_left: Option<u64>,
+    /// What is left of its budgets.
+    budget_left: Option<Left>,
+    /// Who issued the ids that it names.
+    issuer: Option<Issuer>,
     /// The models that its task is held to.
     pins: Option<Arc<TaskPins>>,
 }
@@ -294,6 +328,7 @@ enum Found {
     To(Routed),
     NeedsBudget,
     NeedsPins,
+    NeedsIssuer,
 }
 
 /// What is asked for, by whom.
@@ -373,6 +408,9 @@ impl Asked<'_> {
                 Found::NeedsBudget => {
                     known.budget_left = Some(budget::left(gateway, live, attribution).await?);
                 }
+                Found::NeedsIssuer => {
+                    known.issuer = Some(issuer::from_journal(self).await?);
+                }
                 Found::NeedsPins => {
                     let (store, task) = (gateway.purse.store(), attribution.task_key());
                     known.pins = Some(gateway.pins.load(&**store, &task).await?);
@@ -383,9 +421,13 @@ impl Asked<'_> {
 
     fn resolve(&self, known: &Known) -> Result<Found, Refused> {
         let routes = &self.live.routes;
-        let mut shadow = None;
+        let (mut shadow, mut plain) = (None, None);
         if !routes.is_empty() {
-            let looked = Looked::new(self, known.budget_left);
+            let issuer = match known.issuer.clone().or_else(|| issuer::of(self)) {
+                Some(issuer) => issuer,
+                None => return Ok(Found::NeedsIssuer),
+            };
+            let looked = Looked::new(self, known.budget_left.map(|left| left.share));
             for route in routes.iter() {
                 match looked.at(route) {
                     looked::Look::Takes if route.rule.shadow => {
@@ -393,7 +435,10 @@ impl Asked<'_> {
                         shadow = shadow.or_else(|| Some(Arc::new(first())));
                     }
                     looked::Look::Takes => {
-                        let Some(routed) = self.along(route, &looked, known)? else {
+                        if route.downgrades() && known.budget_left.is_none() {
+                            return Ok(Found::NeedsBudget);
+                        }
+                        let Some(routed) = self.along(route, &looked, known, &issuer)? else {
                             return Ok(Found::NeedsPins);
                         };
                         return Ok(Found::To(Routed { shadow, ..routed }));
@@ -402,8 +447,13 @@ impl Asked<'_> {
                     looked::Look::Passes => {}
                 }
             }
+            plain = Some(issuer);
         }
         let routed = resolve(self.live, self.identity, self.model, self.call.dialect)?;
+        if let Some(issuer) = plain {
+            let routed = self.stay_where_issued(routed, &issuer);
+            return Ok(Found::To(Routed { shadow, ..routed }));
+        }
         Ok(Found::To(Routed { shadow, ..routed }))
     }
 
@@ -414,6 +464,7 @@ impl Asked<'_> {
         route: &Arc<Route>,
         looked: &Looked<'_>,
         known: &Known,
+        issuer: &Issuer,
     ) -> Result<Option<Routed>, Refused> {
         let Self {
             identity, model, ..
@@ -422,6 +473,8 @@ impl Asked<'_> {
             return Err(not_permitted(identity, model));
         }
         let course = self.course(route, looked);
+        let rung = known.budget_left.and_then(|left| route.rung(&left));
+        let course = Course { rung, ..course };
         if route.rule.pins && !self.attribution.is_unattributed() {
             let pins = known.pins.clone();
             let pins = pins.or_else(|| self.gateway.pins.of(&self.attribution.task_key()));
@@ -430,10 +483,12 @@ impl Asked<'_> {
                 return self.pinned(course, pin).map(Some);
             }
         }
+        if let Some(routed) = self.issued(&course, issuer)? {
+            return Ok(Some(routed));
+        }
         let found = course.from(0);
-        found
-            .ok_or_else(|| no_target(route, self.call.dialect))
-            .map(Some)
+        let found = found.ok_or_else(|| no_target(route, self.call.dialect))?;
+        Ok(Some(self.minding_caches(found)))
     }
 
     /// The model that the task is held to, or nothing.
@@ -462,7 +517,7 @@ impl Asked<'_> {
             provider: Arc::clone(found),
             model,
             course: Some(Course {
-                is_pinned: true,
+                stays: Some(Stays::Pinned),
                 ..course
             }),
             shadow: None,
@@ -480,8 +535,10 @@ impl Asked<'_> {
             asked: self.model.into(),
             bare_from: self.model.len() - looked.bare_model().len(),
             dialect: self.call.dialect,
-            is_pinned: false,
+            stays: None,
+            warm: None,
             first,
+            rung: None,
             at: 0,
         }
     }

@@ -1,9 +1,11 @@
 //! Aliases, tasks that stay with the model that answered first, and versions that part.
 
 use crate::common::calls::{Ask, Dialect};
+use crate::common::until;
 use crate::rig::Rig;
 use crate::story;
 use serde_json::Value;
+use std::time::Duration;
 
 const ALIAS: &str = r#"
 [[alias]]
@@ -34,6 +36,14 @@ async fn an_alias_is_a_name_that_callers_may_ask_for() {
     );
 }
 
+/// Waits until the store holds a task to so many models.
+async fn pinned(rig: &Rig, task: &str, pins: usize) {
+    until("they are kept", Duration::from_secs(30), || async {
+        (story(rig, task, "pinned").len() >= pins).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_stays_with_the_version_that_answered_first() {
     let mut rig = Rig::start(ALIAS, "").await;
@@ -56,7 +66,7 @@ async fn a_task_stays_with_the_version_that_answered_first() {
     rig.reload(MOVED, "ok").await;
     assert_eq!(rig.say("t", "", &ask).await, "sim/sim-cheap-2026-01-01");
     assert_eq!(rig.say("u", "", &ask).await, "second/sim-cheap-2026-02-02");
-    rig.gateway.quiet().await;
+    pinned(&rig, "u", 1).await;
     rig.gateway.kill();
     rig.gateway.start_again().await;
     assert_eq!(rig.say("t", "", &ask).await, "sim/sim-cheap-2026-01-01");
@@ -89,6 +99,7 @@ async fn a_burst_of_first_calls_agrees_on_one() {
     }
     calls.join_all().await;
     rig.gateway.quiet().await;
+    pinned(&rig, "t", 1).await;
     assert_eq!(
         story(&rig, "t", "pinned"),
         ["p sim-cheap is sim/sim-cheap-2026-01-01 from here on"]
@@ -96,7 +107,7 @@ async fn a_burst_of_first_calls_agrees_on_one() {
     // By the model asked for, where the route goes by that; and calls of no task are not held to anything.
     let strong = Ask::chat("sim-strong");
     assert_eq!(rig.say("t", "", &strong).await, "sim/sim-strong-2026-01-01");
-    assert_eq!(story(&rig, "t", "pinned").len(), 2);
+    pinned(&rig, "t", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

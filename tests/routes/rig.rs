@@ -42,7 +42,8 @@ impl Rig {
         let mut provider = String::from("[[provider]]\nname = \"second\"\nkind = \"openai\"\n");
         let _ = writeln!(
             provider,
-            "base_url = \"http://{}/v1\"\nmodels = [\"other-*\"]\nforward_attribution = true",
+            "base_url = \"http://{}/v1\"\nmodels = [\"other-*\"]\nforward_attribution = true\n\
+             unmetered = [\"/v1/files\", \"/v1/conversations\"]",
             second.addr()
         );
         let setup = Setup::new(first.addr())

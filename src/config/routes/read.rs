@@ -4,7 +4,7 @@ use super::super::facts::{Match, Side};
 use super::super::glob::Globs;
 use super::super::read::{Section, advice};
 use super::super::value;
-use super::{Between, CallKind, OnSkew, RouteMatch, RouteRule, TARGETS_MAX, TargetRule};
+use super::{Between, CallKind, OnSkew, RouteMatch, RouteRule, Rung, TARGETS_MAX, TargetRule};
 use std::sync::Arc;
 use toml::de::DeValue;
 
@@ -72,6 +72,8 @@ fn alias(section: &Section<'_>) -> Option<RouteRule> {
         shadow: false,
         durable_answers: false,
         pins,
+        downgrade: Vec::new(),
+        max_switch_cost: None,
         place: section.place(),
     })
 }
@@ -96,6 +98,8 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
     let matches = matches(section);
     let (pins, shadow) = (pins(section), section.or("shadow", false, value::flag));
     let durable_answers = section.or("durable_answers", false, value::flag);
+    let downgrade = rungs(section);
+    let max_switch_cost = section.get("max_switch_cost", value::money);
     Some(RouteRule {
         name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
         matches,
@@ -103,6 +107,8 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
         shadow,
         durable_answers,
         pins,
+        downgrade,
+        max_switch_cost,
         place: section.place(),
     })
 }
@@ -209,6 +215,51 @@ fn between(
     }
     section.close();
     Some(between)
+}
+
+/// `downgrade`: targets, each from which share left on.
+fn rungs(section: &Section<'_>) -> Vec<Rung> {
+    let rungs = section.list("downgrade", rung).unwrap_or_default();
+    if rungs.len() > TARGETS_MAX {
+        section.fault_of(
+            "downgrade",
+            format!("`downgrade` has at most {TARGETS_MAX} targets"),
+        );
+    }
+    let shares: Vec<u64> = rungs.iter().filter_map(|rung| rung.under).collect();
+    if !shares.is_sorted_by(|before, next| before > next) {
+        section.fault_of(
+            "downgrade",
+            "`downgrade`: each `under` is less than the one before it, for the cheapest target comes last",
+        );
+    }
+    rungs
+}
+
+fn rung(value: &DeValue<'_>) -> Result<Rung, String> {
+    let DeValue::Table(table) = value else {
+        return Ok(Rung {
+            target: target(value)?,
+            under: None,
+        });
+    };
+    let known = ["model", "under"];
+    if let Some(key) = table
+        .keys()
+        .find(|key| !known.contains(&key.get_ref().as_ref()))
+    {
+        let key: &str = key.get_ref();
+        return Err(format!("unknown key `{key}` here; {}", advice(key, &known)));
+    }
+    let model = table
+        .get("model")
+        .ok_or("this needs `model`, such as `{ model = \"openai/gpt-4o-mini\", under = 0.3 }`")?;
+    let under = table.get("under");
+    let under = under.map(|under| value::ratio(under.get_ref()).map(u64::from));
+    Ok(Rung {
+        target: target(model.get_ref())?,
+        under: under.transpose()?,
+    })
 }
 
 /// `"provider/model"`, or `{ model = …, weight = … }`.

@@ -1,7 +1,7 @@
 //! `policies/routes.toml`.
 
 use super::super::{Between, CallKind, OnSkew, RoutePolicies, Side, TargetModel};
-use super::{lines, parsed};
+use super::{limit_faults, lines, parsed};
 use std::path::Path;
 
 fn parse(text: &str) -> RoutePolicies {
@@ -149,4 +149,38 @@ fn what_is_probably_not_meant_is_warned_of() {
 fn the_shipped_file_has_no_route() {
     let text = include_str!("../../../policies/routes.toml");
     assert_eq!(parse(text), RoutePolicies::default());
+}
+
+#[test]
+fn a_ladder_falls_and_a_budget_stands_behind_it() {
+    let text = "[[route]]\nto = \"p/x\"\ndowngrade = [\"p/y\", { model = \"p/z\", under = 0.2 }]\nmax_switch_cost = \"0.01\"\n";
+    let route = &parse(text).routes[0];
+    let unders: Vec<Option<u64>> = route.downgrade.iter().map(|rung| rung.under).collect();
+    assert_eq!(unders, [None, Some(200_000)]);
+    assert_eq!(route.max_switch_cost, Some("0.01".parse().unwrap()));
+    assert_eq!(route.targets().count(), 3);
+    let text = "[[route]]\nto = \"p/x\"\nmax_switch_cost = 0.01\n\
+                downgrade = [{ model = \"p/y\", under = 0.2 }, { model = \"p/z\", under = 0.3 }]\n\
+                [[route]]\nto = \"p/x\"\ndowngrade = [{ under = 0.2 }, { model = \"p/z\", over = 0.3 }]\n";
+    let expected = [
+        "3: `max_switch_cost`: money is never a float, for floats cannot hold cents; write the string \"0.01\"",
+        "4: `downgrade`: each `under` is less than the one before it, for the cheapest target comes last",
+        "7: `downgrade`: this needs `model`, such as `{ model = \"openai/gpt-4o-mini\", under = 0.3 }`",
+        "7: `downgrade`: unknown key `over` here; known are model, under",
+    ];
+    assert_eq!(faults(text), expected);
+}
+
+#[test]
+fn only_a_budget_that_does_not_look_at_the_model_downgrades() {
+    let limit =
+        |more: &str| format!("[[limit]]\nname = \"l\"\n{more}\non_exceed = \"downgrade\"\n");
+    assert!(limit_faults(&limit("per = [\"task\"]\nturns = 9")).is_empty());
+    let found = limit_faults(&limit("per = [\"task\", \"model\"]\ntool_calls = 9"));
+    let expected = [
+        "5: `on_exceed`: a limit that looks at the call, its model, provider, dialect or tool cannot downgrade, for \
+         those are chosen by it; write \"deny\"",
+        "5: `on_exceed`: only a cap on `usd`, tokens or `turns` can downgrade",
+    ];
+    assert_eq!(found, expected);
 }

@@ -43,7 +43,7 @@ impl Record {
         let Some(course) = &self.facts.course else {
             return;
         };
-        if !course.route.rule.pins || course.is_pinned {
+        if !course.route.rule.pins || course.stays.is_some() {
             return;
         }
         let task = self.flight().attribution.task_key();
