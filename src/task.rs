@@ -4,6 +4,7 @@
 mod conducted;
 pub mod pulse;
 pub mod tree;
+pub mod versions;
 
 pub use conducted::{Checking, Conducted};
 
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tree::{MAX_PAIRS, Tree};
+use versions::Versions;
 
 /// Tasks kept in memory; beyond it those at rest longest are let go. The store knows them all.
 const MAX_IN_MEMORY: usize = 100_000;
@@ -87,6 +89,8 @@ pub struct Task {
     pulse: Mutex<Pulse>,
     /// What went wrong with its agents lately.
     pub conducted: Conducted,
+    /// Which versions of models have answered it.
+    pub versions: Versions,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -106,6 +110,7 @@ impl Task {
             tree: Mutex::default(),
             pulse: Mutex::default(),
             conducted: Conducted::default(),
+            versions: Versions::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }

@@ -8,6 +8,7 @@ mod cost;
 mod entry;
 mod shadow;
 mod tries;
+mod versions;
 
 pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
 
@@ -447,6 +448,7 @@ impl Record {
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
+            self.hear(answer.as_deref());
         }
         let ended = check::Ended {
             ending,
@@ -524,9 +526,12 @@ impl Record {
                 .known
                 .remember(dialect, model, id, charged[Meter::Tokens]);
             let attribution = &self.flight().attribution;
-            self.gateway
-                .answers
-                .remember(attribution, id, charged[Meter::Tokens]);
+            self.gateway.answers.remember(
+                attribution,
+                id,
+                charged[Meter::Tokens],
+                (&self.provider.name, &self.facts.model),
+            );
         }
         let told = told.or(self.facts.elastic.map(|elastic| elastic.want));
         let produced = charged[Meter::OutputTokens];

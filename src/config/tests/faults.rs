@@ -160,7 +160,7 @@ per = ["taks"]
 usd = "1"
 window = { every = "dya", timezone = "Mars/Olympus" }
 match = { rolle = "x" }
-on_exceed = "downgrade"
+on_exceed = "downgarde"
 warn_at = 1.5
 "#;
     insta::assert_snapshot!(limit_faults(text).join("\n"), @r###"
@@ -172,7 +172,7 @@ warn_at = 1.5
     25: `every`: `dya` is not known here; did you mean `day`?
     25: `timezone`: `Mars/Olympus` is no timezone; write "UTC" or a name such as "Europe/Berlin"
     26: unknown key `rolle` in [limit.match]; did you mean `role`?
-    27: `on_exceed`: `downgrade` is not supported yet; write "deny", "escalate", "wrap_up" or "observe"
+    27: `on_exceed`: `downgarde` is not known here; did you mean `downgrade`?
     28: `warn_at`: this should be a share above 0 and up to 1, such as 0.8
     "###);
 }
