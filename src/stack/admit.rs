@@ -13,8 +13,8 @@ mod lineage;
 mod pace;
 mod refusal;
 mod review;
-mod translation;
 mod skew;
+mod translation;
 mod walk;
 mod wrap_up;
 
