@@ -50,7 +50,8 @@ pub use provider::{Ceiling, HeaderText, Kind, OutputCapField, Provider, Proxy, T
 pub use recall::{IdempotencySettings, KeptBounds};
 pub use resilience::{Alone, Breaker, Resilience, Retry};
 pub use routes::{
-    Between, CallKind, Looks, Miss, RouteMatch, RoutePolicies, RouteRule, TargetModel, TargetRule,
+    Between, CallKind, Looks, Miss, OnSkew, RouteMatch, RoutePolicies, RouteRule, Rung,
+    TargetModel, TargetRule,
 };
 pub use secret::{Kept, Secret, SecretError};
 pub use window::{Every, Opening, Window};

@@ -1,10 +1,12 @@
 //! The gateway's shared state: what a reload replaces ([`Live`]), and what outlives every reload
 //! (purse, tasks, calls in flight, metrics).
 
+pub mod answering;
 pub mod contexts;
 mod cover;
 pub mod doubt;
 pub mod health;
+pub mod pins;
 pub mod places;
 pub mod provider;
 pub mod routes;
@@ -21,6 +23,7 @@ use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
 use crate::recall::{Durable, Recall};
+use crate::stack::route::WarmCaches;
 use crate::stack::watch::Watching;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
@@ -200,6 +203,12 @@ pub struct Gateway {
     pub forms: Forms,
     /// Models that produce more than they are told.
     pub scales: Scales,
+    /// As what models answered last.
+    pub answering: answering::Answering,
+    /// Which models have answered which conversations lately.
+    pub warm: WarmCaches,
+    /// Which models tasks are held to.
+    pub pins: pins::Pins,
     /// Fields that no table lists and that were journalled.
     pub unlisted: Unlisted,
     /// What is remembered of tasks to know loops by.
@@ -235,6 +244,9 @@ impl Gateway {
             answers: Answers::default(),
             forms: Forms::default(),
             scales: Scales::default(),
+            answering: answering::Answering::default(),
+            warm: WarmCaches::default(),
+            pins: pins::Pins::default(),
             unlisted: Unlisted::default(),
             watching: Watching::default(),
             finishing: TaskTracker::new(),
@@ -331,6 +343,10 @@ pub struct Handed {
     pub task: TaskId,
     /// Its input and output together: the context that a call continuing it begins with.
     pub tokens: u64,
+    /// Who gave it: nobody else knows it.
+    pub provider: ProviderName,
+    /// The model that was asked.
+    pub model: Arc<str>,
 }
 
 /// Answers that were handed out, by their ids.
@@ -344,10 +360,18 @@ impl Default for Answers {
 
 impl Answers {
     /// Remembers an answer.
-    pub fn remember(&self, attribution: &Attribution, id: &str, tokens: u64) {
+    pub fn remember(
+        &self,
+        attribution: &Attribution,
+        id: &str,
+        tokens: u64,
+        (provider, model): (&ProviderName, &Arc<str>),
+    ) {
         let handed = Handed {
             task: attribution.task.value.clone(),
             tokens,
+            provider: provider.clone(),
+            model: Arc::clone(model),
         };
         self.0
             .insert((attribution.owner.clone(), id.to_owned()), handed);

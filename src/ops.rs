@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fields;
 pub mod gate;
 pub mod metrics;
+pub mod models;
 pub mod request;
 pub mod show;
 pub mod standing;

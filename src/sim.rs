@@ -38,6 +38,7 @@ pub use bill::{Bill, Line, OTHERS, RequestLine};
 
 use bill::Books;
 use memory::Memory;
+use parking_lot::Mutex;
 use scenario::Scenarios;
 use serve::Stop;
 use std::io;
@@ -179,6 +180,8 @@ struct Shared {
     seed: u64,
     /// Makes ids differ between providers, and between runs.
     nonce: u64,
+    /// The version that models answer as; as they are called if there is none.
+    version: Mutex<Option<Arc<str>>>,
 }
 
 /// Simulated providers that are running. Dropping it drops every connection.
@@ -210,6 +213,7 @@ impl Sim {
             scenarios: Scenarios::default(),
             calls: AtomicU64::new(0),
             nonce: u64::from_le_bytes(nonce),
+            version: Mutex::default(),
         });
         let stop = Stop::default();
         tokio::spawn(serve::accept(listener, Arc::clone(&shared), stop.clone()));
@@ -226,6 +230,12 @@ impl Sim {
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.addr)
+    }
+
+    /// From now on models answer as this version (`sim-cheap` as `sim-cheap-2026-01-01`), and asked for by
+    /// another date they are gone.
+    pub fn answer_as(&self, version: &str) {
+        *self.shared.version.lock() = Some(version.into());
     }
 
     /// What was charged so far, without the lines of single requests.

@@ -30,7 +30,7 @@ pub use stake::Stake;
 use crate::escalation::{self, Allowed, Asked, Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
 use crate::units::{
-    AgentId, Amounts, EscalationId, IdentityName, NanoUsd, TaskKey, TraceIds, UnixMs,
+    AgentId, Amounts, EscalationId, IdentityName, NanoUsd, ProviderName, TaskKey, TraceIds, UnixMs,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -285,6 +285,17 @@ pub struct ShadowEntry {
     pub to: Option<Arc<str>>,
     /// What the tokens of the real answer would have cost there; `None` if nobody can say.
     pub usd: Option<NanoUsd>,
+}
+
+/// The model that a task is held to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPin {
+    /// By which route, and for which model asked for where the route goes by that.
+    pub what: Arc<str>,
+    /// The provider that answered first.
+    pub provider: ProviderName,
+    /// The model as it named it.
+    pub model: Arc<str>,
 }
 
 /// A task that a call names.
@@ -574,6 +585,12 @@ pub trait Store: Send + Sync + 'static {
     /// Who called whom in a task: pairs of an agent and its parent, in the order in which they first
     /// came, at most so many.
     fn agents(&self, task: TaskKey, most: usize) -> Pending<'_, Vec<(Option<AgentId>, AgentId)>>;
+
+    /// Holds a task to a model, unless it is held to one already; the answer is what is in force.
+    fn pin(&self, task: TaskKey, pin: ModelPin) -> Pending<'_, ModelPin>;
+
+    /// The models that a task is held to.
+    fn pins(&self, task: TaskKey) -> Pending<'_, Vec<ModelPin>>;
 
     /// Waits until everything posted before is committed.
     fn flush(&self) -> Pending<'_, ()>;

@@ -4,6 +4,7 @@
 mod conducted;
 pub mod pulse;
 pub mod tree;
+pub mod versions;
 
 pub use conducted::{Checking, Conducted};
 
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tree::{MAX_PAIRS, Tree};
+use versions::Versions;
 
 /// Tasks kept in memory; beyond it those at rest longest are let go. The store knows them all.
 const MAX_IN_MEMORY: usize = 100_000;
@@ -73,7 +75,7 @@ struct LastCall {
 pub struct Task {
     record: RwLock<TaskRecord>,
     /// Caps of its own that are about to come into force, its first.
-    coming: Mutex<Option<Caps>>,
+    coming: Mutex<Option<Box<Caps>>>,
     /// Held while its own caps are lowered.
     pub lowering: tokio::sync::Mutex<()>,
     tools: Mutex<Vec<Arc<str>>>,
@@ -82,11 +84,13 @@ pub struct Task {
     /// Counted only where somebody reviews them; `None` until the journal was asked.
     hand_offs: Mutex<Option<HandOffs>>,
     /// Its agents, where somebody caps their tree; `None` until the journal was asked.
-    tree: Mutex<Option<Tree>>,
+    tree: Mutex<Option<Box<Tree>>>,
     /// Signs that it does not go on as it should.
     pulse: Mutex<Pulse>,
     /// What went wrong with its agents lately.
     pub conducted: Conducted,
+    /// Which versions of models have answered it.
+    pub versions: Versions,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
     /// Fires when its state changes, for calls that wait for a person.
@@ -106,6 +110,7 @@ impl Task {
             tree: Mutex::default(),
             pulse: Mutex::default(),
             conducted: Conducted::default(),
+            versions: Versions::default(),
             decisions: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -205,12 +210,12 @@ impl Task {
 
     /// Looks at the tree of its agents, or changes it, if it is kept.
     pub fn in_tree<R>(&self, change: impl FnOnce(&mut Tree) -> R) -> Option<R> {
-        self.tree.lock().as_mut().map(change)
+        self.tree.lock().as_deref_mut().map(change)
     }
 
     /// Begins to keep the tree of its agents with what the journal knows, unless it is kept already.
     pub fn begin_tree(&self, tree: Tree) {
-        self.tree.lock().get_or_insert(tree);
+        self.tree.lock().get_or_insert_with(|| Box::new(tree));
     }
 
     /// Fires at the next change of its state.
@@ -247,13 +252,13 @@ impl Task {
 
     /// Says which caps of its own are about to come into force.
     pub fn announce(&self, caps: Option<Caps>) {
-        *self.coming.lock() = caps;
+        *self.coming.lock() = caps.map(Box::new);
     }
 
     /// The account of its own caps, if they are about to come into force.
     #[must_use]
     pub fn coming_cover(&self) -> Option<Cover> {
-        let caps = (*self.coming.lock())?;
+        let caps = *self.coming.lock().as_deref()?;
         own_cover(&self.record.read().key, caps)
     }
 

@@ -68,6 +68,9 @@ pub struct ExplainArgs {
     /// The least share left of its budgets: 0.2; all of them unless said otherwise
     #[arg(long, value_name = "SHARE")]
     budget_left: Option<String>,
+    /// A limit with `on_exceed = "downgrade"` is near its cap
+    #[arg(long)]
+    near_cap: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -116,9 +119,12 @@ struct ExplainedRoute {
     name: String,
     line: usize,
     shadow: bool,
+    pins: bool,
     /// Why it does not take the call.
     miss: Option<String>,
     targets: Vec<ExplainedTarget>,
+    /// In which order they are tried, by their places.
+    way: Vec<usize>,
 }
 
 struct ExplainedTarget {
@@ -127,6 +133,8 @@ struct ExplainedTarget {
     model: String,
     /// In words, of all weights.
     weight: Option<String>,
+    /// It is one of `downgrade`: from which share left on, if that is said.
+    rung: Option<Option<u64>>,
     /// Why it is left out.
     out: Option<String>,
     /// Input and output, per million tokens.
@@ -148,7 +156,8 @@ impl Explained {
         let mut refused = None;
         let goes_to = match taking {
             Some(route) => {
-                let into = route.targets.iter().filter(|target| target.out.is_none());
+                let way = route.way.iter().filter_map(|at| route.targets.get(*at));
+                let into = way.filter(|target| target.out.is_none());
                 let goes_to: Vec<_> = into.map(ExplainedTarget::again).collect();
                 if goes_to.is_empty() {
                     refused = Some(format!("no target of `{}` takes it", route.name));
@@ -179,7 +188,7 @@ impl Explained {
     fn to_json(&self) -> Value {
         let routes = self.routes.iter().map(|route| {
             json!({
-                "route": route.name, "line": route.line, "shadow": route.shadow,
+                "route": route.name, "line": route.line, "shadow": route.shadow, "pins": route.pins,
                 "takes": route.miss.is_none(), "why_not": route.miss,
                 "targets": route.targets.iter().map(ExplainedTarget::to_json).collect::<Vec<_>>(),
             })
@@ -195,7 +204,11 @@ impl Explained {
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         for route in &self.routes {
-            let shadow = if route.shadow { ", in shadow" } else { "" };
+            let shadow = match (route.shadow, route.pins) {
+                (true, _) => ", in shadow",
+                (false, true) => ", holds a task to the first that answers",
+                (false, false) => "",
+            };
             let verdict = match &route.miss {
                 None => "takes it".to_owned(),
                 Some(why) => format!("does not take it: {why}"),
@@ -244,12 +257,21 @@ impl ExplainedRoute {
                 ..price.at(&target.provider, model, &target.text)
             }
         };
+        let rung = route.rung(&price.call.left());
+        let way = (0..route.places(rung)).map(|at| route.place(at, 0, rung));
+        let mut targets: Vec<ExplainedTarget> = route.targets.iter().map(target).collect();
+        let cheaper = targets.len() - route.rule.downgrade.len().min(targets.len());
+        for (target, rung) in targets.iter_mut().skip(cheaper).zip(&route.rule.downgrade) {
+            target.rung = Some(rung.under);
+        }
         Self {
+            way: way.collect(),
             name: route.rule.name.to_string(),
             line: route.rule.place.line,
             shadow: route.rule.shadow,
+            pins: route.rule.pins,
             miss: miss.map(|miss| why_not(route, price.call, miss)),
-            targets: route.targets.iter().map(target).collect(),
+            targets,
         }
     }
 }
@@ -341,6 +363,7 @@ impl Price<'_> {
             provider: provider.name.as_str().to_owned(),
             model: model.to_owned(),
             weight: None,
+            rung: None,
             out,
             price,
             cost: price
@@ -384,7 +407,17 @@ impl ExplainedTarget {
             None => "no price is known".to_owned(),
         };
         let cost = self.cost.map(|cost| format!("${cost} for this call"));
-        let rest = [self.weight.clone(), Some(price), cost, self.out.clone()];
+        let rung = self.rung.map(|under| match under {
+            Some(under) => format!("once {} of a budget is left", share(under)),
+            None => "near a cap that downgrades".to_owned(),
+        });
+        let rest = [
+            self.weight.clone(),
+            rung,
+            Some(price),
+            cost,
+            self.out.clone(),
+        ];
         for part in rest.into_iter().flatten() {
             line.push_str(", ");
             line.push_str(&part);
@@ -396,6 +429,7 @@ impl ExplainedTarget {
         json!({
             "target": self.text, "provider": self.provider, "model": self.model,
             "weight": self.weight, "left_out": self.out,
+            "downgrade": self.rung.is_some(), "under": self.rung.flatten().map(share),
             "usd_per_million": self.price.map(|[input, output]| {
                 json!({"input": input.to_string(), "output": output.to_string()})
             }),

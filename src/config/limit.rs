@@ -12,7 +12,7 @@ use super::window::{Every, Window};
 use crate::ledger::Caps;
 use crate::task::tree::{MAX_DEPTH, MAX_PAIRS};
 use crate::units::{LimitName, Meter, NanoUsd};
-use check::{check_escalation, check_review, check_shape, check_wrap_up};
+use check::{check_downgrade, check_escalation, check_review, check_shape, check_wrap_up};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -62,6 +62,8 @@ pub struct Limit {
     pub observe: bool,
     /// `on_exceed = "escalate"`: suspend the task and ask a person.
     pub escalate: bool,
+    /// `on_exceed = "downgrade"`: from `warn_at` on, routes that have cheaper models for it send calls there.
+    pub downgrade: bool,
     /// `on_exceed = "wrap_up"`: this share of each cap, in parts per million, is kept for one last call
     /// of each agent.
     pub reserve: Option<u32>,
@@ -131,6 +133,9 @@ impl Limit {
             && then.is_of_contexts()
         {
             return then.name();
+        }
+        if self.downgrade {
+            return "downgrade";
         }
         match (self.observe, self.escalate, self.reserve) {
             (true, ..) => "observe",
@@ -239,6 +244,9 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         check_escalation(section, &caps, per.as_ref());
     }
     let reserve = section.get("reserve", value::ratio);
+    if on_exceed == OnExceed::Downgrade {
+        check_downgrade(section, &caps, per.as_ref(), &matches);
+    }
     if on_exceed == OnExceed::WrapUp {
         check_wrap_up(section, &caps, per.as_ref(), &matches, reserve);
     } else if section.has("reserve") {
@@ -264,6 +272,7 @@ fn read_limit(section: &Section<'_>) -> Option<Limit> {
         warn_at,
         observe: on_exceed == OnExceed::Observe,
         escalate: on_exceed == OnExceed::Escalate,
+        downgrade: on_exceed == OnExceed::Downgrade,
         reserve: (on_exceed == OnExceed::WrapUp).then(|| reserve.unwrap_or(RESERVE)),
         review_every,
         context,
@@ -279,6 +288,7 @@ enum OnExceed {
     Deny,
     Observe,
     Escalate,
+    Downgrade,
     WrapUp,
     Trim,
     Summarise,
@@ -294,27 +304,22 @@ impl OnExceed {
             Self::Trim => Some(OnContext::Trim),
             Self::Summarise => Some(OnContext::Summarise),
             Self::Nudge => Some(OnContext::Nudge),
-            Self::Escalate | Self::WrapUp => None,
+            Self::Escalate | Self::Downgrade | Self::WrapUp => None,
         }
     }
 }
 
 fn on_exceed(value: &toml::de::DeValue<'_>) -> Result<OnExceed, String> {
-    let text = value::text(value)?;
-    match text.as_str() {
-        "downgrade" => Err(format!(
-            "`{text}` is not supported yet; write \"deny\", \"escalate\", \"wrap_up\" or \"observe\""
-        )),
-        _ => value::word(&[
-            ("deny", OnExceed::Deny),
-            ("escalate", OnExceed::Escalate),
-            ("wrap_up", OnExceed::WrapUp),
-            ("observe", OnExceed::Observe),
-            ("trim", OnExceed::Trim),
-            ("summarise", OnExceed::Summarise),
-            ("nudge", OnExceed::Nudge),
-        ])(value),
-    }
+    value::word(&[
+        ("deny", OnExceed::Deny),
+        ("escalate", OnExceed::Escalate),
+        ("downgrade", OnExceed::Downgrade),
+        ("wrap_up", OnExceed::WrapUp),
+        ("observe", OnExceed::Observe),
+        ("trim", OnExceed::Trim),
+        ("summarise", OnExceed::Summarise),
+        ("nudge", OnExceed::Nudge),
+    ])(value)
 }
 
 /// `per`: names of sides, or `call` alone, or `none`. Absent: one account for all.

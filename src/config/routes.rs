@@ -11,7 +11,7 @@ use super::glob::Globs;
 use super::provider::Provider;
 use super::read::document;
 use crate::dialect::Dialect;
-use crate::units::ProviderName;
+use crate::units::{NanoUsd, ProviderName};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -218,6 +218,16 @@ impl TargetRule {
     }
 }
 
+/// One entry of `downgrade`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// Where calls go then.
+    pub target: TargetRule,
+    /// From where on, of the least share left of any budget, in parts per million; `None`: only when a limit
+    /// with `on_exceed = "downgrade"` is near its cap.
+    pub under: Option<u64>,
+}
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteRule {
@@ -231,6 +241,13 @@ pub struct RouteRule {
     pub shadow: bool,
     /// Answers to its calls with an `Idempotency-Key` outlive the process.
     pub durable_answers: bool,
+    /// A task stays with the model that answered it first.
+    pub pins: bool,
+    /// Cheaper targets for when little is left, dearer ones first.
+    pub downgrade: Vec<Rung>,
+    /// What the first call at another model may cost beyond what it would have cost at the one whose prompt
+    /// cache has its conversation; `None`: nobody looks.
+    pub max_switch_cost: Option<NanoUsd>,
     /// Where it is written.
     pub place: Place,
 }
@@ -238,8 +255,32 @@ pub struct RouteRule {
 /// All routes, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RoutePolicies {
-    /// The routes.
+    /// The routes; aliases come last, as routes for the calls that ask for their name.
     pub routes: Vec<RouteRule>,
+    /// The names of aliases among them.
+    pub aliases: Vec<Arc<str>>,
+    /// What is done about agents of one task on different versions of a model.
+    pub skew: OnSkew,
+}
+
+/// `[skew] action`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSkew {
+    /// Nobody looks.
+    Off,
+    /// An event, a count, a mark in the task's story.
+    #[default]
+    Warn,
+    /// The same; and a call that would go to another version than its task has had is refused.
+    Deny,
+}
+
+impl OnSkew {
+    const ALL: [(&'static str, Self); 3] = [
+        ("off", Self::Off),
+        ("warn", Self::Warn),
+        ("deny", Self::Deny),
+    ];
 }
 
 impl RoutePolicies {
@@ -249,8 +290,11 @@ impl RoutePolicies {
     /// Every fault, with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Faults> {
         document(path, text, |section| {
+            let (routes, aliases) = read::routes(section);
             Some(Self {
-                routes: read::routes(section),
+                routes,
+                aliases,
+                skew: read::skew(section),
             })
         })
     }
@@ -258,7 +302,7 @@ impl RoutePolicies {
     /// Targets that mean no provider.
     pub(super) fn check(&self, providers: &[Provider], faults: &mut Vec<Fault>) {
         for route in &self.routes {
-            for target in &route.to {
+            for target in route.targets() {
                 if let Err(why) = target.find(providers) {
                     faults.push(Fault::at(&route.place, format!("`to`: {why}")));
                 }
@@ -291,6 +335,12 @@ impl RoutePolicies {
 }
 
 impl RouteRule {
+    /// Every target: those of `to`, then those of `downgrade`.
+    pub fn targets(&self) -> impl Iterator<Item = &TargetRule> {
+        let rungs = self.downgrade.iter().map(|rung| &rung.target);
+        self.to.iter().chain(rungs)
+    }
+
     /// Dialects that some provider takes and this route takes, and that none of its targets takes.
     fn unreached(&self, providers: &[Provider]) -> impl Iterator<Item = Dialect> {
         let targets: Vec<&Provider> = self

@@ -105,8 +105,17 @@ fn escalations(loaded: &Loaded, found: &mut Vec<Fault>) {
 }
 
 fn limits(loaded: &Loaded, found: &mut Vec<Fault>) {
+    let can_downgrade = (loaded.routes.routes.iter()).any(|route| !route.downgrade.is_empty());
     for limit in loaded.policies.limits() {
         let name = &limit.name;
+        if limit.downgrade && !can_downgrade {
+            found.push(Fault::at(
+                &limit.place,
+                format!(
+                    "`{name}` downgrades nothing: no route has a `downgrade`; at the cap it denies"
+                ),
+            ));
+        }
         if limit.cap(Meter::Usd).is_some() && !is_bounded(loaded, limit) {
             found.push(Fault::at(
                 &limit.place,

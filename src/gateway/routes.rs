@@ -1,7 +1,7 @@
 //! The routes of one version of the configuration, each target with its provider found.
 
 use super::Provider;
-use crate::config::{RoutePolicies, RouteRule, TargetModel};
+use crate::config::{OnSkew, RoutePolicies, RouteRule, Rung, TargetModel, TargetRule};
 use crate::dialect::Dialect;
 use std::sync::Arc;
 
@@ -25,12 +25,23 @@ impl Target {
     }
 }
 
+/// What is left of the budgets that cover a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The least share of any, in parts per million.
+    pub share: u64,
+    /// One with `on_exceed = "downgrade"` is near its cap.
+    pub is_near: bool,
+}
+
 /// One route.
 pub struct Route {
     /// As the file has it.
     pub rule: RouteRule,
     /// Never empty.
     pub targets: Box<[Target]>,
+    /// How many of them are those of `to`; the rest are `downgrade`'s.
+    dearer: usize,
     /// The sum of all weights; 0 where none is given and the order alone counts.
     weights: u64,
 }
@@ -41,7 +52,7 @@ impl Route {
         providers: &[Arc<Provider>],
         configs: &[crate::config::Provider],
     ) -> Self {
-        let targets = rule.to.iter().filter_map(|target| {
+        let find = |target: &TargetRule| {
             let (at, model) = target.find(configs).ok()?;
             Some(Target {
                 provider: Arc::clone(providers.get(at)?),
@@ -49,13 +60,50 @@ impl Route {
                 text: Arc::clone(&target.text),
                 weight: target.weight,
             })
-        });
-        let targets: Box<[Target]> = targets.collect();
+        };
+        let mut targets: Vec<Target> = rule.to.iter().filter_map(find).collect();
+        let dearer = targets.len();
+        let rungs = rule.downgrade.iter();
+        targets.extend(rungs.filter_map(|rung| find(&rung.target)));
+        let targets: Box<[Target]> = targets.into();
         Self {
             rule: rule.clone(),
             weights: targets.iter().filter_map(|target| target.weight).sum(),
             targets,
+            dearer,
         }
+    }
+
+    /// It has cheaper targets for when little is left.
+    #[must_use]
+    pub const fn downgrades(&self) -> bool {
+        self.dearer < self.targets.len()
+    }
+
+    /// The target among the cheaper ones that calls go to at present; `None`: enough is left.
+    #[must_use]
+    pub fn rung(&self, left: &Left) -> Option<usize> {
+        let under = |rung: &Rung| rung.under.is_some_and(|under| left.share <= under);
+        let lowest = self.rule.downgrade.iter().rposition(under);
+        lowest.or((left.is_near && self.downgrades()).then_some(0))
+    }
+
+    /// The targets in the order in which they are tried: from a rung down; or `first`, the others of `to`,
+    /// and then all rungs.
+    #[must_use]
+    pub fn place(&self, at: usize, first: usize, rung: Option<usize>) -> usize {
+        match (rung, at) {
+            (Some(rung), at) => self.dearer + rung + at,
+            (None, 0) => first,
+            (None, at) if at <= first => at - 1,
+            (None, at) => at,
+        }
+    }
+
+    /// How many places there are.
+    #[must_use]
+    pub fn places(&self, rung: Option<usize>) -> usize {
+        self.targets.len() - rung.map_or(0, |rung| self.dearer + rung)
     }
 
     /// The target that a call begins with, by a number that is drawn once for whatever shall stay
@@ -85,7 +133,11 @@ impl Route {
 
 /// All routes, in the order of the file.
 #[derive(Default)]
-pub struct Routes(Box<[Arc<Route>]>);
+pub struct Routes {
+    all: Box<[Arc<Route>]>,
+    skew: OnSkew,
+    minds_caches: bool,
+}
 
 impl Routes {
     /// Finds the targets' providers. `configs` are those of `providers`, in the same order.
@@ -97,17 +149,33 @@ impl Routes {
     ) -> Self {
         let routes = policies.routes.iter();
         let routes = routes.map(|rule| Arc::new(Route::new(rule, providers, configs)));
-        Self(routes.filter(|route| !route.targets.is_empty()).collect())
+        Self {
+            all: routes.filter(|route| !route.targets.is_empty()).collect(),
+            skew: policies.skew,
+            minds_caches: (policies.routes.iter()).any(|route| route.max_switch_cost.is_some()),
+        }
     }
 
     /// There are none: every call goes where its model's name says.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
+    }
+
+    /// Some route minds prompt caches.
+    #[must_use]
+    pub const fn minds_caches(&self) -> bool {
+        self.minds_caches
+    }
+
+    /// What is done about agents of one task on different versions of a model.
+    #[must_use]
+    pub const fn skew(&self) -> OnSkew {
+        self.skew
     }
 
     /// In the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Route>> {
-        self.0.iter()
+        self.all.iter()
     }
 }

@@ -112,6 +112,8 @@ pub struct Metrics {
     pub warnings: IntCounterVec,
     /// Calls that a route sent, by route and target as the file has them.
     routes: IntCounterVec,
+    /// Tasks answered by another version of a model, by kind.
+    pub skews: IntCounterVec,
     /// Calls that a route with `shadow = true` would have sent, by route and target.
     shadows: IntCounterVec,
     /// What those that settled cost, and would have cost.
@@ -246,6 +248,13 @@ impl Metrics {
                 ),
                 &["route", "target"],
             )?,
+            skews: IntCounterVec::new(
+                Opts::new(
+                    "bursar_model_skew_total",
+                    "Tasks answered by other versions of a model than before, or than other agents",
+                ),
+                &["kind"],
+            )?,
             shadows: IntCounterVec::new(
                 Opts::new(
                     "bursar_shadow_calls_total",
@@ -354,7 +363,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 37] = [
+        let all: [Box<dyn prometheus::core::Collector>; 38] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -375,6 +384,7 @@ impl Metrics {
             Box::new(self.fail_open.clone()),
             Box::new(self.warnings.clone()),
             Box::new(self.routes.clone()),
+            Box::new(self.skews.clone()),
             Box::new(self.shadows.clone()),
             Box::new(self.shadow_cost.clone()),
             Box::new(self.cuts.clone()),

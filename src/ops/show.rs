@@ -35,6 +35,17 @@ pub fn span(ms: u64) -> String {
     )
 }
 
+/// A model that a task is held to.
+#[must_use]
+pub fn pin(pin: &crate::store::ModelPin) -> Value {
+    let crate::store::ModelPin {
+        what,
+        provider,
+        model,
+    } = pin;
+    json!({"route": **what, "provider": provider.as_str(), "model": **model})
+}
+
 /// A sign that a task does not go on as it should: `kind`, `at`, `detail`.
 #[must_use]
 pub fn sign(sign: &Sign) -> Value {

@@ -4,6 +4,7 @@ use super::Ops;
 use super::crew::{Crew, MAX_CALLS};
 use super::failure::{Answer, Failure};
 use super::fields::{Fields, METERS};
+use super::models::Models;
 use super::request::{Body, Pairs, by};
 use super::standing::Standing;
 use super::{accounts, show};
@@ -160,6 +161,10 @@ pub async fn show(State(ops): State<Ops>, Path(id): Path<String>, Pairs(query): 
     let accounts = accounts.iter().map(Standing::to_json);
     shown.insert("accounts".to_owned(), accounts.collect());
     shown.insert("agents".to_owned(), crew.to_json());
+    shown.insert("models".to_owned(), Models::of(&calls)?.to_json());
+    let pins = store.pins(key.clone()).await?;
+    let pins = pins.iter().map(show::pin);
+    shown.insert("pins".to_owned(), pins.collect());
     shown.insert("in_flight".to_owned(), flights.len().into());
     let known = ops.gateway.tasks.known(&key, crate::clock::now());
     let signs = known.map(|task| task.signs()).unwrap_or_default();

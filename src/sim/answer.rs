@@ -155,6 +155,9 @@ fn decide(
         Ok(ask) => ask,
         Err(refusal) => return Decided::Refused(refusal),
     };
+    if is_gone(shared, &ask.model) {
+        return Decided::Refused(Refusal::missing_model(dialect, &ask.model));
+    }
     let number = shared.calls.fetch_add(1, Ordering::Relaxed);
     let behaviour = moody(shared, Behaviour::of(&ask.model), number);
     let ending = ending(shared, &behaviour, number);
@@ -296,6 +299,23 @@ fn previous(shared: &Shared, ask: &Ask<'_>) -> Result<Option<Remembered>, Refusa
     })
 }
 
+/// A date at the end of a model's name: `2026-01-01`.
+fn dated(model: &str) -> Option<&str> {
+    let date = model.get(model.len().checked_sub(10)?..)?;
+    let shape = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    date.bytes().enumerate().all(shape).then_some(date)
+}
+
+/// A model that is asked for by a version of which there is none any more.
+fn is_gone(shared: &Shared, model: &str) -> bool {
+    let version = shared.version.lock();
+    let date = version.as_ref().and_then(|_| dated(model));
+    date.is_some_and(|date| version.as_deref() != Some(date))
+}
+
 fn plan(
     shared: &Shared,
     ask: &Ask<'_>,
@@ -331,8 +351,13 @@ fn plan(
         };
         (outputs, tokens.output, tokens.reasoning) = planner.outputs();
     }
-    let mut model_json = BytesMut::with_capacity(ask.model.len() + 2);
-    quote(&mut model_json, &ask.model);
+    let version = shared.version.lock().clone();
+    let named = match version {
+        Some(version) if dated(&ask.model).is_none() => format!("{}-{version}", ask.model),
+        _ => ask.model.to_string(),
+    };
+    let mut model_json = BytesMut::with_capacity(named.len() + 2);
+    quote(&mut model_json, &named);
     Plan {
         id,
         model_json: String::from_utf8_lossy(&model_json).into_owned(),

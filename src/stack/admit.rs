@@ -13,6 +13,7 @@ mod lineage;
 mod pace;
 mod refusal;
 mod review;
+mod skew;
 mod translation;
 mod walk;
 mod wrap_up;
@@ -532,6 +533,9 @@ impl Admission {
         {
             return Err(Miss::NoHold(error));
         }
+        if self.denies_skew() {
+            Box::pin(self.check_skew(task)).await?;
+        }
         loop {
             let covers = self.covers(Some(task));
             if self.live.loaded.policies.wraps_up() && !self.aside {
@@ -670,10 +674,14 @@ impl Admission {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
+        if self.live.routes.minds_caches() {
+            let warm = &self.gateway.warm;
+            warm.left(&self.attribution, &self.call, &self.routed);
+        }
         if let Some(course) = &self.routed.course {
             self.gateway
                 .metrics
-                .routed(&course.route.rule.name, &course.target().text);
+                .routed(&course.route.rule.name, course.label());
         }
         let warning = match self.again {
             None => {

@@ -8,6 +8,7 @@ use super::{Refused, elsewhere};
 use crate::attribution::Attribution;
 use crate::clock;
 use crate::config::Facts;
+use crate::gateway::routes::Left;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::Cover;
 use crate::ops::crew::Crew;
@@ -118,6 +119,9 @@ async fn standing(gateway: &Gateway, cover: Cover) -> Result<Standing, Refused> 
     Ok(standing)
 }
 
+/// The share of a cap that is used near it, in parts per million, unless `warn_at` says otherwise.
+const NEAR_AT: u32 = 800_000;
+
 /// What budgets are counted in.
 const BUDGETS: [Meter; 6] = [
     Meter::Usd,
@@ -138,9 +142,9 @@ pub async fn left(
     gateway: &Gateway,
     live: &Live,
     attribution: &Attribution,
-) -> Result<u64, Refused> {
+) -> Result<Left, Refused> {
     let task = task(gateway, attribution).await?;
-    let mut least = 1_000_000;
+    let (mut least, mut is_near) = (1_000_000, false);
     for cover in covers(live, attribution, task.as_ref()) {
         if cover.observe
             || !BUDGETS
@@ -149,6 +153,10 @@ pub async fn left(
         {
             continue;
         }
+        let limit = live.loaded.policies.by_id(&cover.key.limit);
+        let near_at = limit
+            .filter(|limit| limit.downgrade)
+            .map(|limit| 1_000_000 - u64::from(limit.warn_at.unwrap_or(NEAR_AT)));
         let Standing { caps, balance, .. } = standing(gateway, cover).await?;
         let caps = caps.unwrap_or_default();
         for meter in BUDGETS {
@@ -157,11 +165,16 @@ pub async fn left(
                 let spent = balance.settled[meter].saturating_add(balance.in_doubt[meter]);
                 let left = cap.saturating_sub(u128::from(spent));
                 let share = (left * 1_000_000).checked_div(cap).unwrap_or(0);
-                least = least.min(u64::try_from(share).unwrap_or(0));
+                let share = u64::try_from(share).unwrap_or(0);
+                least = least.min(share);
+                is_near |= near_at.is_some_and(|near_at| share <= near_at);
             }
         }
     }
-    Ok(least)
+    Ok(Left {
+        share: least,
+        is_near,
+    })
 }
 
 /// The agents of the caller's task: what each has cost, where it stands, and how many calls it has in

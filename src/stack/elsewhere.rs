@@ -150,6 +150,13 @@ async fn models(
         };
         data.extend(list.iter().filter(served).cloned());
     }
+    let own = live.loaded.routes.aliases.iter();
+    data.extend(own.filter(|name| identity.may_use(name)).map(|name| {
+        json!({
+            "id": **name, "object": "model", "created": 0, "owned_by": "bursar",
+            "type": "model", "display_name": **name, "created_at": "1970-01-01T00:00:00Z",
+        })
+    }));
     if !reached && !providers.is_empty() {
         let message = "No provider could be asked for its models.";
         return Err(Refused::new(Code::UpstreamError, message));

@@ -8,6 +8,7 @@ mod cost;
 mod entry;
 mod shadow;
 mod tries;
+mod versions;
 
 pub(super) use entry::{Refusing, agent_joined, deny, deny_early, journal_entry, settle_opening};
 
@@ -139,7 +140,9 @@ pub struct Facts {
 
 #[derive(Default)]
 struct Progress {
-    /// When it was sent first.
+    /// When it was sent first: the whole call is counted from there.
+    begun: Option<std::time::Instant>,
+    /// When it was sent last.
     sent: Option<std::time::Instant>,
     /// It was sent, and nobody has heard yet that it came to nothing.
     is_out: bool,
@@ -236,12 +239,13 @@ impl Record {
     /// Noted just before the first byte leaves.
     pub fn sent(&mut self) {
         (self.progress.is_out, self.progress.told) = (true, false);
-        if self.progress.sent.is_some() {
+        let now = std::time::Instant::now();
+        self.progress.sent = Some(now);
+        if self.progress.begun.is_some() {
             self.progress.status = None;
             return;
         }
-        let now = std::time::Instant::now();
-        self.progress.sent = Some(now);
+        self.progress.begun = Some(now);
         let overhead = now.duration_since(self.facts.arrived);
         self.gateway
             .metrics
@@ -291,7 +295,7 @@ impl Record {
     fn ends_by(&self) -> Option<Instant> {
         let total = self
             .progress
-            .sent
+            .begun
             .map(|sent| sent + self.provider.timeouts.total);
         let deadline = self.left_ms().map(|left| {
             std::time::Instant::now() + Duration::from_millis(left.max(0).unsigned_abs())
@@ -333,7 +337,7 @@ impl Record {
     #[must_use]
     pub fn is_out_of_patience(&self, since: Instant, patience: Duration) -> bool {
         let total = self.provider.timeouts.total;
-        let sent = self.progress.sent.map(Instant::from_std);
+        let sent = self.progress.begun.map(Instant::from_std);
         let now = Instant::now();
         now >= since + patience || sent.is_some_and(|sent| now >= sent + total)
     }
@@ -444,6 +448,7 @@ impl Record {
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
+            self.hear(answer.as_deref());
         }
         let ended = check::Ended {
             ending,
@@ -521,9 +526,12 @@ impl Record {
                 .known
                 .remember(dialect, model, id, charged[Meter::Tokens]);
             let attribution = &self.flight().attribution;
-            self.gateway
-                .answers
-                .remember(attribution, id, charged[Meter::Tokens]);
+            self.gateway.answers.remember(
+                attribution,
+                id,
+                charged[Meter::Tokens],
+                (&self.provider.name, &self.facts.model),
+            );
         }
         let told = told.or(self.facts.elastic.map(|elastic| elastic.want));
         let produced = charged[Meter::OutputTokens];

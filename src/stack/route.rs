@@ -6,7 +6,11 @@
 //! configured provider; a bare name goes to the first provider whose `models` match, else to the first
 //! that speaks the dialect and lists none.
 
+mod issuer;
 mod looked;
+mod warm;
+
+pub use warm::WarmCaches;
 
 use super::body::AnswerBody;
 use super::gate::Passing;
@@ -16,10 +20,13 @@ use super::{Code, Refused, arrival, budget};
 use crate::attribution::Attribution;
 use crate::config::{Identity, TargetModel};
 use crate::dialect::{Call, Dialect};
-use crate::gateway::routes::{Route, Target};
+use crate::gateway::pins::TaskPins;
+use crate::gateway::routes::{Left, Route, Target};
 use crate::gateway::{Gateway, Live, Provider};
+use crate::store::ModelPin;
 use futures_util::future::Either;
 use http::{Request, Response};
+use issuer::Issuer;
 use looked::Looked;
 use std::future::Future;
 use std::pin::Pin;
@@ -85,10 +92,27 @@ pub struct Course {
     /// Where in it the model's own name begins.
     bare_from: usize,
     dialect: Dialect,
+    /// It does not take the route's own way.
+    pub stays: Option<Stays>,
+    /// Where it is tried before all targets, for its prompt cache is there.
+    warm: Option<Arc<(Arc<Provider>, Arc<str>)>>,
     /// The target that comes first; the others follow in the order of the file.
     first: usize,
+    /// The cheaper target that little budget sends it to: no dearer one is tried.
+    rung: Option<usize>,
     /// How many come before the present one.
     at: usize,
+}
+
+/// Why a call does not go to the target that its route would send it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// Its task is held to a version: no other is tried.
+    Pinned,
+    /// It names what only this provider has: no other is tried.
+    Issued,
+    /// A prompt cache there is worth more than the switch saves; the route's targets come after it.
+    Warm,
 }
 
 impl Course {
@@ -117,19 +141,48 @@ impl Course {
     }
 
     fn index(&self, at: usize) -> usize {
-        match at {
-            0 => self.first,
-            at if at <= self.first => at - 1,
-            at => at,
+        self.route.place(at, self.first, self.rung)
+    }
+
+    /// The target as metrics name it.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self.stays {
+            Some(Stays::Pinned) => "pinned",
+            Some(Stays::Issued) => "issuer",
+            Some(Stays::Warm) => "warm",
+            None => &self.target().text,
         }
+    }
+
+    /// What a pin of this route is kept under: a route that goes by the model asked for has one for each.
+    #[must_use]
+    pub fn pin_name(&self) -> Arc<str> {
+        match self.target().model {
+            TargetModel::Named(_) => self.name(),
+            TargetModel::AsAsked => {
+                format!("{} {}", self.name(), &self.asked[self.bare_from..]).into()
+            }
+        }
+    }
+
+    /// A pin of this route, under either name.
+    fn is_pin(&self, what: &str) -> bool {
+        let name = &*self.route.rule.name;
+        let asked = || what.strip_prefix(name)?.strip_prefix(' ');
+        what == name || asked() == Some(&self.asked[self.bare_from..])
     }
 
     /// The first target from the place `at` on that can take the call.
     fn from(&self, at: usize) -> Option<Routed> {
-        let mut places = at..self.route.targets.len();
+        let mut places = at..self.route.places(self.rung);
         let takes = |at: &usize| self.route.targets[self.index(*at)].takes(self.dialect);
         let at = places.find(takes)?;
-        let course = Self { at, ..self.clone() };
+        let course = Self {
+            at,
+            stays: None,
+            ..self.clone()
+        };
         let target = course.target();
         let model = match &target.model {
             TargetModel::Named(model) => Arc::clone(model),
@@ -150,7 +203,11 @@ impl Routed {
     #[must_use]
     pub fn next(&self) -> Option<Self> {
         let course = self.course.as_ref()?;
-        let next = course.from(course.at + 1)?;
+        let next = match course.stays {
+            Some(Stays::Pinned | Stays::Issued) => None,
+            Some(Stays::Warm) => course.from(0),
+            None => course.from(course.at + 1),
+        }?;
         Some(Self {
             shadow: self.shadow.clone(),
             ..next
@@ -165,8 +222,14 @@ impl Routed {
     /// The first target again.
     #[must_use]
     pub fn start(&self) -> Self {
-        let start = self.course.as_ref().filter(|course| course.at > 0);
-        match start.and_then(|course| course.from(0)) {
+        let gone_on = |course: &&Course| course.stays.is_none();
+        let start = self.course.as_ref().filter(gone_on);
+        let start = start.and_then(|course| match &course.warm {
+            Some(_) => course.at_the_warm(),
+            None if course.at > 0 => course.from(0),
+            None => None,
+        });
+        match start {
             None => self.clone(),
             Some(start) => Self {
                 shadow: self.shadow.clone(),
@@ -224,11 +287,11 @@ where
 
     fn call(&mut self, mut request: Request<Outgoing>) -> Self::Future {
         let found = match asked(&self.gateway, &request) {
-            Ok(asked) => asked.resolve(None),
+            Ok(asked) => asked.resolve(&Known::default()),
             Err(refused) => Err(refused),
         };
         match found {
-            Ok(Some(routed)) => {
+            Ok(Found::To(routed)) => {
                 request.extensions_mut().insert(routed);
                 Either::Left(Passing::Inner {
                     future: self.inner.call(request),
@@ -237,16 +300,35 @@ where
             Err(refused) => Either::Left(Passing::Refused {
                 refused: Some(refused),
             }),
-            Ok(None) => {
+            Ok(Found::NeedsBudget | Found::NeedsPins | Found::NeedsIssuer) => {
                 let (gateway, mut inner) = (Arc::clone(&self.gateway), self.inner.clone());
                 Either::Right(Box::pin(async move {
-                    let routed = by_budget(&gateway, &request).await?;
+                    let routed = after_asking(&gateway, &request).await?;
                     request.extensions_mut().insert(routed);
                     inner.call(request).await
                 }))
             }
         }
     }
+}
+
+/// What had to be asked about a call.
+#[derive(Default)]
+struct Known {
+    /// What is left of its budgets.
+    budget_left: Option<Left>,
+    /// Who issued the ids that it names.
+    issuer: Option<Issuer>,
+    /// The models that its task is held to.
+    pins: Option<Arc<TaskPins>>,
+}
+
+/// Where a call goes, or what must be known first.
+enum Found {
+    To(Routed),
+    NeedsBudget,
+    NeedsPins,
+    NeedsIssuer,
 }
 
 /// What is asked for, by whom.
@@ -287,8 +369,11 @@ fn asked<'a>(gateway: &'a Gateway, request: &'a Request<Outgoing>) -> Result<Ask
     })
 }
 
-/// The same once more, now that it matters what is left of the call's budget.
-async fn by_budget(gateway: &Arc<Gateway>, request: &Request<Outgoing>) -> Result<Routed, Refused> {
+/// The same once more, for a call of which more must be known.
+async fn after_asking(
+    gateway: &Arc<Gateway>,
+    request: &Request<Outgoing>,
+) -> Result<Routed, Refused> {
     asked(gateway, request)?.find().await
 }
 
@@ -299,7 +384,7 @@ pub async fn wants_durable_answers(gateway: &Arc<Gateway>, request: &Request<Out
         return false;
     }
     // Whatever is wrong with it is told by the stage itself.
-    let routed = by_budget(gateway, request).await.ok();
+    let routed = after_asking(gateway, request).await.ok();
     let course = routed.and_then(|routed| routed.course);
     course.is_some_and(|course| course.route.rule.durable_answers)
 }
@@ -310,20 +395,39 @@ impl Asked<'_> {
     /// # Errors
     /// As [`resolve`]; or the store cannot say what is left.
     pub async fn find(&self) -> Result<Routed, Refused> {
-        if let Some(routed) = self.resolve(None)? {
-            return Ok(routed);
+        let Self {
+            gateway,
+            live,
+            attribution,
+            ..
+        } = *self;
+        let mut known = Known::default();
+        loop {
+            match self.resolve(&known)? {
+                Found::To(routed) => return Ok(routed),
+                Found::NeedsBudget => {
+                    known.budget_left = Some(budget::left(gateway, live, attribution).await?);
+                }
+                Found::NeedsIssuer => {
+                    known.issuer = Some(issuer::from_journal(self).await?);
+                }
+                Found::NeedsPins => {
+                    let (store, task) = (gateway.purse.store(), attribution.task_key());
+                    known.pins = Some(gateway.pins.load(&**store, &task).await?);
+                }
+            }
         }
-        let left = budget::left(self.gateway, self.live, self.attribution).await?;
-        let routed = self.resolve(Some(left))?;
-        routed.ok_or_else(|| Refused::internal("a known budget decides"))
     }
 
-    /// `None`: it depends on what is left of the call's budget, and nobody has said.
-    fn resolve(&self, budget_left: Option<u64>) -> Result<Option<Routed>, Refused> {
+    fn resolve(&self, known: &Known) -> Result<Found, Refused> {
         let routes = &self.live.routes;
-        let mut shadow = None;
+        let (mut shadow, mut plain) = (None, None);
         if !routes.is_empty() {
-            let looked = Looked::new(self, budget_left);
+            let issuer = match known.issuer.clone().or_else(|| issuer::of(self)) {
+                Some(issuer) => issuer,
+                None => return Ok(Found::NeedsIssuer),
+            };
+            let looked = Looked::new(self, known.budget_left.map(|left| left.share));
             for route in routes.iter() {
                 match looked.at(route) {
                     looked::Look::Takes if route.rule.shadow => {
@@ -331,29 +435,93 @@ impl Asked<'_> {
                         shadow = shadow.or_else(|| Some(Arc::new(first())));
                     }
                     looked::Look::Takes => {
-                        let routed = self.along(route, &looked)?;
-                        return Ok(Some(Routed { shadow, ..routed }));
+                        if route.downgrades() && known.budget_left.is_none() {
+                            return Ok(Found::NeedsBudget);
+                        }
+                        let Some(routed) = self.along(route, &looked, known, &issuer)? else {
+                            return Ok(Found::NeedsPins);
+                        };
+                        return Ok(Found::To(Routed { shadow, ..routed }));
                     }
-                    looked::Look::NeedsBudget => return Ok(None),
+                    looked::Look::NeedsBudget => return Ok(Found::NeedsBudget),
                     looked::Look::Passes => {}
                 }
             }
+            plain = Some(issuer);
         }
         let routed = resolve(self.live, self.identity, self.model, self.call.dialect)?;
-        Ok(Some(Routed { shadow, ..routed }))
+        if let Some(issuer) = plain {
+            let routed = self.stay_where_issued(routed, &issuer);
+            return Ok(Found::To(Routed { shadow, ..routed }));
+        }
+        Ok(Found::To(Routed { shadow, ..routed }))
     }
 
     /// The first target of a route. A route is the operator's will: an identity needs leave for the
-    /// name it asks for, not for the one it gets.
-    fn along(&self, route: &Arc<Route>, looked: &Looked<'_>) -> Result<Routed, Refused> {
+    /// name it asks for, not for the one it gets. `None`: the store must be asked for the task's pins.
+    fn along(
+        &self,
+        route: &Arc<Route>,
+        looked: &Looked<'_>,
+        known: &Known,
+        issuer: &Issuer,
+    ) -> Result<Option<Routed>, Refused> {
         let Self {
             identity, model, ..
         } = self;
         if !identity.may_use(model) && !identity.may_use(looked.bare_model()) {
             return Err(not_permitted(identity, model));
         }
-        let found = self.course(route, looked).from(0);
-        found.ok_or_else(|| no_target(route, self.call.dialect))
+        let course = self.course(route, looked);
+        let rung = known.budget_left.and_then(|left| route.rung(&left));
+        let course = Course { rung, ..course };
+        if route.rule.pins && !self.attribution.is_unattributed() {
+            let pins = known.pins.clone();
+            let pins = pins.or_else(|| self.gateway.pins.of(&self.attribution.task_key()));
+            let Some(pins) = pins else { return Ok(None) };
+            if let Some(pin) = pins.find(|what| course.is_pin(what)) {
+                return self.pinned(course, pin).map(Some);
+            }
+        }
+        if let Some(routed) = self.issued(&course, issuer)? {
+            return Ok(Some(routed));
+        }
+        let found = course.from(0);
+        let found = found.ok_or_else(|| no_target(route, self.call.dialect))?;
+        Ok(Some(self.minding_caches(found)))
+    }
+
+    /// The model that the task is held to, or nothing.
+    fn pinned(&self, course: Course, pin: ModelPin) -> Result<Routed, Refused> {
+        let ModelPin {
+            what: _,
+            provider,
+            model,
+        } = pin;
+        let mut providers = self.live.providers.iter();
+        let Some(found) = providers.find(|known| known.name == provider) else {
+            let message = format!(
+                "Task `{}` is held to `{provider}/{model}` by route `{}`, and there is no provider `{provider}` any more.",
+                self.attribution.task.value,
+                course.name()
+            );
+            return Err(Refused::new(Code::ModelNotFound, &message));
+        };
+        if let Some(kept) = found.lacks_key() {
+            return Err(keyless(found, &kept));
+        }
+        if !found.speaks(course.dialect) {
+            return Err(no_target(&course.route, course.dialect));
+        }
+        Ok(Routed {
+            provider: Arc::clone(found),
+            model,
+            course: Some(Course {
+                stays: Some(Stays::Pinned),
+                ..course
+            }),
+            shadow: None,
+        })
     }
 
     /// The way along a route's targets, before its first.
@@ -367,7 +535,10 @@ impl Asked<'_> {
             asked: self.model.into(),
             bare_from: self.model.len() - looked.bare_model().len(),
             dialect: self.call.dialect,
+            stays: None,
+            warm: None,
             first,
+            rung: None,
             at: 0,
         }
     }

@@ -6,6 +6,7 @@
 mod agents;
 mod asked;
 mod fold;
+mod pins;
 mod report;
 mod seed;
 mod verify;

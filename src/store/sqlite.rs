@@ -8,6 +8,7 @@ mod doubts;
 mod escalations;
 mod grants;
 mod group;
+mod pins;
 mod retention;
 mod schema;
 mod tasks;
@@ -18,6 +19,7 @@ pub(super) use escalations::{
     COLUMNS as ESCALATION_COLUMNS, DELIVERY_COLUMNS, read as read_escalation, read_delivery,
 };
 pub(super) use group::{BLOCK_ROWS, task_digest};
+pub(super) use pins::pins as read_pins;
 pub use retention::Retention;
 pub(super) use schema::{Meta, check_version, read_meta, schema_of, unpack};
 pub(super) use tasks::{COLUMNS as TASK_COLUMNS, read as read_task};
@@ -28,8 +30,8 @@ use super::read::{
 };
 use super::{
     Balance, DeliveryEnd, Doubt, Entry, EscalationEnded, EscalationOpened, Evidence, Grant, Health,
-    Opened, Outbox, Pending, Place, Reconciled, Release, Store, StoreError, Switch, TaskOpening,
-    TaskRecord, TaskState,
+    ModelPin, Opened, Outbox, Pending, Place, Reconciled, Release, Store, StoreError, Switch,
+    TaskOpening, TaskRecord, TaskState,
 };
 use crate::escalation::{Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
@@ -405,6 +407,14 @@ impl Store for SqliteStore {
 
     fn agents(&self, task: TaskKey, most: usize) -> Pending<'_, Vec<(Option<AgentId>, AgentId)>> {
         Box::pin(self.long_query(move |reader| reader.agents(&task, most)))
+    }
+
+    fn pin(&self, task: TaskKey, pin: ModelPin) -> Pending<'_, ModelPin> {
+        Box::pin(self.work(move |group| pins::pin(group, &task, &pin)))
+    }
+
+    fn pins(&self, task: TaskKey) -> Pending<'_, Vec<ModelPin>> {
+        Box::pin(self.long_query(move |reader| reader.pins(&task)))
     }
 
     fn flush(&self) -> Pending<'_, ()> {

@@ -42,7 +42,8 @@ impl Rig {
         let mut provider = String::from("[[provider]]\nname = \"second\"\nkind = \"openai\"\n");
         let _ = writeln!(
             provider,
-            "base_url = \"http://{}/v1\"\nmodels = [\"other-*\"]\nforward_attribution = true",
+            "base_url = \"http://{}/v1\"\nmodels = [\"other-*\"]\nforward_attribution = true\n\
+             unmetered = [\"/v1/files\", \"/v1/conversations\"]",
             second.addr()
         );
         let setup = Setup::new(first.addr())
@@ -118,6 +119,16 @@ impl Rig {
         });
         read.expect("a journal");
         found.expect("an entry")
+    }
+
+    /// A task as operators see it.
+    pub async fn show(&self, task: &str) -> serde_json::Value {
+        let request = http::Request::get(format!("{}/api/tasks/{task}", self.gateway.ops))
+            .header("authorization", "Bearer t0ken")
+            .body(http_body_util::Full::default())
+            .expect("a request");
+        let sent = crate::common::calls::Http::new().send(request).await;
+        Reply::read(sent.expect("sent")).await.expect("read").json()
     }
 
     /// The journal charges what both bills come to, and it verifies.

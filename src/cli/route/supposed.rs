@@ -4,6 +4,7 @@ use super::ExplainArgs;
 use crate::config::{CallKind, Identity, Looks, Side};
 use crate::dialect::Dialect;
 use crate::gateway::Live;
+use crate::gateway::routes::Left;
 use crate::stack::route::split;
 use crate::units::AgentId;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) struct Supposed {
     tools: bool,
     pub(super) context_tokens: u64,
     budget_left: u64,
+    near_cap: bool,
 }
 
 impl Supposed {
@@ -65,10 +67,21 @@ impl Supposed {
             role,
             tools: args.tools,
             context_tokens: args.context_tokens,
+            near_cap: args.near_cap,
             budget_left: share(args.budget_left.as_deref().unwrap_or("1"))?,
             identity,
             dialect,
         })
+    }
+}
+
+impl Supposed {
+    /// What is left of its budgets.
+    pub(super) const fn left(&self) -> Left {
+        Left {
+            share: self.budget_left,
+            is_near: self.near_cap,
+        }
     }
 }
 

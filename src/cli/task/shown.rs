@@ -100,9 +100,25 @@ pub fn one(shown: &Value, out: &mut dyn Write) -> Result<(), BookError> {
         let of = |name: &str| cell(&sign[name]);
         writeln!(out, "{} at {}: {}", of("kind"), of("at"), of("detail"))?;
     }
+    for pin in items(&shown["pins"]) {
+        let of = |name: &str| cell(&pin[name]);
+        writeln!(
+            out,
+            "held to {}/{} by route {}",
+            of("provider"),
+            of("model"),
+            of("route")
+        )?;
+    }
     writeln!(out)?;
     accounts(&shown["accounts"], out)?;
     writeln!(out)?;
+    let models = items(&shown["models"]);
+    if !models.is_empty() {
+        let names = ["role", "provider", "model", "answered", "skew", "calls"];
+        book::table(out, &columns(models, &names), 5)?;
+        writeln!(out)?;
+    }
     let names = [
         "agent",
         "role",

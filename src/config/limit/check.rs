@@ -38,6 +38,31 @@ pub(super) fn check_wrap_up(
     }
 }
 
+/// Near its cap a budget sends calls to cheaper models; nothing else gets cheaper by that.
+pub(super) fn check_downgrade(
+    section: &Section<'_>,
+    caps: &Caps,
+    per: Option<&Per>,
+    matches: &Match,
+) {
+    let fault = |why: &str| section.fault_of("on_exceed", format!("`on_exceed`: {why}"));
+    if !RESERVED
+        .iter()
+        .any(|meter| caps.0[*meter as usize].is_some())
+    {
+        fault("only a cap on `usd`, tokens or `turns` can downgrade");
+    }
+    let by_call = [Side::Model, Side::Provider, Side::Dialect, Side::Tool];
+    let is_per = |side: &Side| matches!(per, Some(Per::Sides(sides)) if sides.contains(side));
+    let looks = |side: &Side| is_per(side) || matches.on(*side).is_some();
+    if per == Some(&Per::Call) || by_call.iter().any(looks) {
+        fault(
+            "a limit that looks at the call, its model, provider, dialect or tool cannot downgrade, for those are \
+             chosen by it; write \"deny\"",
+        );
+    }
+}
+
 /// Hand-offs are those of a task, whoever makes the call.
 pub(super) fn check_review(section: &Section<'_>, per: &Per, matches: &Match) {
     let is_wide = |side: &Side| matches!(side, Side::Task | Side::Owner);

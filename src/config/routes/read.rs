@@ -4,7 +4,7 @@ use super::super::facts::{Match, Side};
 use super::super::glob::Globs;
 use super::super::read::{Section, advice};
 use super::super::value;
-use super::{Between, CallKind, RouteMatch, RouteRule, TARGETS_MAX, TargetRule};
+use super::{Between, CallKind, OnSkew, RouteMatch, RouteRule, Rung, TARGETS_MAX, TargetRule};
 use std::sync::Arc;
 use toml::de::DeValue;
 
@@ -22,25 +22,99 @@ const SIDES: [Side; 8] = [
     Side::Dialect,
 ];
 
-/// Every route; names are unique.
-pub(super) fn routes(file: &Section<'_>) -> Vec<RouteRule> {
+/// Every route and, behind them, every alias; then the aliases' names. Names are unique.
+pub(super) fn routes(file: &Section<'_>) -> (Vec<RouteRule>, Vec<Arc<str>>) {
     let mut routes: Vec<RouteRule> = Vec::new();
-    for (i, section) in file.sections("route").into_iter().enumerate() {
-        let route = route(&section, i);
+    let mut aliases = Vec::new();
+    let found = file.sections("route").into_iter().map(|one| (one, false));
+    let found = found.chain(file.sections("alias").into_iter().map(|one| (one, true)));
+    for (i, (section, is_alias)) in found.enumerate() {
+        let route = match is_alias {
+            true => alias(&section),
+            false => route(&section, i),
+        };
         section.close();
         let Some(route) = route else { continue };
         if let Some(first) = routes.iter().find(|other| other.name == route.name) {
             let (name, line) = (&route.name, first.place.line);
-            section.fault_of("name", format!("line {line} has a route `{name}` already"));
+            section.fault_of("name", format!("line {line} is called `{name}` already"));
         }
+        aliases.extend(is_alias.then(|| Arc::clone(&route.name)));
         routes.push(route);
     }
-    routes
+    (routes, aliases)
+}
+
+/// `[[alias]]`: a name that callers may ask for.
+fn alias(section: &Section<'_>) -> Option<RouteRule> {
+    let name = section.need("name", |value| match value::name(value)? {
+        name if name.contains(['*', '?']) => {
+            Err("an alias is one name, without `*` and `?`".into())
+        }
+        name => Ok(name),
+    });
+    let (pins, to) = (pins(section), targets(section));
+    let (name, to) = (name?, to?);
+    let named = [&name].into_iter().collect::<Globs>();
+    let matches = RouteMatch {
+        sides: Match {
+            sides: vec![(Side::Model, named)],
+        },
+        kinds: CallKind::ALL.to_vec(),
+        tools: None,
+        context_tokens: None,
+        budget_left: None,
+    };
+    Some(RouteRule {
+        name: name.into(),
+        matches,
+        to,
+        shadow: false,
+        durable_answers: false,
+        pins,
+        downgrade: Vec::new(),
+        max_switch_cost: None,
+        place: section.place(),
+    })
+}
+
+/// `pin = "task"`
+fn pins(section: &Section<'_>) -> bool {
+    section.or("pin", false, value::word(&[("task", true)]))
+}
+
+/// `[skew]`
+pub(super) fn skew(file: &Section<'_>) -> OnSkew {
+    let Some(section) = file.section("skew") else {
+        return OnSkew::default();
+    };
+    let action = section.or("action", OnSkew::default(), value::word(&OnSkew::ALL));
+    section.close();
+    action
 }
 
 fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
     let name = section.get("name", value::name);
     let matches = matches(section);
+    let (pins, shadow) = (pins(section), section.or("shadow", false, value::flag));
+    let durable_answers = section.or("durable_answers", false, value::flag);
+    let downgrade = rungs(section);
+    let max_switch_cost = section.get("max_switch_cost", value::money);
+    Some(RouteRule {
+        name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
+        matches,
+        to: targets(section)?,
+        shadow,
+        durable_answers,
+        pins,
+        downgrade,
+        max_switch_cost,
+        place: section.place(),
+    })
+}
+
+/// `to`
+fn targets(section: &Section<'_>) -> Option<Vec<TargetRule>> {
     if !section.has("to") {
         section.fault("a route needs `to`: the targets, such as `to = [\"openai/gpt-4o-mini\"]`");
     }
@@ -57,14 +131,7 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
             section.fault_of("to", format!("`to` names `{}` twice", target.text));
         }
     }
-    Some(RouteRule {
-        name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
-        matches,
-        to,
-        shadow: section.or("shadow", false, value::flag),
-        durable_answers: section.or("durable_answers", false, value::flag),
-        place: section.place(),
-    })
+    Some(to)
 }
 
 fn matches(parent: &Section<'_>) -> RouteMatch {
@@ -148,6 +215,51 @@ fn between(
     }
     section.close();
     Some(between)
+}
+
+/// `downgrade`: targets, each from which share left on.
+fn rungs(section: &Section<'_>) -> Vec<Rung> {
+    let rungs = section.list("downgrade", rung).unwrap_or_default();
+    if rungs.len() > TARGETS_MAX {
+        section.fault_of(
+            "downgrade",
+            format!("`downgrade` has at most {TARGETS_MAX} targets"),
+        );
+    }
+    let shares: Vec<u64> = rungs.iter().filter_map(|rung| rung.under).collect();
+    if !shares.is_sorted_by(|before, next| before > next) {
+        section.fault_of(
+            "downgrade",
+            "`downgrade`: each `under` is less than the one before it, for the cheapest target comes last",
+        );
+    }
+    rungs
+}
+
+fn rung(value: &DeValue<'_>) -> Result<Rung, String> {
+    let DeValue::Table(table) = value else {
+        return Ok(Rung {
+            target: target(value)?,
+            under: None,
+        });
+    };
+    let known = ["model", "under"];
+    if let Some(key) = table
+        .keys()
+        .find(|key| !known.contains(&key.get_ref().as_ref()))
+    {
+        let key: &str = key.get_ref();
+        return Err(format!("unknown key `{key}` here; {}", advice(key, &known)));
+    }
+    let model = table
+        .get("model")
+        .ok_or("this needs `model`, such as `{ model = \"openai/gpt-4o-mini\", under = 0.3 }`")?;
+    let under = table.get("under");
+    let under = under.map(|under| value::ratio(under.get_ref()).map(u64::from));
+    Ok(Rung {
+        target: target(model.get_ref())?,
+        under: under.transpose()?,
+    })
 }
 
 /// `"provider/model"`, or `{ model = …, weight = … }`.

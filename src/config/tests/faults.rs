@@ -160,7 +160,7 @@ per = ["taks"]
 usd = "1"
 window = { every = "dya", timezone = "Mars/Olympus" }
 match = { rolle = "x" }
-on_exceed = "downgrade"
+on_exceed = "downgarde"
 warn_at = 1.5
 "#;
     insta::assert_snapshot!(limit_faults(text).join("\n"), @r###"
@@ -172,7 +172,7 @@ warn_at = 1.5
     25: `every`: `dya` is not known here; did you mean `day`?
     25: `timezone`: `Mars/Olympus` is no timezone; write "UTC" or a name such as "Europe/Berlin"
     26: unknown key `rolle` in [limit.match]; did you mean `role`?
-    27: `on_exceed`: `downgrade` is not supported yet; write "deny", "escalate", "wrap_up" or "observe"
+    27: `on_exceed`: `downgarde` is not known here; did you mean `downgrade`?
     28: `warn_at`: this should be a share above 0 and up to 1, such as 0.8
     "###);
 }
@@ -225,6 +225,10 @@ unmetered = ["/v1/moderations", "/v1/files*"]
 billed_errors = [500, 529]
 output_cap_field = "max_tokens"
 catalogue = "openai"
+retry = { max = 2, backoff = "100ms" }
+breaker = { failures = 3, alone = "refuse" }
+max_concurrent = 8
+max_queued = 4
 "#,
     );
     let provider = &config.providers[0];
@@ -235,6 +239,15 @@ catalogue = "openai"
     assert_eq!(provider.ceiling.unwrap().output.0, 30_500_000_000);
     assert!(provider.unmetered.matches("/v1/files/abc"));
     assert_eq!(provider.billed_errors.as_deref(), Some(&[500, 529][..]));
+    let resilience = &provider.resilience;
+    assert_eq!(
+        (resilience.retry.max, resilience.retry.max_in_doubt),
+        (2, 0)
+    );
+    assert_eq!(resilience.breaker.failures, 3);
+    assert_eq!(resilience.breaker.alone, crate::config::Alone::Refuse);
+    assert_eq!(resilience.max_concurrent, Some(8));
+    assert_eq!(resilience.queue_wait, Duration::from_secs(5));
 }
 
 #[test]

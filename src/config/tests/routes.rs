@@ -1,7 +1,7 @@
 //! `policies/routes.toml`.
 
-use super::super::{Between, CallKind, RoutePolicies, Side, TargetModel};
-use super::{lines, parsed};
+use super::super::{Between, CallKind, OnSkew, RoutePolicies, Side, TargetModel};
+use super::{limit_faults, lines, parsed};
 use std::path::Path;
 
 fn parse(text: &str) -> RoutePolicies {
@@ -88,6 +88,31 @@ to = [{ model = "p/x", weight = 0 }]
 }
 
 #[test]
+fn aliases_come_behind_the_routes_and_skew_has_its_action() {
+    let text = "[[alias]]\nname = \"fast\"\nto = \"p/x\"\npin = \"task\"\n[skew]\naction = \"deny\"\n\
+                [[route]]\nmatch = { model = \"slow\" }\nto = \"p/y\"\n";
+    let policies = parse(text);
+    let names: Vec<&str> = policies.routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(names, ["route 1", "fast"]);
+    assert!(policies.routes[1].pins && !policies.routes[0].pins);
+    assert_eq!(policies.aliases, ["fast".into()]);
+    assert_eq!(policies.skew, OnSkew::Deny);
+    let alias = &policies.routes[1].matches;
+    assert!(alias.sides.on(Side::Model).unwrap().matches("fast"));
+    assert_eq!(alias.kinds, CallKind::ALL);
+    let text = "[[alias]]\nname = \"fast*\"\nto = \"p/x\"\n[[alias]]\nto = \"p/x\"\npin = \"call\"\n\
+                [[route]]\nname = \"w\"\nto = \"p/x\"\n[[alias]]\nname = \"w\"\nto = \"p/x\"\n[skew]\naction = \"refuse\"\n";
+    let expected = [
+        "2: `name`: an alias is one name, without `*` and `?`",
+        "4: [alias] needs `name`",
+        "6: `pin`: `call` is not known here; known are task",
+        "11: line 7 is called `w` already",
+        "14: `action`: `refuse` is not known here; known are deny, off, warn",
+    ];
+    assert_eq!(faults(text), expected);
+}
+
+#[test]
 fn targets_that_mean_nobody_are_faults() {
     let text = "[[route]]\nto = [\"nobody/x\", \"q-9\", \"z\", \"p/\", \"p/gpt-*\"]\n";
     let mut found = Vec::new();
@@ -124,4 +149,38 @@ fn what_is_probably_not_meant_is_warned_of() {
 fn the_shipped_file_has_no_route() {
     let text = include_str!("../../../policies/routes.toml");
     assert_eq!(parse(text), RoutePolicies::default());
+}
+
+#[test]
+fn a_ladder_falls_and_a_budget_stands_behind_it() {
+    let text = "[[route]]\nto = \"p/x\"\ndowngrade = [\"p/y\", { model = \"p/z\", under = 0.2 }]\nmax_switch_cost = \"0.01\"\n";
+    let route = &parse(text).routes[0];
+    let unders: Vec<Option<u64>> = route.downgrade.iter().map(|rung| rung.under).collect();
+    assert_eq!(unders, [None, Some(200_000)]);
+    assert_eq!(route.max_switch_cost, Some("0.01".parse().unwrap()));
+    assert_eq!(route.targets().count(), 3);
+    let text = "[[route]]\nto = \"p/x\"\nmax_switch_cost = 0.01\n\
+                downgrade = [{ model = \"p/y\", under = 0.2 }, { model = \"p/z\", under = 0.3 }]\n\
+                [[route]]\nto = \"p/x\"\ndowngrade = [{ under = 0.2 }, { model = \"p/z\", over = 0.3 }]\n";
+    let expected = [
+        "3: `max_switch_cost`: money is never a float, for floats cannot hold cents; write the string \"0.01\"",
+        "4: `downgrade`: each `under` is less than the one before it, for the cheapest target comes last",
+        "7: `downgrade`: this needs `model`, such as `{ model = \"openai/gpt-4o-mini\", under = 0.3 }`",
+        "7: `downgrade`: unknown key `over` here; known are model, under",
+    ];
+    assert_eq!(faults(text), expected);
+}
+
+#[test]
+fn only_a_budget_that_does_not_look_at_the_model_downgrades() {
+    let limit =
+        |more: &str| format!("[[limit]]\nname = \"l\"\n{more}\non_exceed = \"downgrade\"\n");
+    assert!(limit_faults(&limit("per = [\"task\"]\nturns = 9")).is_empty());
+    let found = limit_faults(&limit("per = [\"task\", \"model\"]\ntool_calls = 9"));
+    let expected = [
+        "5: `on_exceed`: a limit that looks at the call, its model, provider, dialect or tool cannot downgrade, for \
+         those are chosen by it; write \"deny\"",
+        "5: `on_exceed`: only a cap on `usd`, tokens or `turns` can downgrade",
+    ];
+    assert_eq!(found, expected);
 }

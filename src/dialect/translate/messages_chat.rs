@@ -188,10 +188,14 @@ fn form_and_effort(
         Some("high") => Some("high"),
         Some("xhigh" | "max") => Some("xhigh"),
         Some(_) => return Err(malformed("output_config.effort")),
-        None => budget.map(|budget| match budget {
-            budget if budget <= LOW_TOKENS => "low",
-            budget if budget <= MEDIUM_TOKENS => "medium",
-            _ => "high",
+        None => budget.map(|budget| {
+            if budget <= LOW_TOKENS {
+                "low"
+            } else if budget <= MEDIUM_TOKENS {
+                "medium"
+            } else {
+                "high"
+            }
         }),
     };
     match effort {

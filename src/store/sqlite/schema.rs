@@ -301,6 +301,7 @@ fn create_or_take(tx: &Transaction<'_>) -> Result<Meta, StoreError> {
         tx.execute_batch(TABLES_2)?;
         tx.execute_batch(&format!("PRAGMA user_version = {SCHEMA};"))?;
     }
+    tx.execute_batch(super::pins::TABLE)?;
     let mut meta = read_meta(tx)?;
     meta.epoch += 1;
     tx.execute("UPDATE meta SET epoch = ?1, clean = 0", [meta.epoch])?;

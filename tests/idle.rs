@@ -1,0 +1,107 @@
+//! Memory of a gateway that remembers many tasks which rest: 100,000 of them within 200 MB, for the whole
+//! process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use bursar::sim::{Settings, Sim};
+use bytes::Bytes;
+use common::calls::{Http, Reply};
+use common::gateway::Gateway;
+use common::setup::Setup;
+use http::Request;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const TASKS: usize = 100_000;
+const MOST_MB: u64 = 200;
+/// Calls at once.
+const WIDTH: usize = 8;
+
+const LIMITS: &str = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"2.00\"\nturns = 200\n\
+    [[limit]]\nname = \"agent turns\"\nper = [\"task\", \"agent\"]\nturns = 40\n\
+    [[limit]]\nname = \"owner per day\"\nper = [\"owner\"]\nwindow = { every = \"day\", timezone = \"UTC\" }\nusd = \"5000000.00\"\n";
+
+/// What the process holds in memory, MB.
+fn resident_mb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kb = line.and_then(|line| line.split_whitespace().nth(1));
+    kb.and_then(|kb| kb.parse::<u64>().ok()).expect("a size") / 1_024
+}
+
+/// A task's first call, and one that brings a tool's result.
+fn bodies(task: usize) -> [Value; 2] {
+    let said = json!({"role": "user", "content": format!("Look up page {task} of the ledger.")});
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function",
+        "function": {"name": "look_up", "arguments": format!("{{\"page\":{task}}}")}}]});
+    let result = json!({"role": "tool", "tool_call_id": "c", "content": format!("Page {task} tells of {} chests.", task % 97)});
+    let body =
+        |messages: &[&Value]| json!({"model": "sim-cheap", "max_tokens": 5, "messages": messages});
+    [body(&[&said]), body(&[&said, &call, &result])]
+}
+
+async fn rest(gateway: &Gateway, tasks: std::ops::Range<usize>) {
+    let http = Arc::new(Http::new());
+    let next = Arc::new(AtomicUsize::new(tasks.start));
+    let url = format!("{}/v1/chat/completions", gateway.agents);
+    let mut agents = tokio::task::JoinSet::new();
+    for _ in 0..WIDTH {
+        let (http, next, url, end) = (Arc::clone(&http), Arc::clone(&next), url.clone(), tasks.end);
+        agents.spawn(async move {
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= end {
+                    return;
+                }
+                for body in bodies(task) {
+                    let request = Request::post(&url)
+                        .header("content-type", "application/json")
+                        .header("x-bursar-task-id", format!("task-{task:08}"))
+                        .header("x-bursar-agent-id", "worker")
+                        .body(Bytes::from(body.to_string()).into());
+                    let answer = http.send(request.expect("a request")).await;
+                    let reply = Reply::read(answer.expect("an answer"))
+                        .await
+                        .expect("a body");
+                    assert!(reply.status.is_success(), "{}", reply.text());
+                }
+            }
+        });
+    }
+    while let Some(done) = agents.join_next().await {
+        done.expect("no panic");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes; IDLE_TASKS asks for another number than 100,000"]
+async fn a_hundred_thousand_idle_tasks_stay_within_their_memory() {
+    let tasks = std::env::var("IDLE_TASKS")
+        .ok()
+        .and_then(|tasks| tasks.parse().ok());
+    let tasks = tasks.unwrap_or(TASKS);
+    let sim = Sim::start(Settings::default()).await.expect("a simulation");
+    let setup = Setup::new(sim.addr())
+        .limits(LIMITS)
+        .more("[attribution]\ntasks_per_hour = 1_000_000\n");
+    let gateway = Gateway::start(&setup).await;
+    let begun = resident_mb(gateway.pid());
+    for tenth in 0..10 {
+        rest(&gateway, tasks * tenth / 10..tasks * (tenth + 1) / 10).await;
+        let now = resident_mb(gateway.pid());
+        println!(
+            "{} tasks: {now} MB, {begun} MB at first",
+            tasks * (tenth + 1) / 10
+        );
+    }
+    gateway.quiet().await;
+    let ended = resident_mb(gateway.pid());
+    println!("{ended} MB at rest");
+    assert!(ended <= MOST_MB, "{ended} MB");
+}
