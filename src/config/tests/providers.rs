@@ -50,3 +50,21 @@ fn a_dated_version_is_for_azures_deployments() {
     let told = faults("kind = \"openai\"\napi_version = \"2024-10-21\"");
     assert!(told.contains("has dated versions"), "{told}");
 }
+
+#[test]
+fn what_makes_no_sense_of_tries_breakers_and_places_is_told() {
+    let told = faults(
+        "kind = \"openai\"\nretry = { max = 11, backoff = \"20s\" }\n\
+         breaker = { failures = 0, open_for = \"1h\", alone = \"wait\" }\nmax_queued = 4",
+    );
+    for part in [
+        "`max`: 11 is not between 0 and 10",
+        "this is longer than `max_wait`",
+        "`failures`: 0 is not between 1 and 10000",
+        "this is longer than `max_open`",
+        "`wait` is not known here",
+        "nothing waits for a place without `max_concurrent`",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
