@@ -384,7 +384,7 @@ pub async fn wants_durable_answers(gateway: &Arc<Gateway>, request: &Request<Out
         return false;
     }
     // Whatever is wrong with it is told by the stage itself.
-    let routed = by_budget(gateway, request).await.ok();
+    let routed = after_asking(gateway, request).await.ok();
     let course = routed.and_then(|routed| routed.course);
     course.is_some_and(|course| course.route.rule.durable_answers)
 }
