@@ -16,9 +16,12 @@ use std::sync::{Arc, OnceLock};
 /// Why an answer cannot be found or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum DurableError {
-    /// The file.
+    /// The file as a database.
     #[error(transparent)]
     File(#[from] rusqlite::Error),
+    /// The file as such.
+    #[error(transparent)]
+    Disk(#[from] std::io::Error),
     /// The work did not come to its end.
     #[error("the work was stopped")]
     Stopped,
@@ -127,6 +130,7 @@ impl Durable {
 
 impl File {
     fn open(path: &std::path::Path, synced: bool) -> Result<Self, DurableError> {
+        private(path)?;
         let conn = Connection::open(path)?;
         conn.execute_batch(TABLES)?;
         let synchronous = if synced { "FULL" } else { "NORMAL" };
@@ -214,6 +218,16 @@ impl File {
         }
         Ok(gone)
     }
+}
+
+/// Makes the file, if it is new, for nobody else to read: it holds what models said. What SQLite puts beside it
+/// has the same mode.
+fn private(path: &std::path::Path) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new();
+    file.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    file.open(path).map(drop)
 }
 
 /// `name: value` lines; a header's value holds no line feed.

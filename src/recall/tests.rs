@@ -172,6 +172,12 @@ async fn an_answer_that_is_written_down_outlives_whoever_wrote_it() {
         .await
         .unwrap();
     drop(durable);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "nobody else reads it");
+    }
     let durable = Durable::new(path, true);
     let found = durable.find([1; 32], UnixMs(900)).await.unwrap().unwrap();
     assert_eq!(
