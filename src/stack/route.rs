@@ -131,13 +131,21 @@ impl Course {
     /// How many targets come before the present one.
     #[must_use]
     pub const fn at(&self) -> usize {
-        self.at
+        match self.stays {
+            // It is at none of them.
+            Some(_) => usize::MAX,
+            None => self.at,
+        }
     }
 
     /// There are others than the present one.
     #[must_use]
     pub fn has_others(&self) -> bool {
-        self.route.targets.len() > 1
+        match self.stays {
+            Some(Stays::Pinned | Stays::Issued) => false,
+            Some(Stays::Warm) => true,
+            None => self.route.places(self.rung) > 1,
+        }
     }
 
     fn index(&self, at: usize) -> usize {
@@ -510,7 +518,7 @@ impl Asked<'_> {
         if let Some(kept) = found.lacks_key() {
             return Err(keyless(found, &kept));
         }
-        if !found.speaks(course.dialect) {
+        if !found.takes(course.dialect) {
             return Err(no_target(&course.route, course.dialect));
         }
         Ok(Routed {

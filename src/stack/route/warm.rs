@@ -107,7 +107,7 @@ impl Asked<'_> {
             }
             let mut providers = self.live.providers.iter();
             let provider = providers.find(|known| known.name == warm.provider)?;
-            if !provider.speaks(course.dialect) || provider.lacks_key().is_some() {
+            if !provider.takes(course.dialect) || provider.lacks_key().is_some() {
                 return None;
             }
             let [stay, switch] = self.costs(&warm, provider, &routed)?;
