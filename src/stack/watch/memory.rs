@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// The most memory that watching takes in all, in bytes: some 15,000 busy tasks of one agent, or 35,000
+/// The most memory that watching takes in all, in bytes: some 12,000 busy tasks of one agent, or 28,000
 /// short ones. A task at rest takes some 1 KiB elsewhere, and 100,000 of them are to rest within 200 MB.
-pub const MOST_BYTES: usize = 40 << 20;
+pub const MOST_BYTES: usize = 32 << 20;
 /// How long a task is silent before it is forgotten, milliseconds. As long as the task itself is kept in
 /// memory.
 const IDLE_MS: i64 = 3_600_000;
