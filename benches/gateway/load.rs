@@ -27,7 +27,7 @@ pub struct Template {
 
 impl Template {
     /// A chat call whose body has about `body_bytes` bytes, in messages of at most 4 kB.
-    pub fn chat(body_bytes: usize, stream: bool) -> Result<Self, Fault> {
+    pub fn chat(model: &str, body_bytes: usize, stream: bool) -> Result<Self, Fault> {
         let system = "You are a researcher in a small company. Answer in one paragraph, name your sources and say what you do not know.";
         let line = "On the third day the \\\"north\\\" survey found the cistern dry;\\nthe ledger says otherwise. ";
         let mut messages = format!(r#"{{"role":"system","content":"{system}"}}"#);
@@ -43,7 +43,7 @@ impl Template {
         }
         let asked = if stream { r#","stream":true"# } else { "" };
         let body = format!(
-            r#"{{"model":"gpt-4o-mini","messages":[{messages},{{"role":"user","content":"Call 00000000: what did the survey find?"}}],"max_tokens":256,"temperature":0.2,"tools":[{{"type":"function","function":{{"name":"look_up","description":"Look a fact up","parameters":{{"type":"object","properties":{{"query":{{"type":"string"}}}},"required":["query"]}}}}}}]{asked}}}"#
+            r#"{{"model":"{model}","messages":[{messages},{{"role":"user","content":"Call 00000000: what did the survey find?"}}],"max_tokens":256,"temperature":0.2,"tools":[{{"type":"function","function":{{"name":"look_up","description":"Look a fact up","parameters":{{"type":"object","properties":{{"query":{{"type":"string"}}}},"required":["query"]}}}}}}]{asked}}}"#
         );
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\naccept: application/json\r\nuser-agent: bench\r\nx-bursar-task-id: bench-00\r\nx-bursar-agent-id: researcher-1\r\nx-bursar-agent-role: researcher\r\ncontent-length: {}\r\n\r\n",

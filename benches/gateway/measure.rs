@@ -21,6 +21,12 @@ pub struct Plan {
     pub open_streams: u64,
 }
 
+/// The model of most calls.
+const MODEL: &str = "gpt-4o-mini";
+/// One whose provider speaks another dialect than the callers.
+const FOREIGN_MODEL: &str = "claude-haiku-4-5";
+/// The floors come before the gateway.
+const FLOORS: usize = 2;
 /// Calls in flight in closed loops.
 const IN_FLIGHT: u64 = 32;
 /// Streams in flight in closed loops, and chunks of each.
@@ -72,6 +78,8 @@ pub struct Figures {
     pub large: Rate,
     /// Chunks of streams.
     pub chunks: Rate,
+    /// Calls with bodies of 1 kB that are put into another dialect, and their answers back; the gateway's only.
+    pub translated: Rate,
     /// Time to the last byte at the steady rate: median and 99th percentile, in µs.
     pub latency_us: (f64, f64),
     /// Start to ready, in ms.
@@ -136,9 +144,9 @@ async fn loads(
     figures: &mut [Figures],
     plan: &Plan,
 ) -> Result<(), Fault> {
-    let small = Template::chat(1_000, false)?;
-    let large = Template::chat(64_000, false)?;
-    let stream = Template::chat(1_000, true)?;
+    let small = Template::chat(MODEL, 1_000, false)?;
+    let large = Template::chat(MODEL, 64_000, false)?;
+    let stream = Template::chat(MODEL, 1_000, true)?;
 
     provider.set(Mode::Answer);
     let rates = rounds(subjects, &small, IN_FLIGHT, plan).await?;
@@ -147,6 +155,13 @@ async fn loads(
     each(figures, rates, |figures, rate| figures.large = rate);
     let latencies = steady_rounds(subjects, &small, plan).await?;
     each(figures, latencies, |figures, us| figures.latency_us = us);
+    let (floors, gateway) = subjects.split_at(subjects.len().min(FLOORS));
+    let foreign = Template::chat(FOREIGN_MODEL, 1_000, false)?;
+    provider.set(Mode::Message);
+    let rates = rounds(gateway, &foreign, IN_FLIGHT, plan).await?;
+    each(&mut figures[floors.len()..], rates, |figures, rate| {
+        figures.translated = rate;
+    });
     provider.set(Mode::Stream(STREAMS.1));
     let rates = rounds(subjects, &stream, STREAMS.0, plan).await?;
     each(figures, rates, |figures, rate| figures.chunks = rate);

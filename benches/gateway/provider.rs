@@ -13,12 +13,16 @@ use tokio::sync::watch;
 pub enum Mode {
     /// A whole answer of about 1 kB.
     Answer,
+    /// The same in Anthropic's dialect.
+    Message,
     /// This many chunks, each in a write of its own.
     Stream(u64),
     /// Four chunks, then nothing until the mode changes.
     Held,
 }
 
+/// What answers say, over and over.
+const TEXT: &str = "The floor of the house was swept before the guests arrived. ";
 /// Chunks that a held stream sends before it falls silent.
 pub const HELD_CHUNKS: u64 = 4;
 
@@ -54,11 +58,12 @@ impl Provider {
 
 /// A peer that goes away in the middle is nothing to report: hang-ups are part of the load.
 async fn serve(mut wire: Wire, mut mode: watch::Receiver<Mode>) {
-    let answer = answer();
+    let (answer, message) = (answer(), message());
     while let Ok(Some(_)) = wire.read().await {
         let now = *mode.borrow_and_update();
         let sent = match now {
             Mode::Answer => wire.write(&answer).await,
+            Mode::Message => wire.write(&message).await,
             Mode::Stream(chunks) => stream(&mut wire, chunks, None).await,
             Mode::Held => stream(&mut wire, HELD_CHUNKS, Some(&mut mode)).await,
         };
@@ -69,15 +74,25 @@ async fn serve(mut wire: Wire, mut mode: watch::Receiver<Mode>) {
 }
 
 fn answer() -> Vec<u8> {
-    let text = "The floor of the house was swept before the guests arrived. ".repeat(9);
-    let body = format!(
+    let text = TEXT.repeat(9);
+    whole(&format!(
         r#"{{"id":"chatcmpl-bench0000000000000000","object":"chat.completion","created":1760000000,"model":"gpt-4o-mini-2024-07-18","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":180,"completion_tokens":108,"total_tokens":288,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}},"service_tier":"default","system_fingerprint":"fp_bench"}}"#
-    );
+    ))
+}
+
+fn message() -> Vec<u8> {
+    let text = TEXT.repeat(9);
+    whole(&format!(
+        r#"{{"id":"msg_bench0000000000000000","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":180,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"cache_creation":{{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0}},"output_tokens":108,"service_tier":"standard"}}}}"#
+    ))
+}
+
+fn whole(body: &str) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    (head + &body).into_bytes()
+    (head + body).into_bytes()
 }
 
 /// Sends `chunks` deltas, waits for the mode to change if it is held, then the end and the usage.

@@ -183,7 +183,7 @@ async fn is_ready(ops: SocketAddr) -> bool {
         && matches!(wire.read().await, Ok(Some(answer)) if answer.status == 200)
 }
 
-/// A key, three covering limits far from their caps, and one provider.
+/// A key, three covering limits far from their caps, and two providers.
 fn configure(
     directory: &Path,
     agents: SocketAddr,
@@ -198,7 +198,8 @@ fn configure(
     fs::create_dir_all(directory.join("data"))?;
     let config = format!(
         "policies = \"policies\"\n\n[listen]\nagents = \"{agents}\"\nops = \"{ops}\"\n\n[store]\nurl = \"sqlite:data/bursar.db\"\n\n\
-         [[provider]]\nname = \"openai\"\nkind = \"openai\"\nbase_url = \"http://{upstream}/v1\"\napi_key = \"env:BENCH_PROVIDER_KEY\"\nmodels = [\"gpt-*\"]\n"
+         [[provider]]\nname = \"openai\"\nkind = \"openai\"\nbase_url = \"http://{upstream}/v1\"\napi_key = \"env:BENCH_PROVIDER_KEY\"\nmodels = [\"gpt-*\"]\n\n\
+         [[provider]]\nname = \"anthropic\"\nkind = \"anthropic\"\nbase_url = \"http://{upstream}\"\napi_key = \"env:BENCH_PROVIDER_KEY\"\nmodels = [\"claude-*\"]\n"
     );
     fs::write(directory.join("bursar.toml"), config)?;
     let limits = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"100000.00\"\nturns = 100000000\n\n\
