@@ -6,10 +6,15 @@
 //! configured provider; a bare name goes to the first provider whose `models` match, else to the first
 //! that speaks the dialect and lists none.
 
+mod by_name;
+mod course;
 mod issuer;
 mod looked;
+mod refusal;
 mod warm;
 
+pub use by_name::{find, resolve, resolve_own, resolve_spoken, split};
+pub use course::{Course, Shadow, ShadowTarget, Stays};
 pub use warm::WarmCaches;
 
 use super::body::AnswerBody;
@@ -18,16 +23,17 @@ use super::respond::Arrival;
 use super::upstream::Outgoing;
 use super::{Code, Refused, arrival, budget};
 use crate::attribution::Attribution;
-use crate::config::{Identity, TargetModel};
-use crate::dialect::{Call, Dialect};
+use crate::config::Identity;
+use crate::dialect::Call;
 use crate::gateway::pins::TaskPins;
-use crate::gateway::routes::{Left, Route, Target};
+use crate::gateway::routes::{Left, Route};
 use crate::gateway::{Gateway, Live, Provider};
 use crate::store::ModelPin;
 use futures_util::future::Either;
 use http::{Request, Response};
 use issuer::Issuer;
 use looked::Looked;
+use refusal::{keyless, no_target, not_permitted};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,212 +51,6 @@ pub struct Routed {
     pub course: Option<Course>,
     /// A route that only tells what it would have done, and what that is.
     pub shadow: Option<Arc<Shadow>>,
-}
-
-/// Where a call would have gone by a route with `shadow = true`.
-pub struct Shadow {
-    /// The route's name.
-    pub route: Arc<str>,
-    /// The target; `None`: the route has none for this call and would have refused it.
-    pub target: Option<ShadowTarget>,
-}
-
-/// A target that a call did not go to.
-pub struct ShadowTarget {
-    /// As the file has it.
-    pub text: Arc<str>,
-    /// The provider.
-    pub provider: Arc<Provider>,
-    /// The model as the provider names it.
-    pub model: Arc<str>,
-}
-
-impl Shadow {
-    fn new(course: &Course) -> Self {
-        let routed = course.from(0);
-        let target = routed.and_then(|routed| {
-            Some(ShadowTarget {
-                text: Arc::clone(&routed.course?.target().text),
-                provider: routed.provider,
-                model: routed.model,
-            })
-        });
-        Self {
-            route: course.name(),
-            target,
-        }
-    }
-}
-
-/// A call's way along the targets of a route.
-#[derive(Clone)]
-pub struct Course {
-    /// The route.
-    pub route: Arc<Route>,
-    /// The model that the caller asked for.
-    pub asked: Arc<str>,
-    /// Where in it the model's own name begins.
-    bare_from: usize,
-    dialect: Dialect,
-    /// It does not take the route's own way.
-    pub stays: Option<Stays>,
-    /// Where it is tried before all targets, for its prompt cache is there.
-    warm: Option<Arc<(Arc<Provider>, Arc<str>)>>,
-    /// The target that comes first; the others follow in the order of the file.
-    first: usize,
-    /// The cheaper target that little budget sends it to: no dearer one is tried.
-    rung: Option<usize>,
-    /// How many come before the present one.
-    at: usize,
-}
-
-/// Why a call does not go to the target that its route would send it to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stays {
-    /// Its task is held to a version: no other is tried.
-    Pinned,
-    /// It names what only this provider has: no other is tried.
-    Issued,
-    /// A prompt cache there is worth more than the switch saves; the route's targets come after it.
-    Warm,
-}
-
-impl Course {
-    /// The present target.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.route.targets[self.index(self.at)]
-    }
-
-    /// The route's name.
-    #[must_use]
-    pub fn name(&self) -> Arc<str> {
-        Arc::clone(&self.route.rule.name)
-    }
-
-    /// How many targets come before the present one.
-    #[must_use]
-    pub const fn at(&self) -> usize {
-        match self.stays {
-            // It is at none of them.
-            Some(_) => usize::MAX,
-            None => self.at,
-        }
-    }
-
-    /// There are others than the present one.
-    #[must_use]
-    pub fn has_others(&self) -> bool {
-        match self.stays {
-            Some(Stays::Pinned | Stays::Issued) => false,
-            Some(Stays::Warm) => true,
-            None => self.route.places(self.rung) > 1,
-        }
-    }
-
-    fn index(&self, at: usize) -> usize {
-        self.route.place(at, self.first, self.rung)
-    }
-
-    /// The target as metrics name it.
-    #[must_use]
-    pub fn label(&self) -> &str {
-        match self.stays {
-            Some(Stays::Pinned) => "pinned",
-            Some(Stays::Issued) => "issuer",
-            Some(Stays::Warm) => "warm",
-            None => &self.target().text,
-        }
-    }
-
-    /// What a pin of this route is kept under: a route that goes by the model asked for has one for each.
-    #[must_use]
-    pub fn pin_name(&self) -> Arc<str> {
-        match self.target().model {
-            TargetModel::Named(_) => self.name(),
-            TargetModel::AsAsked => {
-                format!("{} {}", self.name(), &self.asked[self.bare_from..]).into()
-            }
-        }
-    }
-
-    /// A pin of this route, under either name.
-    fn is_pin(&self, what: &str) -> bool {
-        let name = &*self.route.rule.name;
-        let asked = || what.strip_prefix(name)?.strip_prefix(' ');
-        what == name || asked() == Some(&self.asked[self.bare_from..])
-    }
-
-    /// The first target from the place `at` on that can take the call.
-    fn from(&self, at: usize) -> Option<Routed> {
-        let mut places = at..self.route.places(self.rung);
-        let takes = |at: &usize| self.route.targets[self.index(*at)].takes(self.dialect);
-        let at = places.find(takes)?;
-        let course = Self {
-            at,
-            stays: None,
-            ..self.clone()
-        };
-        let target = course.target();
-        let model = match &target.model {
-            TargetModel::Named(model) => Arc::clone(model),
-            TargetModel::AsAsked => course.asked[course.bare_from..].into(),
-        };
-        Some(Routed {
-            provider: Arc::clone(&target.provider),
-            model,
-            course: Some(course),
-            shadow: None,
-        })
-    }
-}
-
-impl Routed {
-    /// The next target of the route that can take the call, if there is one. Targets that do not speak
-    /// its dialect, or whose provider's key is missing, are left out; nothing is said of budgets.
-    #[must_use]
-    pub fn next(&self) -> Option<Self> {
-        let course = self.course.as_ref()?;
-        let next = match course.stays {
-            Some(Stays::Pinned | Stays::Issued) => None,
-            Some(Stays::Warm) => course.from(0),
-            None => course.from(course.at + 1),
-        }?;
-        Some(Self {
-            shadow: self.shadow.clone(),
-            ..next
-        })
-    }
-
-    /// All that come after this one, in their order.
-    pub fn rest(&self) -> impl Iterator<Item = Self> {
-        std::iter::successors(self.next(), Self::next)
-    }
-
-    /// The first target again.
-    #[must_use]
-    pub fn start(&self) -> Self {
-        let gone_on = |course: &&Course| course.stays.is_none();
-        let start = self.course.as_ref().filter(gone_on);
-        let start = start.and_then(|course| match &course.warm {
-            Some(_) => course.at_the_warm(),
-            None if course.at > 0 => course.from(0),
-            None => None,
-        });
-        match start {
-            None => self.clone(),
-            Some(start) => Self {
-                shadow: self.shadow.clone(),
-                ..start
-            },
-        }
-    }
-
-    /// `provider/model`, as refusals name it.
-    #[must_use]
-    pub fn name(&self) -> String {
-        format!("{}/{}", self.provider.name, self.model)
-    }
 }
 
 /// The layer.
@@ -550,152 +350,4 @@ impl Asked<'_> {
             at: 0,
         }
     }
-}
-
-/// Finds the provider of a model for an identity by the model's name.
-///
-/// # Errors
-/// No provider has it, the identity may not use it, or the provider's key is missing.
-pub fn resolve(
-    live: &Live,
-    identity: &Identity,
-    model: &str,
-    dialect: Dialect,
-) -> Result<Routed, Refused> {
-    let (provider, name) =
-        find(live, model, dialect).ok_or_else(|| not_found(live, model, dialect))?;
-    resolved(provider, name, identity, model)
-}
-
-/// The same among the providers that speak the dialect, for what is not translated.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn resolve_spoken(
-    live: &Live,
-    identity: &Identity,
-    model: &str,
-    dialect: Dialect,
-) -> Result<Routed, Refused> {
-    let found = find_among(live, model, |provider| provider.speaks(dialect));
-    let (provider, name) = found.ok_or_else(|| not_found(live, model, dialect))?;
-    resolved(provider, name, identity, model)
-}
-
-fn resolved(
-    provider: &Arc<Provider>,
-    name: &str,
-    identity: &Identity,
-    model: &str,
-) -> Result<Routed, Refused> {
-    if !identity.may_use(name) && !identity.may_use(model) {
-        return Err(not_permitted(identity, model));
-    }
-    if let Some(kept) = provider.lacks_key() {
-        return Err(keyless(provider, &kept));
-    }
-    Ok(Routed {
-        provider: Arc::clone(provider),
-        model: name.into(),
-        course: None,
-        shadow: None,
-    })
-}
-
-/// Where a call of the gateway's own goes; `None` if nobody has the model, or its key is missing.
-#[must_use]
-pub fn resolve_own(live: &Live, model: &str, dialect: Dialect) -> Option<Routed> {
-    let (provider, name) = find(live, model, dialect)?;
-    provider.lacks_key().is_none().then(|| Routed {
-        provider: Arc::clone(provider),
-        model: name.into(),
-        course: None,
-        shadow: None,
-    })
-}
-
-/// The provider that a model's name means to calls of a dialect, and the model's own name: one that
-/// speaks it, or else one that such calls are translated for.
-#[must_use]
-pub fn find<'a>(
-    live: &'a Live,
-    model: &'a str,
-    dialect: Dialect,
-) -> Option<(&'a Arc<Provider>, &'a str)> {
-    find_among(live, model, |provider| provider.speaks(dialect))
-        .or_else(|| find_among(live, model, |provider| provider.takes(dialect)))
-}
-
-fn find_among<'a>(
-    live: &'a Live,
-    model: &'a str,
-    fits: impl Fn(&Provider) -> bool,
-) -> Option<(&'a Arc<Provider>, &'a str)> {
-    if let Some((named, rest)) = split(live, model) {
-        return fits(named).then_some((named, rest));
-    }
-    let fitting = || live.providers.iter().filter(|provider| fits(provider));
-    let matching = fitting()
-        .find(|provider| provider.config.models.matches(model))
-        .or_else(|| fitting().find(|provider| provider.config.models.is_empty()));
-    matching.map(|provider| (provider, model))
-}
-
-/// A provider's name before a model's own.
-#[must_use]
-pub fn split<'a>(live: &'a Live, model: &'a str) -> Option<(&'a Arc<Provider>, &'a str)> {
-    let (prefix, rest) = model.split_once('/')?;
-    let mut providers = live.providers.iter();
-    let named = providers.find(|provider| provider.name.as_str() == prefix)?;
-    Some((named, rest))
-}
-
-fn not_permitted(identity: &Identity, model: &str) -> Refused {
-    let message = format!(
-        "Identity `{}` may not use the model `{model}`.",
-        identity.name
-    );
-    Refused::new(Code::NotPermitted, &message)
-}
-
-fn keyless(provider: &Provider, kept: &str) -> Refused {
-    let message = format!(
-        "Provider `{}` has no key: {kept} is not set where the gateway runs.",
-        provider.name
-    );
-    Refused::new(Code::UpstreamError, &message)
-}
-
-fn no_target(route: &Route, dialect: Dialect) -> Refused {
-    let speaking = (route.targets.iter()).find(|target| target.provider.takes(dialect));
-    if let Some(target) = speaking
-        && let Some(kept) = target.provider.lacks_key()
-    {
-        return keyless(&target.provider, &kept);
-    }
-    let message = format!(
-        "Route `{}` takes this call, and none of its targets takes {}.",
-        route.rule.name,
-        dialect.name()
-    );
-    Refused::new(Code::ModelNotFound, &message)
-}
-
-fn not_found(live: &Live, model: &str, dialect: Dialect) -> Refused {
-    let speaking: Vec<&str> = live
-        .providers
-        .iter()
-        .filter(|provider| provider.speaks(dialect))
-        .map(|provider| provider.name.as_str())
-        .collect();
-    let providers = match speaking.as_slice() {
-        [] => format!("no configured provider speaks {}", dialect.name()),
-        names => format!(
-            "the providers that speak {} are {}",
-            dialect.name(),
-            names.join(", ")
-        ),
-    };
-    let message = format!("No provider has the model `{model}`; {providers}.");
-    Refused::new(Code::ModelNotFound, &message)
 }
