@@ -1,7 +1,8 @@
 //! The most that a call can cost on each meter: its price card, the bound on its input, the quote.
 
+use super::Admission;
+use super::covers::Covers;
 use super::wrap_up::LAST_TOKENS;
-use super::{Admission, Covers};
 use crate::config::{Preset, UnlistedFields};
 use crate::conversation::Lane;
 use crate::dialect::{Call, Dialect};

@@ -1,6 +1,7 @@
 //! Why a call is not admitted, in the words and numbers that its caller gets.
 
-use super::Admission;
+use super::walk::Miss;
+use super::{Admission, NotYet};
 use crate::attribution::Attribution;
 use crate::config::Limit;
 use crate::dialect::refusal::{Refusal, Standing};
@@ -8,13 +9,43 @@ use crate::flights::Stop;
 use crate::gateway::Live;
 use crate::ledger::{self, Deadline, Denial};
 use crate::purse::NoHold;
-use crate::stack::{Code, Refused};
+use crate::stack::{Code, Refused, check, record};
 use crate::store::StoreError;
-use crate::task::Standstill;
+use crate::task::{Standstill, Task};
 use crate::units::{EscalationId, Meter};
+use std::sync::Arc;
 
 /// The limit that `[attribution] tasks_per_hour` makes.
 pub const TASKS_PER_HOUR: &str = "tasks per hour";
+
+impl Admission {
+    /// Why the call leaves for none of its targets, and what is done about it.
+    pub(super) async fn missed(&self, task: &Arc<Task>, decisions: u64, miss: Miss) -> NotYet {
+        match miss {
+            Miss::Unquoted(refused) => self.denied(refused).into(),
+            Miss::NoHold(error) => self.not_held(task, decisions, error).await,
+        }
+    }
+
+    pub(in crate::stack) fn no_hold(&self, error: NoHold) -> Refused {
+        self.denied(no_hold(self, error))
+    }
+
+    /// Notes a refusal in the journal.
+    pub(super) fn denied(&self, refused: Refused) -> Refused {
+        record::deny(self, &refused);
+        if let Some(parent) = &self.attribution.parent
+            && let Some(task) = self
+                .gateway
+                .tasks
+                .known(&self.attribution.task_key(), self.now)
+        {
+            let who = check::who(&self.attribution, self.call.chain.root);
+            check::refused(&task, &who, &parent.value, &refused, &self.request.shared());
+        }
+        refused
+    }
+}
 
 /// The answer to a call that got no hold.
 pub fn no_hold(admission: &Admission, error: NoHold) -> Refused {

@@ -1,0 +1,260 @@
+//! The last step before the bytes leave: the body as the provider gets it, its headers, and the record
+//! that owns the hold from here on.
+
+use super::bounds::Bound;
+use super::lineage::{self, Entered};
+use super::{Admission, Placed, pace};
+use crate::dialect::{Call, Dialect, Edits};
+use crate::loops::Action;
+use crate::purse::Hold;
+use crate::stack::check::{self, Watched};
+use crate::stack::meter::Admitted;
+use crate::stack::record::{Facts, Record};
+use crate::stack::trace::Trace;
+use crate::stack::upstream::Outgoing;
+use crate::stack::{Refused, headers};
+use crate::store::NoteKind;
+use crate::task::Task;
+use crate::task::pulse::Beat;
+use crate::units::Meter;
+use http::{HeaderName, HeaderValue, Request};
+use std::sync::Arc;
+
+impl Admission {
+    /// The request as it leaves, and the record that goes along.
+    ///
+    /// # Errors
+    /// The agent is new to its task, and the store cannot write that down.
+    pub(super) async fn depart(
+        &self,
+        request: Request<Outgoing>,
+        placed: Placed,
+    ) -> Result<Admitted, Refused> {
+        let Placed {
+            uri,
+            task,
+            boarded,
+            bound,
+            hold,
+            entered,
+        } = placed;
+        let call = &self.call;
+        let (edits, hide_usage) = self.edits(&bound, &hold);
+        self.note(&hold);
+        if self.live.routes.minds_caches() {
+            let warm = &self.gateway.warm;
+            warm.left(&self.attribution, &self.call, &self.routed);
+        }
+        if let Some(course) = &self.routed.course {
+            self.gateway
+                .metrics
+                .routed(&course.route.rule.name, course.label());
+        }
+        let warning = match self.again {
+            None => {
+                let came = request.extensions().get::<Arc<Call>>().unwrap_or(call);
+                self.beat(&task, came, bound.fixed[Meter::Turns] > 0)
+            }
+            // It is the same call still.
+            Some(_) => None,
+        };
+        let facts = Facts {
+            request: self.request.clone(),
+            trace: self.trace,
+            model: Arc::clone(&self.routed.model),
+            course: self.routed.course.clone(),
+            shadow: self.routed.shadow.clone(),
+            card: bound.card,
+            fixed: bound.fixed,
+            elastic: bound.elastic,
+            known_input: bound.known_input,
+            lane: bound.lane,
+            arrived: self.arrived,
+            notice: self.notice_name(),
+            warning,
+            task: (Arc::clone(&task), task.paused_ms(self.now)),
+            watched: self.watched(task, request.headers()),
+            counts_attempts: bound.counts_attempts,
+            trimmed: self.fitted.trimmed,
+            translation: self.translation.clone(),
+            steps: self.steps.clone(),
+            aside: self.aside,
+        };
+        self.fitted.left(&self.gateway, facts.notice);
+        let joins = entered.is_some_and(Entered::admit);
+        let record = Box::new(Record::open(
+            Arc::clone(&self.gateway),
+            Arc::clone(&self.live),
+            hold,
+            boarded,
+            (
+                Arc::clone(call),
+                Arc::clone(&self.routed.provider),
+                hide_usage,
+            ),
+            facts,
+        ));
+        // The record owns the hold by now, whoever hangs up meanwhile.
+        if joins {
+            Box::pin(lineage::join(self)).await?;
+        }
+        let (mut parts, _) = request.into_parts();
+        parts.uri = uri;
+        let provider = &self.routed.provider;
+        if provider.config.forward_attribution {
+            self.forward_attribution(&mut parts.headers);
+        }
+        if let Some(translation) = &self.translation {
+            translation.dress(&mut parts.headers);
+        }
+        provider.dress(&mut parts.headers);
+        if let Some(value) = self.trace.as_ref().and_then(Trace::traceparent) {
+            parts.headers.insert(&headers::TRACEPARENT, value);
+        }
+        parts.version = http::Version::HTTP_11;
+        parts.extensions.clear();
+        let body = crate::dialect::rewrite(call, &edits);
+        let request = Request::from_parts(parts, Outgoing::Whole(body));
+        Ok(Admitted { request, record })
+    }
+
+    /// What is kept of the call to see how it ends.
+    fn watched(&self, task: Arc<Task>, headers: &http::HeaderMap) -> Watched {
+        let rules = self.rules();
+        let declares = rules.malformed != Action::Off || rules.failures != Action::Off;
+        let declared = declares
+            .then(|| self.gateway.forms.of(&self.call))
+            .flatten();
+        let count = headers.get(&headers::RETRY_COUNT);
+        Watched {
+            task,
+            who: check::who(&self.attribution, self.call.chain.root),
+            declared,
+            rules,
+            is_retry: count.is_some_and(|count| count.as_bytes() != b"0"),
+        }
+    }
+
+    /// What the call, as it came, tells of its task's pulse; the answer's head says it too.
+    fn beat(&self, task: &Task, call: &Call, turn: bool) -> Option<HeaderValue> {
+        let whose = &self.attribution;
+        // What the gateway asks is no part of the agent's conversation.
+        if whose.is_unattributed() || self.aside {
+            return None;
+        }
+        // Where the provider keeps the conversation, the call shows only its end.
+        let is_whole = call.ids.previous_response.is_none();
+        let beat = Beat {
+            agent: whose.agent.as_ref().map(|agent| agent.value.as_str()),
+            parent: whose.parent.as_ref().map(|parent| parent.value.as_str()),
+            links: if is_whole { &call.chain.links } else { &[] },
+            body: &call.body,
+            turn,
+            at: self.now,
+        };
+        let signs = task.beat(self.live.loaded.loops.pulse(), &beat);
+        for sign in &signs {
+            self.gateway.tell(&whose.task_key(), sign);
+        }
+        let first = signs.first()?;
+        HeaderValue::from_str(&format!("loop={}", first.kind)).ok()
+    }
+
+    /// What an operator should see of a call that goes through all the same: observed limits that
+    /// would have refused it, fields whose price nobody knows.
+    fn note(&self, hold: &Hold) {
+        let gateway = &self.gateway;
+        for reached in &hold.terms.observed {
+            let limit = crate::config::Limit::name_in(&reached.key.limit);
+            gateway.metrics.denied("observed", limit);
+            gateway.journal(
+                NoteKind::Alarm,
+                limit,
+                &format!(
+                    "observed: {} of {} would have refused {}",
+                    reached.meter.name(),
+                    limit,
+                    self.request,
+                ),
+            );
+        }
+        for field in &self.call.unlisted {
+            if gateway.unlisted.is_new(field) {
+                let provider = self.routed.provider.name.as_str();
+                gateway.journal(
+                    NoteKind::FailOpen,
+                    "unlisted_fields",
+                    &format!(
+                        "the field `{field}` passes to {provider}; what it may cost is not known"
+                    ),
+                );
+            }
+        }
+    }
+
+    /// What must be changed in the body, and whether usage was asked for on the caller's behalf.
+    fn edits(&self, bound: &Bound, hold: &Hold) -> (Edits, bool) {
+        let call = &self.call;
+        let mut edits = Edits::default();
+        if *call.model != *self.routed.model {
+            edits.model = Some(self.routed.model.to_string());
+        }
+        if let Some(field) = bound.cap_field {
+            // What was asked for under a name that the target ignores must be told under one it honours.
+            let unheard = call.asked_output.filter(|_| call.tells(field).is_none());
+            let told = hold
+                .terms
+                .told
+                .or(unheard.and(bound.elastic.map(|elastic| elastic.want)))
+                .or(bound
+                    .elastic
+                    .filter(|_| bound.is_last)
+                    .map(|elastic| elastic.want));
+            edits.output_cap = told.map(|tokens| (field, tokens));
+        }
+        let preset = self.routed.provider.config.preset;
+        edits.max_price = bound.max_price(preset, call);
+        edits.only_cap = bound.cap_field.filter(|_| preset.one_output_cap);
+        let hide_usage = call.stream
+            && !call.usage_asked
+            && preset.asks_usage
+            && matches!(
+                call.dialect,
+                Dialect::OpenaiChat | Dialect::OpenaiCompletions
+            );
+        edits.include_usage = hide_usage;
+        edits.no_parallel_tools = hold.terms.remaining.tool_calls == Some(1);
+        let terms = &hold.terms;
+        edits.task_budget = pace::task_budget(
+            call,
+            &terms.remaining,
+            &terms.quoted,
+            bound.elastic.as_ref(),
+        );
+        edits.strip_foreign = !call.ids.foreign.is_empty();
+        edits.no_tools = self.is_last();
+        edits.notice = self.notice();
+        (edits, hide_usage)
+    }
+
+    /// Servers of one's own may see whose call it is, wherever the caller had said it.
+    fn forward_attribution(&self, headers: &mut http::HeaderMap) {
+        let attribution = &self.attribution;
+        let mut set = |name: &'static HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        set(&headers::REQUEST_ID, self.request.as_str());
+        set(&headers::TASK_ID, attribution.task.value.as_str());
+        if let Some(agent) = &attribution.agent {
+            set(&headers::AGENT_ID, agent.value.as_str());
+        }
+        if let Some(role) = &attribution.role {
+            set(&headers::AGENT_ROLE, role.value.as_str());
+        }
+        if let Some(parent) = &attribution.parent {
+            set(&headers::PARENT_AGENT_ID, parent.value.as_str());
+        }
+    }
+}
