@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 const CALLERS: usize = 24;
 const CALLS: usize = 50;
-const PROVIDER: &str = "retry = { max = 4, max_in_doubt = 2, backoff = \"5ms\", max_wait = \"200ms\" }\n\
+pub const PROVIDER: &str = "retry = { max = 4, max_in_doubt = 2, backoff = \"5ms\", max_wait = \"200ms\" }\n\
                         breaker = { failures = 8, open_for = \"500ms\", max_open = \"20s\" }\n\
                         timeouts = { connect = \"2s\", first_byte = \"1s\", between_bytes = \"5s\" }";
 
