@@ -1,10 +1,12 @@
 //! The next target of the route speaks another dialect: the caller hears its own all the same.
 
-use crate::chaos;
+use crate::chaos::{self, Ended};
+use crate::common::Draw;
 use crate::common::calls::{Ask, Dialect, Reply};
 use crate::rig::{Rig, sim};
 use bursar::sim::{Settings, Sim};
 use serde_json::Value;
+use std::time::Duration;
 
 const NO_BREAKER: &str =
     "breaker = { failures = 10000, failure_percent = 100, min_calls = 100000 }";
@@ -157,4 +159,50 @@ async fn nor_is_a_tight_cap_passed_on_the_way() {
         println!("{model}: {answered} answered, {refused} refused, {sums:?}");
         assert!(sums.settled + sums.in_doubt <= 30_000_000, "{sums:?}");
     }
+}
+
+fn any(draw: &mut Draw, text: &str) -> Ask {
+    let dialect = draw.pick(&[Dialect::Chat, Dialect::Messages, Dialect::Responses]);
+    Ask {
+        text: text.to_owned(),
+        stream: draw.percent(50),
+        tools: draw.percent(30),
+        max_tokens: Some(16 + draw.below(120)),
+        ..Ask::chat("asked").dialect(dialect)
+    }
+}
+
+/// Both fail in every way, near the cap, and many a call is answered in another dialect than its own.
+#[tokio::test]
+async fn both_unwell_in_two_dialects_near_the_cap() {
+    let unwell = |seed, fail_rate| Settings {
+        fail_rate,
+        reset_rate: 0.1,
+        page_rate: 0.05,
+        slow_rate: 0.05,
+        no_usage_rate: 0.05,
+        slow_delay: Duration::from_millis(20),
+        retry_after: Duration::from_millis(30),
+        seed,
+        ..Settings::default()
+    };
+    let rig = rig(
+        [unwell(3, 0.6), unwell(4, 0.15)],
+        "sim-a",
+        "0.05",
+        chaos::PROVIDER,
+    )
+    .await;
+    let ended = chaos::crowd(rig, 10, 20, any).await;
+    let Ended {
+        sums,
+        answered,
+        translated,
+        refused,
+        failed,
+    } = ended;
+    assert_eq!(answered + refused + failed, 200);
+    assert!(sums.settled + sums.in_doubt <= 50_000_000, "{sums:?}");
+    assert!(sums.billed <= 50_000_000, "{sums:?}");
+    assert!(translated > 0 && refused > 0, "the cap was reached");
 }
