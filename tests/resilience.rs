@@ -14,6 +14,8 @@ mod chaos;
 mod common;
 #[path = "resilience/crowds.rs"]
 mod crowds;
+#[path = "resilience/dialects.rs"]
+mod dialects;
 #[path = "resilience/elsewhere.rs"]
 mod elsewhere;
 #[path = "resilience/retries.rs"]

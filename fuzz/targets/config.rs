@@ -1,8 +1,8 @@
-//! Configuration, limits, identities and price overrides: every text is taken or refused with faults
+//! Configuration, limits, identities, loop rules, routes and price overrides: every text is taken or refused with faults
 //! that say something.
 #![no_main]
 
-use bursar::config::{Config, Faults, Identities, Policies};
+use bursar::config::{Config, Faults, Identities, LoopPolicies, Policies, RoutePolicies};
 use bursar::price::Catalogue;
 use libfuzzer_sys::fuzz_target;
 use std::path::Path;
@@ -21,10 +21,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else {
         return;
     };
-    match choice % 4 {
+    match choice % 6 {
         0 => check(Config::parse(text, Path::new("bursar.toml"))),
         1 => check(Policies::parse(text, Path::new("limits.toml"))),
         2 => check(Identities::parse(text, Path::new("identities.toml"))),
+        3 => check(LoopPolicies::parse(text, Path::new("loops.toml"))),
+        4 => check(RoutePolicies::parse(text, Path::new("routes.toml"))),
         _ => drop(Catalogue::with_overrides(text, Path::new("prices.toml"))),
     }
 });

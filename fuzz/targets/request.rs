@@ -2,7 +2,8 @@
 //! afterwards what was changed when something is.
 #![no_main]
 
-use bursar::dialect::{Dialect, Edits, decode, rewrite};
+use bursar::dialect::{Call, Dialect, Edits, decode, rewrite};
+use bursar::units::NanoUsd;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
@@ -13,6 +14,40 @@ const DIALECTS: [(Dialect, Option<&str>); 5] = [
     (Dialect::OpenaiCompletions, Some("max_tokens")),
     (Dialect::AnthropicMessages, Some("max_tokens")),
 ];
+
+/// What a kind of provider wants otherwise than the caller said it: one output cap by its name, and the
+/// dearest price that a router may choose.
+fn habits(call: &Call) {
+    if call.dialect != Dialect::OpenaiChat {
+        return;
+    }
+    for field in ["max_tokens", "max_completion_tokens"] {
+        for told in [None, Some(77)] {
+            let edits = Edits {
+                only_cap: Some(field),
+                output_cap: told.map(|tokens| (field, tokens)),
+                max_price: (!says_provider(call)).then_some([NanoUsd(1), NanoUsd(2_500_000_000)]),
+                ..Edits::default()
+            };
+            let changed = rewrite(call, &edits);
+            let again = decode(call.dialect, changed.clone());
+            let again = again.unwrap_or_else(|error| panic!("{error}: {changed:?}"));
+            assert_eq!(
+                again.asked_output,
+                told.or(call.asked_output),
+                "{changed:?}"
+            );
+            assert_eq!(again.prompt.messages, call.prompt.messages);
+        }
+    }
+}
+
+fn says_provider(call: &Call) -> bool {
+    call.selectors
+        .surcharges
+        .iter()
+        .any(|field| field == "provider")
+}
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, body)) = data.split_first() else {
@@ -55,4 +90,5 @@ fuzz_target!(|data: &[u8]| {
         changed,
         "a second time changes nothing"
     );
+    habits(&call);
 });

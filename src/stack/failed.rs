@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// How far into an error answer its kind is looked for, bytes.
 const LOOK_BYTES_MAX: usize = 16 * 1024;
-/// The longest time that a provider's word is believed, seconds: a day.
-const WORD_MAX_S: f64 = 86_400.0;
+/// The longest time that a provider's word is believed: a day.
+pub const PAUSE_MAX: Duration = Duration::from_secs(86_400);
 
 /// Why there is no answer.
 pub enum NoAnswer {
@@ -168,12 +168,13 @@ fn is_spent(body: &[u8]) -> bool {
         || memmem::find(looked_at, b"billing_").is_some()
 }
 
-/// `retry-after-ms`, or `Retry-After` in seconds or as a date.
-fn asked_pause(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
+/// What a provider asks its callers to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date.
+#[must_use]
+pub fn asked_pause(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |number: f64| {
         let known = number.is_finite() && number >= 0.0;
-        known.then(|| Duration::from_secs_f64(number.min(WORD_MAX_S)))
+        known.then(|| Duration::from_secs_f64(number.min(PAUSE_MAX.as_secs_f64())))
     };
     if let Some(ms) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
         return seconds(ms / 1_000.0);
@@ -186,7 +187,7 @@ fn asked_pause(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
         .parse_timestamp(after)
         .ok()?;
     let ms = at.as_millisecond().saturating_sub(now.0).max(0);
-    Some(Duration::from_millis(ms.unsigned_abs()).min(Duration::from_secs_f64(WORD_MAX_S)))
+    Some(Duration::from_millis(ms.unsigned_abs()).min(PAUSE_MAX))
 }
 
 #[cfg(test)]

@@ -13,16 +13,18 @@ use tokio::task::JoinSet;
 
 const CALLERS: usize = 24;
 const CALLS: usize = 50;
-const PROVIDER: &str = "retry = { max = 4, max_in_doubt = 2, backoff = \"5ms\", max_wait = \"200ms\" }\n\
+pub const PROVIDER: &str = "retry = { max = 4, max_in_doubt = 2, backoff = \"5ms\", max_wait = \"200ms\" }\n\
                         breaker = { failures = 8, open_for = \"500ms\", max_open = \"20s\" }\n\
                         timeouts = { connect = \"2s\", first_byte = \"1s\", between_bytes = \"5s\" }";
 
 /// What came of it.
-struct Ended {
-    sums: Sums,
-    answered: usize,
-    refused: usize,
-    failed: usize,
+pub struct Ended {
+    pub sums: Sums,
+    pub answered: usize,
+    /// Of the answered ones, those that came from a provider of another dialect.
+    pub translated: usize,
+    pub refused: usize,
+    pub failed: usize,
 }
 
 /// Lets the callers call; compares the books with both bills.
@@ -31,27 +33,39 @@ async fn run(first: Option<Sim>, addr: SocketAddr, second: Sim, usd: &str) -> En
         "[[limit]]\nname = \"owner\"\nper = [\"owner\"]\nwindow = {{ every = \"month\" }}\nusd = \"{usd}\"\n\
          [[limit]]\nname = \"task\"\nper = [\"task\"]\nturns = 100000\n"
     );
-    let mut rig = Rig::of(first, addr, second, |setup| {
+    let rig = Rig::of(first, addr, second, |setup| {
         setup.routes(BOTH).limits(&limits).provider(PROVIDER)
     })
     .await;
-    let [answered, refused, failed] = [const { AtomicUsize::new(0) }; 3];
-    let counts = Arc::new((answered, refused, failed));
-    let mut callers = JoinSet::new();
-    for number in 0..CALLERS {
+    crowd(rig, CALLERS, CALLS, any).await
+}
+
+/// So many callers make so many calls each, as workers; compares the books with both bills.
+pub async fn crowd(
+    mut rig: Rig,
+    callers: usize,
+    calls: usize,
+    any: fn(&mut Draw, &str) -> Ask,
+) -> Ended {
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 4]);
+    let mut crowd = JoinSet::new();
+    for number in 0..callers {
         let caller = rig.gateway.caller(&format!("t{}", number % 6));
         let caller = caller
             .header("x-bursar-agent-role", "worker")
             .agent(&format!("agent-{number}"));
         let counts = Arc::clone(&counts);
-        callers.spawn(async move {
+        crowd.spawn(async move {
             let mut draw = Draw::new(number as u64);
-            for call in 0..CALLS {
+            for call in 0..calls {
                 let ask = any(&mut draw, &format!("Caller {number}, call {call}."));
                 let reply = caller.call(&ask).await.expect("an answer");
                 let broke_off = ask.stream && reply.text().contains("\"upstream_error\"");
-                let (answered, refused, failed) = &*counts;
+                let [answered, translated, refused, failed] = &*counts;
                 match reply.status.as_u16() {
+                    200 if !broke_off && reply.header("x-bursar-translated").is_some() => {
+                        translated
+                    }
                     200 if !broke_off => answered,
                     402 => refused,
                     _ => failed,
@@ -60,17 +74,20 @@ async fn run(first: Option<Sim>, addr: SocketAddr, second: Sim, usd: &str) -> En
             }
         });
     }
-    while let Some(joined) = callers.join_next().await {
+    while let Some(joined) = crowd.join_next().await {
         joined.expect("a caller");
     }
     let sums = rig.settles().await;
-    let (answered, refused, failed) = &*counts;
-    let [answered, refused, failed] =
-        [answered, refused, failed].map(|count| count.load(Ordering::Relaxed));
-    println!("{answered} answered, {refused} refused, {failed} failed, {sums:?}");
+    let [plain, translated, refused, failed] =
+        counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let answered = plain + translated;
+    println!(
+        "{answered} answered, {translated} of them translated, {refused} refused, {failed} failed, {sums:?}"
+    );
     Ended {
         sums,
         answered,
+        translated,
         refused,
         failed,
     }

@@ -1,115 +1,15 @@
 //! Random histories against a model that is too simple to be wrong: sums in maps, and the promise
 //! that every call gets exactly one answer.
 
+mod history;
+
 use super::*;
+use history::{Op, Request, op};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const ACCOUNTS: usize = 4;
 const AGENTS: [&str; 4] = ["root", "lead", "one", "two"];
-
-#[derive(Clone, Debug)]
-enum Op {
-    Request {
-        mask: u8,
-        price: u64,
-        want: u64,
-        least: u64,
-        unasked: bool,
-        agent: usize,
-        parent: usize,
-        peek: bool,
-        ms: i64,
-    },
-    Recap {
-        account: usize,
-        cap: u64,
-        observe: bool,
-    },
-    Settle {
-        which: usize,
-        permille: u64,
-    },
-    Void {
-        which: usize,
-    },
-    Doubt {
-        which: usize,
-    },
-    Correct {
-        account: usize,
-        quantity: u64,
-    },
-    TopUp {
-        account: usize,
-        by: u64,
-    },
-    Pass {
-        ms: i64,
-    },
-    Serve,
-    Fail,
-    Leave {
-        which: usize,
-    },
-    Idle,
-    /// A call in flight comes under further accounts.
-    Cover {
-        which: usize,
-        mask: u8,
-    },
-    /// The balances of these are fetched.
-    Load {
-        mask: u8,
-    },
-    /// The limit was away: what is known of its accounts counts no longer.
-    Retire,
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let request = (
-        1u8..16,
-        0u64..60,
-        0u64..300,
-        0u64..120,
-        any::<bool>(),
-        0usize..4,
-        0usize..12,
-        any::<bool>(),
-        1i64..90_000,
-    )
-        .prop_map(
-            |(mask, price, want, least, unasked, agent, parent, peek, ms)| Op::Request {
-                mask,
-                price,
-                want,
-                least,
-                unasked,
-                agent,
-                parent,
-                peek,
-                ms,
-            },
-        );
-    prop_oneof![
-        12 => request,
-        1 => (0..ACCOUNTS, 0u64..3000, prop::bool::weighted(0.2))
-            .prop_map(|(account, cap, observe)| Op::Recap { account, cap, observe }),
-        6 => (0usize..64, 0u64..1050).prop_map(|(which, permille)| Op::Settle { which, permille }),
-        1 => (0usize..64).prop_map(|which| Op::Void { which }),
-        1 => (0usize..64).prop_map(|which| Op::Doubt { which }),
-        1 => (0..ACCOUNTS, 0u64..200).prop_map(|(account, quantity)| Op::Correct { account, quantity }),
-        1 => (0..ACCOUNTS, 1u64..200).prop_map(|(account, by)| Op::TopUp { account, by }),
-        3 => prop_oneof![1i64..100, 5_000i64..20_000].prop_map(|ms| Op::Pass { ms }),
-        6 => Just(Op::Serve),
-        1 => Just(Op::Fail),
-        1 => (0usize..64).prop_map(|which| Op::Leave { which }),
-        1 => Just(Op::Idle),
-        2 => (0usize..64, 1u8..16).prop_map(|(which, mask)| Op::Cover { which, mask }),
-        2 => (1u8..16).prop_map(|mask| Op::Load { mask }),
-        1 => Just(Op::Retire),
-    ]
-}
 
 #[derive(Default)]
 struct Sums {
@@ -118,6 +18,7 @@ struct Sums {
     topped_up: u64,
     settled: u64,
     in_doubt: u64,
+    attempts: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -136,6 +37,14 @@ struct Asked {
 }
 
 impl Asked {
+    fn patience(&self) -> Patience {
+        if self.peek {
+            return Patience::Peek;
+        }
+        let deadline = self.deadline;
+        Patience::Wait { deadline }
+    }
+
     fn price(&self, n: u64) -> u64 {
         self.ask.fixed[Meter::Usd] + n
     }
@@ -227,52 +136,20 @@ impl Model {
     fn apply(&mut self, op: Op) {
         self.failed = false;
         match op {
-            Op::Request {
-                mask,
-                price,
-                want,
-                least,
-                unasked,
-                agent,
-                parent,
-                peek,
-                ms,
-            } => {
-                let covers = self.of(mask).map(|(key, sums)| Cover {
-                    observe: sums.observe,
-                    ..cover(key, usd_cap(sums.cap))
-                });
-                let elastic = Elastic {
-                    unasked: unasked.then_some(80),
-                    ..output(want, least)
-                };
-                let ask = Ask {
-                    covers: covers.collect(),
-                    fixed: usd(price),
-                    elastic: Some(elastic),
-                };
-                let parent = AGENTS.get(parent).copied();
-                let (now, deadline) = (self.desk.now, UnixMs(self.desk.now.0 + ms));
-                let patience = if peek {
-                    Patience::Peek
-                } else {
-                    Patience::Wait { deadline }
-                };
-                let asked = Asked {
-                    ask,
-                    mask,
-                    parent: parent.is_some(),
-                    peek,
-                    at: now,
-                    deadline,
-                };
-                let asker = asker(AGENTS[agent], parent);
-                let verdict = self.desk.ledger.request(now, &asker, &asked.ask, patience);
-                match verdict {
-                    Verdict::Waiting(id) => drop(self.waiting.insert(id, asked)),
-                    verdict => self.answered(&asked, verdict),
-                }
+            Op::Request(request) => {
+                let (asker, asked) = self.asked(&request);
+                let patience = asked.patience();
+                let verdict = self
+                    .desk
+                    .ledger
+                    .request(self.desk.now, &asker, &asked.ask, patience);
+                self.told(asked, verdict);
             }
+            Op::Swap {
+                which,
+                attempts,
+                request,
+            } => self.swap(which, attempts, &request),
             Op::Recap {
                 account,
                 cap,
@@ -298,15 +175,12 @@ impl Model {
                     at,
                     deadline,
                 };
-                match self.desk.ledger.request(
-                    at,
-                    &asker("root", None),
-                    &asked.ask,
-                    Patience::Wait { deadline },
-                ) {
-                    Verdict::Waiting(id) => drop(self.waiting.insert(id, asked)),
-                    verdict => self.answered(&asked, verdict),
-                }
+                let asker = asker("root", None);
+                let verdict = self
+                    .desk
+                    .ledger
+                    .request(at, &asker, &asked.ask, asked.patience());
+                self.told(asked, verdict);
             }
             Op::Settle { which, permille } => {
                 if let Some((id, quoted, mask)) = self.take(which) {
@@ -399,6 +273,78 @@ impl Model {
             Op::Idle => self.idle(),
         }
         self.check();
+    }
+
+    fn asked(&self, request: &Request) -> (Asker, Asked) {
+        let covers = self.of(request.mask).map(|(key, sums)| Cover {
+            observe: sums.observe,
+            ..cover(key, usd_cap(sums.cap))
+        });
+        let elastic = Elastic {
+            unasked: request.unasked.then_some(80),
+            ..output(request.want, request.least)
+        };
+        let ask = Ask {
+            covers: covers.collect(),
+            fixed: usd(request.price),
+            elastic: Some(elastic),
+        };
+        let parent = AGENTS.get(request.parent).copied();
+        let asked = Asked {
+            ask,
+            mask: request.mask,
+            parent: parent.is_some(),
+            peek: request.peek,
+            at: self.desk.now,
+            deadline: UnixMs(self.desk.now.0 + request.ms),
+        };
+        (asker(AGENTS[request.agent], parent), asked)
+    }
+
+    fn told(&mut self, asked: Asked, verdict: Verdict) {
+        match verdict {
+            Verdict::Waiting(id) => drop(self.waiting.insert(id, asked)),
+            verdict => self.answered(&asked, verdict),
+        }
+    }
+
+    /// As the shell does it: where a balance is not known, one after the other.
+    fn swap(&mut self, which: usize, attempts: u64, request: &Request) {
+        let Some((id, quoted, mask)) = self.take(which) else {
+            return;
+        };
+        if self.desk.ledger.footing(id) != Some(Footing::Known) {
+            self.end(id, quoted, mask, Charge::Settled(0));
+            return self.apply(Op::Request(request.clone()));
+        }
+        let (asker, asked) = self.asked(request);
+        self.post(mask, |sums, balance| {
+            sums.attempts += attempts;
+            balance.settled[Meter::Attempts] += attempts;
+        });
+        // Whoever waits, what is set free is this one's first.
+        let wanted = asked.price(asked.elastic().want);
+        let fits = self
+            .enforced(asked.mask)
+            .all(|i| wanted <= self.left(i).saturating_sub(self.held(i)));
+        let void = (id, attempts);
+        let patience = asked.patience();
+        let (end, verdict) =
+            self.desk
+                .ledger
+                .swap(self.desk.now, void, &asker, &asked.ask, patience);
+        assert_eq!(end.overrun, Amounts::ZERO);
+        assert_eq!(self.desk.ledger.footing(id), None);
+        let is_known = self.of(asked.mask).all(|(key, _)| {
+            let view = self.desk.ledger.account(key);
+            view.is_some_and(|view| view.loaded)
+        });
+        if fits && is_known {
+            // It may have to wait for the store, and for nothing else.
+            let is_let_in = matches!(verdict, Verdict::Held(_) | Verdict::Waiting(_));
+            assert!(is_let_in, "there was room: {verdict:?}");
+        }
+        self.told(asked, verdict);
     }
 
     fn take(&mut self, which: usize) -> Option<(HoldId, u64, u8)> {
@@ -497,6 +443,7 @@ impl Model {
                 );
                 assert_eq!(seen, (sums.settled, sums.in_doubt, self.held(i)));
                 assert_eq!(view.topped_up.usd().0, sums.topped_up);
+                assert_eq!(view.settled[Meter::Attempts], sums.attempts);
             }
         }
         assert_eq!(self.desk.ledger.totals().waiting, self.waiting.len());
