@@ -108,12 +108,45 @@ pub struct Heard<'a> {
     pub answered: &'a str,
 }
 
+/// An answer that was met. In one piece, for every task keeps one and many tasks rest at once.
 #[derive(Clone, Debug)]
 struct Met {
-    who: Arc<str>,
-    provider: Arc<str>,
-    model: Arc<str>,
-    answered: Arc<str>,
+    /// Who, provider, model and answered, in this order.
+    text: Box<str>,
+    /// Where all but the last end.
+    ends: [usize; 3],
+}
+
+impl Met {
+    fn new(heard: &Heard<'_>) -> Self {
+        let parts = [heard.who, heard.provider, heard.model, heard.answered];
+        let mut end = 0;
+        let ends = parts.map(|part| {
+            end += part.len();
+            end
+        });
+        let [who, provider, model, _] = ends;
+        Self {
+            text: parts.concat().into(),
+            ends: [who, provider, model],
+        }
+    }
+
+    fn who(&self) -> &str {
+        &self.text[..self.ends[0]]
+    }
+
+    fn provider(&self) -> &str {
+        &self.text[self.ends[0]..self.ends[1]]
+    }
+
+    fn model(&self) -> &str {
+        &self.text[self.ends[1]..self.ends[2]]
+    }
+
+    fn answered(&self) -> &str {
+        &self.text[self.ends[2]..]
+    }
 }
 
 /// Something that wants a person's eye.
@@ -171,9 +204,9 @@ impl Versions {
     pub fn against(&self, name: &str) -> Option<Arc<str>> {
         let name = ModelName::of(name);
         let all = self.heard.lock();
-        let other = all.met.iter().map(|met| &met.answered);
-        let mut other = other.filter(|answered| name.differs(&ModelName::of(answered)));
-        other.next().cloned()
+        let mut other = all.met.iter().map(Met::answered);
+        let other = other.find(|answered| name.differs(&ModelName::of(answered)));
+        other.map(Arc::from)
     }
 }
 
@@ -185,13 +218,13 @@ impl HeardAll {
             model,
             answered,
         } = *heard;
-        let same = |met: &Met| *met.provider == *provider && *met.model == *model;
+        let same = |met: &Met| met.provider() == provider && met.model() == model;
         let mine = self
             .met
             .iter()
-            .position(|met| same(met) && *met.who == *who);
+            .position(|met| same(met) && met.who() == who);
         if let Some(mine) = mine
-            && *self.met[mine].answered == *answered
+            && self.met[mine].answered() == answered
         {
             return Vec::new();
         }
@@ -199,26 +232,24 @@ impl HeardAll {
         let before = self
             .met
             .iter()
-            .find(|met| same(met) && *met.answered != *answered);
+            .find(|met| same(met) && met.answered() != answered);
         let changed = before.map(|met| {
             format!(
                 "{provider} answers {model} as {answered} now, and before as {}",
-                met.answered
+                met.answered()
             )
         });
-        let differs = |met: &&Met| *met.who != *who && name.differs(&ModelName::of(&met.answered));
+        let differs = |met: &&Met| met.who() != who && name.differs(&ModelName::of(met.answered()));
         let skewed = self.met.iter().find(differs).map(|met| {
-            let (other, theirs) = (&met.who, &met.answered);
+            let (other, theirs) = (met.who(), met.answered());
             format!("{who} is answered by {answered}, {other} by {theirs}")
         });
         match mine {
-            Some(mine) => self.met[mine].answered = answered.into(),
-            None if self.met.len() < MAX_MET => self.met.push(Met {
-                who: who.into(),
-                provider: provider.into(),
-                model: model.into(),
-                answered: answered.into(),
-            }),
+            Some(mine) => self.met[mine] = Met::new(heard),
+            None if self.met.len() < MAX_MET => {
+                self.met.reserve_exact(1);
+                self.met.push(Met::new(heard));
+            }
             None => {}
         }
         let events = [("version", changed), ("skew", skewed)];
