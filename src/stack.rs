@@ -39,6 +39,7 @@ use hyper::body::Incoming;
 use respond::Arrival;
 use std::convert::Infallible;
 use std::sync::Arc;
+use tower::layer::layer_fn;
 use tower::{Service, ServiceBuilder};
 
 /// Builds the stack. Cloning it is cheap: one clone serves one connection.
@@ -48,38 +49,43 @@ pub fn build(
 + Clone
 + Send
 + 'static {
+    let gateway = || Arc::clone(gateway);
     // What is metered: the upstream stack.
     let metered = ServiceBuilder::new()
         // The same call once more, by its key: before it could be taken for a step of its task.
-        .layer(again::AgainLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| again::Again::new(gateway(), inner)))
         // Before anything is worked out for it: a task that goes round in circles is stopped, asked
         // about or warned, whatever it calls; a notice to the model must stand in the bytes that are quoted.
-        .layer(watch::WatchLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| watch::Watch::new(gateway(), inner)))
         // The first stage that needs the model's name: everything behind it needs a provider.
-        .layer(route::RouteLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| route::Routing::new(gateway(), inner)))
         // What was answered before costs nothing: behind the watch, which counts it all the same.
-        .layer(cache::CacheLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| cache::Cache::new(gateway(), inner)))
         // Money is set aside once it is known where the bytes go, and before any leaves.
-        .layer(admit::AdmitLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| admit::Admit::new(gateway(), inner)))
         // Around the exchange, for it ends the hold by what came back; `record` is its pen.
-        .layer(meter::MeterLayer)
+        .layer(layer_fn(|inner| meter::Meter { inner }))
         // The bytes leave.
         .service(upstream::Send);
     ServiceBuilder::new()
         // Outermost: whatever is refused below leaves in the caller's dialect, with an id.
-        .layer(respond::RespondLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| respond::Respond::new(gateway(), inner)))
         // Before anything can fail, so that every answer belongs to a trace.
         .layer(GateLayer(trace::Continue))
         // Before a byte of the body is read: strangers cost nothing.
         .layer(GateLayer(authenticate::Authenticate))
         // One read of the body serves every later stage.
-        .layer(decode::DecodeLayer)
+        .layer(layer_fn(|inner| decode::Decode { inner }))
         // Whose call it is may stand in the body; every refusal below says whose it was.
-        .layer(attribute::AttributeLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| {
+            attribute::Attribute::new(gateway(), inner)
+        }))
         // Throughput before budget: a flood must not reach the ledger.
         .layer(GateLayer(throttle::Throttle::default()))
         // Metered calls go on below; the rest (models, budget, named passthrough) ends here.
-        .layer(elsewhere::ElsewhereLayer(Arc::clone(gateway)))
+        .layer(layer_fn(|inner| {
+            elsewhere::Elsewhere::new(gateway(), inner)
+        }))
         .service(metered)
 }
 

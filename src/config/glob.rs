@@ -27,12 +27,6 @@ impl Glob {
         &self.pattern
     }
 
-    /// True if no wildcard stands in it.
-    #[must_use]
-    pub fn is_literal(&self) -> bool {
-        matches!(self.shape, Shape::Literal)
-    }
-
     /// Whether the whole text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

@@ -56,30 +56,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tower::{Layer, Service};
+use tower::Service;
 use walk::Miss;
 use wrap_up::Words;
-
-/// The layer.
-#[derive(Clone)]
-pub struct AdmitLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for AdmitLayer {
-    type Service = Admit<S>;
-
-    fn layer(&self, inner: S) -> Admit<S> {
-        Admit {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
 
 /// The service.
 #[derive(Clone)]
 pub struct Admit<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Admit<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 impl<S> Service<Request<Outgoing>> for Admit<S>

@@ -25,31 +25,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// Longest key, bytes.
 const KEY_BYTES_MAX: usize = 255;
-
-/// The layer.
-#[derive(Clone)]
-pub struct AgainLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for AgainLayer {
-    type Service = Again<S>;
-
-    fn layer(&self, inner: S) -> Again<S> {
-        Again {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
 
 /// The service.
 #[derive(Clone)]
 pub struct Again<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Again<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;

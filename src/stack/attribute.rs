@@ -21,28 +21,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tower::{Layer, Service};
-
-/// The layer.
-#[derive(Clone)]
-pub struct AttributeLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for AttributeLayer {
-    type Service = Attribute<S>;
-
-    fn layer(&self, inner: S) -> Attribute<S> {
-        Attribute {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
+use tower::Service;
 
 /// The service.
 #[derive(Clone)]
 pub struct Attribute<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Attribute<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 /// `x-bursar-task-usd`, as it came.

@@ -25,28 +25,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tower::{Layer, Service};
-
-/// The layer.
-#[derive(Clone)]
-pub struct CacheLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for CacheLayer {
-    type Service = Cache<S>;
-
-    fn layer(&self, inner: S) -> Cache<S> {
-        Cache {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
+use tower::Service;
 
 /// The service.
 #[derive(Clone)]
 pub struct Cache<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Cache<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio_util::io::{ReaderStream, StreamReader};
-use tower::{Layer, Service};
+use tower::Service;
 
 /// How long a body may take as a whole, in times of the longest pause between two pieces.
 const PAUSES_MAX: u32 = 10;
@@ -33,22 +33,10 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Most that is set aside on a caller's word for its body's length, bytes.
 const HINT_BYTES_MAX: usize = 1024 * 1024;
 
-/// The layer.
-#[derive(Clone, Copy, Debug)]
-pub struct DecodeLayer;
-
-impl<S> Layer<S> for DecodeLayer {
-    type Service = Decode<S>;
-
-    fn layer(&self, inner: S) -> Decode<S> {
-        Decode { inner }
-    }
-}
-
 /// The service.
 #[derive(Clone)]
 pub struct Decode<S> {
-    inner: S,
+    pub(super) inner: S,
 }
 
 impl<S> Service<Request<Incoming>> for Decode<S>

@@ -22,33 +22,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// How long a provider may take to list its models.
 const MODELS_TIME: Duration = Duration::from_secs(10);
 /// The longest list of one provider, bytes.
 const MODELS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// The layer.
-#[derive(Clone)]
-pub struct ElsewhereLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for ElsewhereLayer {
-    type Service = Elsewhere<S>;
-
-    fn layer(&self, inner: S) -> Elsewhere<S> {
-        Elsewhere {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
-
 /// The service.
 #[derive(Clone)]
 pub struct Elsewhere<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Elsewhere<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 type Answering<E> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, E>> + Send>>;

@@ -30,26 +30,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::{Instant, timeout_at};
-use tower::{Layer, Service};
+use tower::Service;
 /// The content type of a translated answer.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// The layer.
-#[derive(Clone, Copy, Debug)]
-pub struct MeterLayer;
-
-impl<S> Layer<S> for MeterLayer {
-    type Service = Meter<S>;
-
-    fn layer(&self, inner: S) -> Meter<S> {
-        Meter { inner }
-    }
-}
 
 /// The service.
 #[derive(Clone)]
 pub struct Meter<S> {
-    inner: S,
+    pub(super) inner: S,
 }
 
 /// A call that may leave: its request and its open record.

@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-use tower::{Layer, Service};
+use tower::Service;
 
 /// What is known of a call before any stage looks at it.
 #[derive(Clone)]
@@ -33,26 +33,17 @@ pub struct Arrival {
     pub live: Arc<Live>,
 }
 
-/// The layer.
-#[derive(Clone)]
-pub struct RespondLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for RespondLayer {
-    type Service = Respond<S>;
-
-    fn layer(&self, inner: S) -> Respond<S> {
-        Respond {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
-
 /// The service.
 #[derive(Clone)]
 pub struct Respond<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Respond<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 impl<S, B> Service<Request<B>> for Respond<S>

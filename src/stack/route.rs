@@ -38,7 +38,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tower::{Layer, Service};
+use tower::Service;
 
 /// Where a call goes.
 #[derive(Clone)]
@@ -53,26 +53,17 @@ pub struct Routed {
     pub shadow: Option<Arc<Shadow>>,
 }
 
-/// The layer.
-#[derive(Clone)]
-pub struct RouteLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for RouteLayer {
-    type Service = Routing<S>;
-
-    fn layer(&self, inner: S) -> Routing<S> {
-        Routing {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
-
 /// The service.
 #[derive(Clone)]
 pub struct Routing<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Routing<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Refused>> + Send>>;

@@ -37,29 +37,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use task::{Judged, Seen};
-use tower::{Layer, Service};
+use tower::Service;
 use verdict::Verdict;
-
-/// The layer.
-#[derive(Clone)]
-pub struct WatchLayer(pub Arc<Gateway>);
-
-impl<S> Layer<S> for WatchLayer {
-    type Service = Watch<S>;
-
-    fn layer(&self, inner: S) -> Watch<S> {
-        Watch {
-            gateway: Arc::clone(&self.0),
-            inner,
-        }
-    }
-}
 
 /// The service.
 #[derive(Clone)]
 pub struct Watch<S> {
     gateway: Arc<Gateway>,
     inner: S,
+}
+
+impl<S> Watch<S> {
+    pub(super) const fn new(gateway: Arc<Gateway>, inner: S) -> Self {
+        Self { gateway, inner }
+    }
 }
 
 impl<S> Service<Request<Outgoing>> for Watch<S>

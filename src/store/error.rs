@@ -77,12 +77,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// True if the caller asked for what cannot be; false if the store itself is at fault.
-    #[must_use]
-    pub const fn is_callers_fault(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::TaskClosed(_))
-    }
-
     /// The error of opening `path`.
     pub(super) fn opening(path: &Path, error: &std::io::Error) -> Self {
         let text = format!("{}: {error}", path.display());
