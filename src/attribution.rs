@@ -1,6 +1,6 @@
 //! Whose call this is: owner, identity, task, agent, role, parent agent, and where each came from.
 
-use crate::units::{AgentId, IdentityName, Owner, Principal, Role, TaskId, TaskKey};
+use crate::units::{AgentId, IdentityName, InvocationId, Owner, Principal, Role, TaskId, TaskKey};
 
 /// Where a field came from. `token` and `key` are trusted; the rest is claimed or inferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Attribution {
     pub agent: Option<Sourced<AgentId>>,
     /// Its role.
     pub role: Option<Sourced<Role>>,
+    /// Which stay in that agent, where something tells its stays apart.
+    pub invocation: Option<Sourced<InvocationId>>,
     /// Who called it.
     pub parent: Option<Sourced<AgentId>>,
     /// For whom the identity says it acts, or `user` of the body (recorded, not trusted).

@@ -252,6 +252,8 @@ ids! {
     TaskId;
     /// One worker in a task.
     AgentId;
+    /// One stay in an agent, from being entered to handing back.
+    InvocationId;
     /// What kind of worker: `supervisor`, `researcher`.
     Role;
     /// A person or system that an identity says it acts for.

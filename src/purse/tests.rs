@@ -79,6 +79,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
             task: said("t".into()),
             agent: None,
             role: None,
+            invocation: None,
             parent: None,
             on_behalf_of: None,
         }),

@@ -223,6 +223,10 @@ fn assemble(
             })
         }),
     };
+    let invocation = said.invocation.take()?.map(|(value, source)| Sourced {
+        value: (&*value).into(),
+        source,
+    });
     let parent = said.parent.take()?.map(|(value, source)| Sourced {
         value: (&*value).into(),
         source,
@@ -254,6 +258,7 @@ fn assemble(
         task,
         agent,
         role,
+        invocation,
         parent,
         on_behalf_of,
     })

@@ -85,6 +85,7 @@ fn call(
             task: header(task.into()),
             agent: Some(header("searcher".into())),
             role: Some(header("researcher".into())),
+            invocation: None,
             parent: Some(header("lead".into())),
             on_behalf_of: None,
         }),

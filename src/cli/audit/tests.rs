@@ -27,6 +27,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
             task: by_header("t-1".into()),
             agent: Some(by_header(agent.into())),
             role: None,
+            invocation: None,
             parent: parent.map(|parent| by_header(AgentId::from(parent))),
             on_behalf_of: None,
         }),

@@ -114,6 +114,8 @@ pub struct Said<'a> {
     pub agent: Slot<'a>,
     /// Its role.
     pub role: Slot<'a>,
+    /// Which stay in the agent.
+    pub invocation: Slot<'a>,
     /// Who called it.
     pub parent: Slot<'a>,
     /// For whom.
@@ -220,6 +222,10 @@ fn from_baggage<'a>(value: &'a [u8], said: &mut Said<'a>) {
             "gen_ai.agent.name" => {
                 said.agent
                     .offer(4, value, "baggage gen_ai.agent.name", Source::Baggage);
+            }
+            "gen_ai.agent.call.id" => {
+                let from = "baggage gen_ai.agent.call.id";
+                said.invocation.offer(2, value, from, Source::Baggage);
             }
             "agent_role" => said
                 .role
