@@ -2,6 +2,7 @@
 //! and how to say no in the caller's own dialect. One file per format in `dialect/`.
 
 pub mod answer;
+mod gemini;
 pub mod refusal;
 pub mod translate;
 
@@ -27,16 +28,19 @@ pub enum Dialect {
     OpenaiCompletions,
     /// `POST /v1/messages`
     AnthropicMessages,
+    /// `POST /v1beta/models/MODEL:generateContent`: of targets only. Model and stream stand in the path.
+    Gemini,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OpenaiChat,
         Self::OpenaiResponses,
         Self::OpenaiEmbeddings,
         Self::OpenaiCompletions,
         Self::AnthropicMessages,
+        Self::Gemini,
     ];
 
     /// The name in configuration, the journal and metrics.
@@ -48,7 +52,20 @@ impl Dialect {
             Self::OpenaiEmbeddings => "openai-embeddings",
             Self::OpenaiCompletions => "openai-completions",
             Self::AnthropicMessages => "anthropic-messages",
+            Self::Gemini => "gemini",
         }
+    }
+
+    /// Callers may speak it to the gateway; the others are spoken to providers alone.
+    #[must_use]
+    pub const fn comes(self) -> bool {
+        !matches!(self, Self::Gemini)
+    }
+
+    /// The body says neither the model nor whether the answer is streamed: the path does.
+    #[must_use]
+    pub const fn is_named_by_path(self) -> bool {
+        matches!(self, Self::Gemini)
     }
 
     /// Embeddings are no turns; everything else is a generation.
@@ -134,6 +151,9 @@ pub struct Places {
     pub disable_parallel: Option<Range<usize>>,
     /// `tool_choice` names a kind that knows of parallel calls (not `none`).
     pub tool_choice_open: bool,
+    /// Just behind the opening brace of Gemini's `generationConfig`, where its output cap is put in,
+    /// and whether nothing else stands in it.
+    pub generation: Option<(usize, bool)>,
     /// `tools` is there and not empty: without it, servers refuse fields about parallel calls.
     pub has_tools: bool,
     /// The value of `tools`, or of the older `functions`; empty if there is neither.

@@ -1,7 +1,8 @@
 //! Simulated LLM providers that keep their own bill: what a newcomer without an API key runs against, and
 //! the oracle of every test about money.
 //!
-//! They speak OpenAI's chat, responses, embeddings and completions and Anthropic's messages, over HTTP/1.1
+//! They speak OpenAI's chat, responses, embeddings and completions, Anthropic's messages and Gemini's
+//! `generateContent` (also where Vertex has it, with a token endpoint), over HTTP/1.1
 //! and cleartext HTTP/2, plain and streamed. How an answer behaves is chosen by the model's name (see
 //! [`behaviour`]) and by [`Settings`], or told beforehand by `POST /scenario`; what it costs by [`prices`].
 //! `GET /bill` shows what was charged, `POST /bill/reset` begins a new bill.
@@ -18,6 +19,7 @@ mod caller;
 mod chat;
 mod completions;
 mod embeddings;
+mod gemini;
 mod memory;
 mod messages;
 mod plan;
@@ -30,6 +32,7 @@ mod schema;
 mod script;
 mod serve;
 mod tally;
+mod token;
 mod usage;
 mod wants;
 mod words;
@@ -177,6 +180,7 @@ struct Shared {
     scenarios: Scenarios,
     /// Calls so far: part of every id.
     calls: AtomicU64,
+    tokens: token::Tokens,
     seed: u64,
     /// Makes ids differ between providers, and between runs.
     nonce: u64,
@@ -212,6 +216,7 @@ impl Sim {
             memory: Memory::default(),
             scenarios: Scenarios::default(),
             calls: AtomicU64::new(0),
+            tokens: token::Tokens::default(),
             nonce: u64::from_le_bytes(nonce),
             version: Mutex::default(),
         });
@@ -236,6 +241,12 @@ impl Sim {
     /// another date they are gone.
     pub fn answer_as(&self, version: &str) {
         *self.shared.version.lock() = Some(version.into());
+    }
+
+    /// Bearer tokens that its token endpoint has given out.
+    #[must_use]
+    pub fn tokens_given(&self) -> u64 {
+        self.shared.tokens.given()
     }
 
     /// What was charged so far, without the lines of single requests.

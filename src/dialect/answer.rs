@@ -9,6 +9,7 @@ mod chat;
 mod cut;
 mod facts;
 mod filter;
+mod gemini;
 mod given;
 mod messages;
 mod responses;
@@ -42,6 +43,7 @@ enum Progress {
     Chat(chat::Progress),
     Responses(responses::Progress),
     Messages(messages::Progress),
+    Gemini(gemini::Progress),
 }
 
 /// Reads one answer. It keeps a few bounded facts and never the answer itself.
@@ -62,6 +64,7 @@ impl AnswerReader {
             }
             Dialect::OpenaiResponses => Progress::Responses(responses::Progress::default()),
             Dialect::AnthropicMessages => Progress::Messages(messages::Progress::default()),
+            Dialect::Gemini => Progress::Gemini(gemini::Progress::default()),
         };
         Self {
             dialect,
@@ -83,6 +86,7 @@ impl AnswerReader {
             Progress::Chat(_) => chat::body(facts, body),
             Progress::Responses(progress) => responses::body(facts, progress, body),
             Progress::Messages(_) => messages::body(facts, body),
+            Progress::Gemini(progress) => progress.body(facts, body),
         };
         if read.is_err() {
             facts.terminal = false;
@@ -112,6 +116,7 @@ impl AnswerReader {
             Progress::Messages(progress) => {
                 progress.event(facts, name, data).map(|()| Kind::Ordinary)
             }
+            Progress::Gemini(progress) => progress.event(facts, data).map(|()| Kind::Ordinary),
         }
     }
 
@@ -141,9 +146,13 @@ impl AnswerReader {
     /// Output tokens that the stream has reported so far, for dialects and providers that do.
     #[must_use]
     pub fn output_tokens_reported(&self) -> Option<u64> {
-        self.facts
-            .usage
-            .whole(&[b"output_tokens", b"completion_tokens"])
+        let usage = &self.facts.usage;
+        if let Progress::Gemini(_) = self.progress {
+            let shown = usage.whole(&[b"candidatesTokenCount"])?;
+            let thought = usage.whole(&[b"thoughtsTokenCount"]).unwrap_or(0);
+            return Some(shown.saturating_add(thought));
+        }
+        usage.whole(&[b"output_tokens", b"completion_tokens"])
     }
 
     /// The dialect's terminal event was seen: nothing that matters can follow.
@@ -184,6 +193,7 @@ impl AnswerReader {
             }
             Dialect::OpenaiResponses => Shape::OpenaiResponses,
             Dialect::AnthropicMessages => Shape::Anthropic,
+            Dialect::Gemini => Shape::Gemini,
         };
         let facts = std::mem::take(&mut self.facts);
         let mut usage = facts.usage.json().and_then(|json| from_json(shape, json));

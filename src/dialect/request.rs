@@ -1,4 +1,4 @@
-//! Reading a request: from a body in one of the five dialects to a [`Call`], in one pass and by
+//! Reading a request: from a body in one of the dialects to a [`Call`], in one pass and by
 //! byte range; and [`rewrite()`], which changes it at those ranges.
 //!
 //! Needs: the whole body, decoded from any content encoding and bounded in size.
@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 mod fields;
+mod gemini;
 mod ids;
 mod knobs;
 mod parts;
@@ -84,6 +85,10 @@ enum Field {
     Outputs,
     /// `messages`, or `input` of responses
     Messages,
+    /// Gemini's `contents`
+    Contents,
+    /// Gemini's `generationConfig`
+    GenerationConfig,
     /// `input` of embeddings
     Inputs,
     /// `prompt` of completions
@@ -280,7 +285,9 @@ impl<'a> Reader<'a> {
                 places.tools_twice = !places.tools.is_empty();
                 places.tools = at.clone();
             }
-            Field::Text | Field::OutputConfig => places.answer_form = at.clone(),
+            Field::Text | Field::OutputConfig | Field::GenerationConfig => {
+                places.answer_form = at.clone();
+            }
             Field::Structured if matches!(name, "response_format" | "output_format") => {
                 places.answer_form = at.clone();
             }
@@ -313,8 +320,11 @@ impl<'a> Reader<'a> {
         match field {
             Field::Aside | Field::Frame => cursor.skip().map(drop)?,
             Field::Messages => self.messages(cursor, name)?,
+            Field::Contents => self.contents(cursor, name)?,
+            Field::GenerationConfig => self.generation_config(cursor)?,
             Field::Inputs | Field::Prompts => self.prompts(cursor, name)?,
             Field::System => self.system(cursor)?,
+            Field::Tools if self.call.dialect == Dialect::Gemini => self.toolboxes(cursor)?,
             Field::Tools => self.tools(cursor, name, true)?,
             Field::Metadata => self.metadata(cursor, key)?,
             _ => self.knob(cursor, field, name)?,
@@ -329,6 +339,7 @@ impl<'a> Reader<'a> {
         }
         let required = match self.call.dialect {
             Dialect::OpenaiChat | Dialect::AnthropicMessages => Some("messages"),
+            Dialect::Gemini => Some("contents"),
             Dialect::OpenaiEmbeddings => Some("input"),
             Dialect::OpenaiResponses | Dialect::OpenaiCompletions => None,
         };

@@ -11,6 +11,7 @@
 //! One file per pair, `CALLER_TARGET.rs`, with the way back in `answer.rs` and `stream.rs` beside it.
 //! A new target is a variant of [`Dialect`], a line in [`Pair`] and such a directory.
 
+mod chat_gemini;
 mod chat_messages;
 mod errors;
 mod heard;
@@ -53,6 +54,8 @@ pub const HINTS: &[&str] = &[
 pub enum Pair {
     /// Chat callers on Anthropic's models.
     ChatMessages,
+    /// Chat callers on Google's models.
+    ChatGemini,
     /// Anthropic's callers on any model.
     MessagesChat,
     /// Responses callers on servers that speak chat alone.
@@ -61,13 +64,18 @@ pub enum Pair {
 
 impl Pair {
     /// Every pair. Of several for one caller the first that the provider speaks is taken.
-    pub const ALL: [Self; 3] = [Self::ChatMessages, Self::MessagesChat, Self::ResponsesChat];
+    pub const ALL: [Self; 4] = [
+        Self::ChatMessages,
+        Self::ChatGemini,
+        Self::MessagesChat,
+        Self::ResponsesChat,
+    ];
 
     /// The caller's dialect.
     #[must_use]
     pub const fn caller(self) -> Dialect {
         match self {
-            Self::ChatMessages => Dialect::OpenaiChat,
+            Self::ChatMessages | Self::ChatGemini => Dialect::OpenaiChat,
             Self::MessagesChat => Dialect::AnthropicMessages,
             Self::ResponsesChat => Dialect::OpenaiResponses,
         }
@@ -78,7 +86,17 @@ impl Pair {
     pub const fn target(self) -> Dialect {
         match self {
             Self::ChatMessages => Dialect::AnthropicMessages,
+            Self::ChatGemini => Dialect::Gemini,
             Self::MessagesChat | Self::ResponsesChat => Dialect::OpenaiChat,
+        }
+    }
+
+    /// What this pair leaves out without a setting, beside [`HINTS`].
+    #[must_use]
+    pub const fn hints(self) -> &'static [&'static str] {
+        match self {
+            Self::ChatGemini => chat_gemini::HINTS,
+            _ => &[],
         }
     }
 
@@ -169,6 +187,7 @@ pub fn request(pair: Pair, body: &[u8], to: &To<'_>) -> Result<Translated, Unfit
     let mut said = Said::default();
     out.object(|out| match pair {
         Pair::ChatMessages => chat_messages::request(&asked, to, &mut fit, out, &mut said),
+        Pair::ChatGemini => chat_gemini::request(&asked, to, &mut fit, out, &mut said),
         Pair::MessagesChat => messages_chat::request(&asked, to, &mut fit, out, &mut said),
         Pair::ResponsesChat => responses_chat::request(&asked, to, &mut fit, out, &mut said),
     })?;
@@ -224,7 +243,8 @@ impl Fit<'_> {
 
     /// The same, saying which part of it.
     fn cannot_for(&mut self, name: &str, why: &'static str) -> Result<(), Unfit> {
-        if HINTS.contains(&name) || self.drop.iter().any(|drop| drop == name) {
+        let is_hint = HINTS.contains(&name) || self.pair.hints().contains(&name);
+        if is_hint || self.drop.iter().any(|drop| drop == name) {
             self.note(name);
             return Ok(());
         }
@@ -295,6 +315,7 @@ impl Back {
         let mut out = Writer::with_capacity(body.len() + 512);
         out.object(|out| match self.pair {
             Pair::ChatMessages => chat_messages::answer(&said, out),
+            Pair::ChatGemini => chat_gemini::answer(&said, out),
             Pair::MessagesChat => messages_chat::answer(&said, out),
             Pair::ResponsesChat => responses_chat::answer(&said, &self.echo, out),
         })?;

@@ -8,6 +8,7 @@ use super::caller;
 use super::chat::{self, ChatVoice};
 use super::completions::{self, CompletionsVoice};
 use super::embeddings::{self, Shape};
+use super::gemini::{self, GeminiVoice};
 use super::memory::{Cacheable, Remembered};
 use super::messages::{self, MessagesVoice};
 use super::plan::{Plan, Planner};
@@ -151,7 +152,11 @@ fn decide(
     head: &Parts,
     body: &Bytes,
 ) -> Decided {
-    let ask = match request::read(dialect, false, deployment, body) {
+    let ask = match (dialect, deployment) {
+        (Dialect::Gemini, Some(model)) => gemini::read(head, model, body),
+        _ => request::read(dialect, false, deployment, body),
+    };
+    let ask = match ask {
         Ok(ask) => ask,
         Err(refusal) => return Decided::Refused(refusal),
     };
@@ -405,6 +410,7 @@ fn streamed(shared: &Shared, dialect: Dialect, planned: Planned) -> Response<Sim
         Dialect::OpenaiCompletions => Box::new(CompletionsVoice::default()),
         Dialect::OpenaiResponses => Box::new(ResponsesVoice::default()),
         Dialect::AnthropicMessages => Box::new(MessagesVoice::default()),
+        Dialect::Gemini => Box::new(GeminiVoice),
     };
     let breaks =
         (ending != Ending::Full).then(|| (chunks(&plan, settings.chunk_tokens) / 2, ending));
@@ -461,6 +467,7 @@ fn plain(dialect: Dialect, planned: Planned) -> Response<SimBody> {
         }
         Dialect::OpenaiResponses => responses::plain(&plan, Progress::Done, &mut out),
         Dialect::AnthropicMessages => messages::plain(&plan, &mut out),
+        Dialect::Gemini => gemini::plain(&plan, &mut out),
         Dialect::OpenaiEmbeddings => {
             if let Some(shape) = shape {
                 embeddings::plain(&plan, shape, &mut out);

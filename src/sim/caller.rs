@@ -38,6 +38,7 @@ pub fn key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
         .map(|value| value.strip_prefix("Bearer ").unwrap_or(value));
     let key = bearer
         .or_else(|| text(headers, "x-api-key"))
+        .or_else(|| text(headers, "x-goog-api-key"))
         .or_else(|| text(headers, "api-key"))?;
     Some(named(key))
 }
@@ -76,7 +77,7 @@ pub fn echo(head: &Parts, body: &[u8]) -> String {
             .map(|value| String::from_utf8_lossy(value.as_bytes()))
             .collect();
         let value = match name.as_str() {
-            "authorization" | "x-api-key" | "api-key" => {
+            "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => {
                 let key = values.first().map_or("", |value| value);
                 named(key.strip_prefix("Bearer ").unwrap_or(key)).into_owned()
             }

@@ -91,6 +91,7 @@ impl Cacheable<'_> {
     fn key(&self, tally: &Tally) -> u64 {
         let seed = match self.dialect {
             Dialect::AnthropicMessages => 1,
+            Dialect::Gemini => 2,
             _ => 0,
         };
         let model = xxhash_rust::xxh3::xxh3_64_with_seed(self.model.as_bytes(), seed);
@@ -108,7 +109,9 @@ impl Memory {
         match prompt.dialect {
             // Too short to be cached: the common case takes no lock.
             _ if prompt.input < LEAST_CACHED => fresh,
-            Dialect::OpenaiChat | Dialect::OpenaiResponses => self.automatic(prompt, fresh),
+            Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::Gemini => {
+                self.automatic(prompt, fresh)
+            }
             Dialect::AnthropicMessages => self.asked_for(prompt, fresh),
             Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => fresh,
         }

@@ -116,7 +116,7 @@ const fn reasons(mut card: Card) -> Card {
 const DEFAULT: Card = writes(card(1_000, 100, 4_000, 1_000_000, 128_000));
 
 /// More special prefixes stand first.
-const CARDS: [(&str, Card); 28] = [
+const CARDS: [(&str, Card); 31] = [
     (
         "sim-strong",
         writes(card(5_000, 500, 25_000, 1_000_000, 128_000)),
@@ -177,5 +177,12 @@ const CARDS: [(&str, Card); 28] = [
         "claude-3-5-haiku",
         writes(card(800, 80, 4_000, 200_000, 8_192)),
     ),
+    (
+        "gemini-2.5-flash-lite",
+        card(100, 10, 400, 1_048_576, 65_536),
+    ),
+    ("gemini-2.5-flash", card(300, 30, 2_500, 1_048_576, 65_536)),
+    // Up to 200,000 tokens of input; the simulated window ends there.
+    ("gemini-2.5-pro", card(1_250, 125, 10_000, 200_000, 65_536)),
     ("claude-", writes(card(3_000, 300, 15_000, 200_000, 64_000))),
 ];

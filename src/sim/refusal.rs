@@ -87,6 +87,12 @@ impl Refusal {
     pub fn missing_model(dialect: Dialect, model: &str) -> Self {
         let (kind, message) = match dialect {
             Dialect::AnthropicMessages => ("not_found_error", format!("model: {model}")),
+            Dialect::Gemini => (
+                "not_found",
+                format!(
+                    "models/{model} is not found for API version v1beta, or is not supported for generateContent."
+                ),
+            ),
             _ => (
                 "invalid_request_error",
                 format!("The model `{model}` does not exist or you do not have access to it."),
@@ -181,6 +187,15 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
         match dialect {
+            Dialect::Gemini => {
+                out.put_slice(b"{\"error\":{\"code\":");
+                out.put_slice(self.status.as_str().as_bytes());
+                out.put_slice(b",\"message\":");
+                quote(&mut out, &self.message);
+                out.put_slice(b",\"status\":");
+                quote(&mut out, super::gemini::status_word(self.status));
+                out.put_slice(b"}}");
+            }
             Dialect::AnthropicMessages => {
                 out.put_slice(b"{\"type\":\"error\",\"error\":");
                 object(

@@ -291,7 +291,8 @@ fn output_cap(dialect: Dialect, card: &Card, wire: &Wire<'_>) -> Result<Option<u
         Dialect::OpenaiResponses => ("max_output_tokens", wire.max_output_tokens),
         Dialect::OpenaiCompletions => ("max_tokens", wire.max_tokens),
         Dialect::AnthropicMessages => ("max_tokens", wire.max_tokens),
-        Dialect::OpenaiEmbeddings => return Ok(None),
+        // Gemini's requests have a reader of their own.
+        Dialect::OpenaiEmbeddings | Dialect::Gemini => return Ok(None),
     };
     let least = if dialect == Dialect::OpenaiResponses {
         LEAST_RESPONSE
@@ -384,7 +385,7 @@ fn prompt(dialect: Dialect, wire: &Wire<'_>) -> Result<Counted, Refusal> {
     let (name, body) = match dialect {
         Dialect::OpenaiChat | Dialect::AnthropicMessages => ("messages", &wire.messages),
         Dialect::OpenaiResponses | Dialect::OpenaiEmbeddings => ("input", &wire.input),
-        Dialect::OpenaiCompletions => ("prompt", &wire.prompt),
+        Dialect::OpenaiCompletions | Dialect::Gemini => ("prompt", &wire.prompt),
     };
     let Some(body) = body else {
         return Err(Refusal::required(dialect, name));

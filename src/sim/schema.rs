@@ -59,8 +59,10 @@ impl<'a> Maker<'a> {
         }
         let kind = schema["type"]
             .as_str()
-            .or_else(|| schema["type"][0].as_str());
-        match kind {
+            .or_else(|| schema["type"][0].as_str())
+            // Gemini's own schemas shout.
+            .map(str::to_ascii_lowercase);
+        match kind.as_deref() {
             Some("object") => self.object(schema, depth),
             Some("array") => self.array(schema, depth),
             Some("string") => self.string(schema),

@@ -5,6 +5,7 @@ use super::answer;
 use super::body::{Dropped, SimBody};
 use super::refusal::Refusal;
 use super::responses::{self, Progress};
+use super::{gemini, token};
 use crate::dialect::Dialect;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -99,7 +100,12 @@ async fn endpoint(
     let route = route(&head);
     let is_call = matches!(
         route,
-        Route::Call(..) | Route::CountTokens | Route::Moderations | Route::Scenario
+        Route::Call(..)
+            | Route::CountTokens
+            | Route::GeminiCount(_)
+            | Route::Token
+            | Route::Moderations
+            | Route::Scenario
     );
     let body = if is_call {
         match Limited::new(body, MOST_BODY_BYTES).collect().await {
@@ -117,6 +123,13 @@ async fn endpoint(
     } else {
         Bytes::new()
     };
+    if route.is_vertex(&head) && !shared.tokens.admits(&head.headers) {
+        let refusal = Refusal {
+            status: StatusCode::UNAUTHORIZED,
+            ..Refusal::invalid("Request had invalid authentication credentials.".into())
+        };
+        return Ok(answer::refused(shared, Dialect::Gemini, &refusal));
+    }
     match route {
         Route::Call(dialect, deployment) => {
             answer::answer(shared, dialect, deployment, &head, &body).await
@@ -129,6 +142,11 @@ async fn endpoint(
 fn simple(shared: &Shared, route: Route<'_>, head: &Parts, body: &[u8]) -> Response<SimBody> {
     match route {
         Route::CountTokens => answer::count_tokens(shared, body),
+        Route::GeminiCount(model) => match gemini::count_tokens(model, body) {
+            Ok(counted) => answer::json(counted.into()),
+            Err(refusal) => answer::refused(shared, Dialect::Gemini, &refusal),
+        },
+        Route::Token => token::answer(shared, body),
         Route::Health => answer::json(Bytes::from_static(b"{\"status\":\"ok\"}")),
         Route::Bill => {
             let query = head.uri.query().unwrap_or("");
@@ -214,6 +232,10 @@ enum Route<'p> {
     /// A metered call; the model's name if the path has it.
     Call(Dialect, Option<&'p str>),
     CountTokens,
+    /// Gemini's count, of this model.
+    GeminiCount(&'p str),
+    /// Google's token endpoint.
+    Token,
     Models,
     Model(&'p str),
     Response(&'p str),
@@ -226,10 +248,19 @@ enum Route<'p> {
     Unknown,
 }
 
+impl Route<'_> {
+    /// A model of Google's where Vertex has it.
+    fn is_vertex(&self, head: &Parts) -> bool {
+        let of_gemini = matches!(self, Self::Call(Dialect::Gemini, _) | Self::GeminiCount(_));
+        of_gemini && head.uri.path().contains("/publishers/google/")
+    }
+}
+
 fn dialect_of(route: &Route<'_>) -> Dialect {
     match route {
         Route::Call(dialect, _) => *dialect,
         Route::CountTokens => Dialect::AnthropicMessages,
+        Route::GeminiCount(_) => Dialect::Gemini,
         _ => Dialect::OpenaiChat,
     }
 }
@@ -237,6 +268,9 @@ fn dialect_of(route: &Route<'_>) -> Dialect {
 /// `/v1/…`, the same without `/v1`, and Azure's `/openai/deployments/{name}/…`.
 fn route(head: &Parts) -> Route<'_> {
     let path = head.uri.path().trim_end_matches('/');
+    if let (&Method::POST, Some(route)) = (&head.method, google(path)) {
+        return route;
+    }
     let path = path.strip_prefix("/openai").unwrap_or(path);
     if let Some(rest) = path.strip_prefix("/deployments/") {
         return match rest.split_once('/') {
@@ -269,6 +303,25 @@ fn route(head: &Parts) -> Route<'_> {
             _ => Route::Unknown,
         },
         _ => Route::Unknown,
+    }
+}
+
+/// `/v1beta/models/MODEL:VERB`, the same below `/v1/projects/…/locations/…/publishers/google`, and `/token`.
+fn google(path: &str) -> Option<Route<'_>> {
+    if path == "/token" {
+        return Some(Route::Token);
+    }
+    let (before, last) = path.rsplit_once("/models/")?;
+    let is_place = matches!(before, "/v1beta" | "/v1")
+        || before.ends_with("/publishers/google") && before.contains("/locations/");
+    let (model, verb) = last.rsplit_once(':')?;
+    match verb {
+        _ if !is_place || model.is_empty() => None,
+        "generateContent" | "streamGenerateContent" => {
+            Some(Route::Call(Dialect::Gemini, Some(model)))
+        }
+        "countTokens" => Some(Route::GeminiCount(model)),
+        _ => None,
     }
 }
 

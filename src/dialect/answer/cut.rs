@@ -49,6 +49,9 @@ impl AnswerReader {
             (Progress::Messages(_), Cut::Error(refusal)) => {
                 format!("event: error\n{}", data(&refusal.body(Family::Anthropic)))
             }
+            (Progress::Gemini(progress), _) if progress.told_stop => String::new(),
+            (Progress::Gemini(_), Cut::Length(_)) => self.gemini_length(),
+            (Progress::Gemini(_), Cut::Error(refusal)) => data(&refusal.body(Family::Openai)),
             (Progress::Responses(_), _) if self.facts.terminal => String::new(),
             (Progress::Responses(progress), cut) => self.responses_end(progress, cut),
         }
@@ -117,6 +120,15 @@ impl AnswerReader {
             })));
         }
         text + &named(&object!({"type": "message_stop"}))
+    }
+
+    fn gemini_length(&self) -> String {
+        data(&json(&object!({
+            "candidates": [{
+                "content": {"role": "model", "parts": []}, "finishReason": "MAX_TOKENS", "index": 0,
+            }],
+            "modelVersion": self.model_or_empty(), "responseId": self.facts.id,
+        })))
     }
 
     fn responses_end(&self, progress: &responses::Progress, cut: Cut<'_>) -> String {

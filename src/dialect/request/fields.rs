@@ -18,6 +18,7 @@ pub(super) const fn table(dialect: Dialect) -> Table {
         Dialect::OpenaiEmbeddings => EMBEDDINGS,
         Dialect::OpenaiCompletions => COMPLETIONS,
         Dialect::AnthropicMessages => MESSAGES,
+        Dialect::Gemini => GEMINI,
     }
 }
 
@@ -309,4 +310,16 @@ const MESSAGES: Table = &[
     ("repetition_penalty", Aside),
     ("min_p", Aside),
     ("seed", Aside),
+];
+
+const GEMINI: Table = &[
+    ("contents", Contents),
+    ("generationConfig", GenerationConfig),
+    ("systemInstruction", System),
+    ("tools", Tools),
+    ("toolConfig", ToolChoice),
+    ("safetySettings", Aside),
+    ("labels", Aside),
+    ("serviceTier", ServiceTier),
+    ("cachedContent", Opaque),
 ];

@@ -16,7 +16,9 @@ use std::ops::Range;
 pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     let mut changes = Vec::new();
     let model = edits.model.as_deref();
-    if call.model_at.is_empty() {
+    if call.dialect.is_named_by_path() {
+        // The target hears the model in the path alone.
+    } else if call.model_at.is_empty() {
         let model = quoted(model.unwrap_or(&call.model));
         changes.push(insert(call, &format!("\"model\":{model}")));
     } else if call.body[call.model_at.clone()] == *b"null" {
@@ -62,7 +64,7 @@ pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
         let cut = |at: &Range<usize>| replace(at, "");
         changes.extend(call.ids.foreign.iter().map(cut));
     }
-    if call.model_at.is_empty() {
+    if call.model_at.is_empty() && !call.dialect.is_named_by_path() {
         without_last_comma(call, edits, &mut changes);
     }
     splice(&call.body, changes)
@@ -75,6 +77,7 @@ pub(super) fn is_standard(dialect: Dialect, field: &str) -> bool {
         Dialect::OpenaiChat => matches!(field, "max_tokens" | "max_completion_tokens"),
         Dialect::OpenaiResponses => field == "max_output_tokens",
         Dialect::OpenaiCompletions | Dialect::AnthropicMessages => field == "max_tokens",
+        Dialect::Gemini => field == "maxOutputTokens",
         Dialect::OpenaiEmbeddings => false,
     }
 }
@@ -143,7 +146,15 @@ fn output_cap(call: &Call, field: &'static str, tokens: u64, changes: &mut Vec<C
         }
     }
     if !named && !is_told(call, field) {
-        changes.push(insert(call, &format!("\"{field}\":{tokens}")));
+        let member = format!("\"{field}\":{tokens}");
+        changes.push(match (call.dialect, call.places.generation) {
+            (Dialect::Gemini, Some((at, empty))) => {
+                let comma = if empty { "" } else { "," };
+                replace(&(at..at), format!("{member}{comma}"))
+            }
+            (Dialect::Gemini, None) => insert(call, &format!("\"generationConfig\":{{{member}}}")),
+            _ => insert(call, &member),
+        });
     }
 }
 
@@ -192,6 +203,10 @@ pub fn takes_notice(call: &Call) -> bool {
             let role = serde_json::from_slice::<Role<'_>>(last).ok();
             role.is_some_and(|said| said.role.as_deref() != Some("assistant"))
         }
+        Dialect::Gemini => {
+            let role = serde_json::from_slice::<Role<'_>>(last).ok();
+            role.is_some_and(|said| said.role.as_deref() != Some("model"))
+        }
         Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => false,
     }
 }
@@ -200,7 +215,13 @@ fn notice(call: &Call, text: &str, changes: &mut Vec<Change<'_>>) {
     let Some(last) = call.chain.links.last().filter(|_| takes_notice(call)) else {
         return;
     };
-    let said = format!(",{{\"role\":\"user\",\"content\":{}}}", quoted(text));
+    let said = match call.dialect {
+        Dialect::Gemini => format!(
+            ",{{\"role\":\"user\",\"parts\":[{{\"text\":{}}}]}}",
+            quoted(text)
+        ),
+        _ => format!(",{{\"role\":\"user\",\"content\":{}}}", quoted(text)),
+    };
     let (start, end) = (last.at.start, last.at.end);
     if call.body[last.at.clone()].starts_with(b"\"") {
         // The only message is a text of its own: it becomes the first of a list.
@@ -215,10 +236,12 @@ fn no_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
     let none = match call.dialect {
         Dialect::OpenaiChat | Dialect::OpenaiResponses => "\"none\"",
         Dialect::AnthropicMessages => "{\"type\":\"none\"}",
+        Dialect::Gemini => "{\"functionCallingConfig\":{\"mode\":\"NONE\"}}",
         Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => return,
     };
     changes.push(match &call.places.tool_choice {
         Some(value) => replace(value, none),
+        None if call.dialect == Dialect::Gemini => insert(call, &format!("\"toolConfig\":{none}")),
         None => insert(call, &format!("\"tool_choice\":{none}")),
     });
 }
@@ -252,6 +275,7 @@ fn no_parallel_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
                 }
             }
         }
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => {}
+        // Gemini has no word for it.
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Gemini => {}
     }
 }

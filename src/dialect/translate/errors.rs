@@ -57,7 +57,9 @@ pub(super) fn event(caller: Family, error: &Members<'_>) -> String {
         .as_deref()
         .map_or("", |kind| kind_of_kind(caller, kind));
     let kind = if kind.is_empty() {
-        kind_of_status(caller, 500)
+        let status = error.get("code").and_then(Raw::whole);
+        let status = status.and_then(|status| u16::try_from(status).ok());
+        kind_of_status(caller, status.unwrap_or(500))
     } else {
         kind
     };
@@ -101,7 +103,11 @@ impl<'a> Told<'a> {
         Self {
             message: message.unwrap_or(Cow::Borrowed("no message")),
             kind: error.text("type"),
-            code: error.get("code"),
+            // Google's code is the status again; its status is what others call a code.
+            code: error
+                .get("status")
+                .filter(|status| status.is_string())
+                .or(error.get("code")),
             param: error.get("param"),
             bursar: error.get("bursar"),
         }

@@ -2,7 +2,9 @@
 //! beginning of an event that is not over, and what the caller's closing events must repeat.
 
 use super::read::Raw;
-use super::{Back, Pair, Unreadable, chat_messages, errors, messages_chat, responses_chat};
+use super::{
+    Back, Pair, Unreadable, chat_gemini, chat_messages, errors, messages_chat, responses_chat,
+};
 use crate::dialect::answer::EVENT_BYTES_MAX;
 use crate::dialect::refusal::Family;
 use crate::sse::{Boundary, Event};
@@ -12,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug)]
 enum Voice {
     Chat(chat_messages::Voice),
+    Gemini(chat_gemini::Voice),
     Messages(messages_chat::Voice),
     Responses(Box<responses_chat::Voice>),
 }
@@ -61,6 +64,7 @@ impl Stream {
     pub(super) fn new(back: &Back) -> Self {
         let voice = match back.pair {
             Pair::ChatMessages => Voice::Chat(chat_messages::Voice::new(back.include_usage)),
+            Pair::ChatGemini => Voice::Gemini(chat_gemini::Voice::new(back.include_usage)),
             Pair::MessagesChat => Voice::Messages(messages_chat::Voice::default()),
             Pair::ResponsesChat => {
                 Voice::Responses(Box::new(responses_chat::Voice::new(&back.echo)))
@@ -111,6 +115,7 @@ impl Stream {
             self.over = true;
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(&mut events),
+                Voice::Gemini(voice) => voice.end(&mut events),
                 Voice::Messages(voice) => voice.end(&mut events),
                 Voice::Responses(voice) => voice.end(&mut events),
             }
@@ -146,6 +151,7 @@ impl Stream {
             self.over = true;
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(events),
+                Voice::Gemini(voice) => voice.end(events),
                 Voice::Messages(voice) => voice.done(events),
                 Voice::Responses(voice) => voice.done(events),
             }
@@ -160,6 +166,7 @@ impl Stream {
         }
         match &mut self.voice {
             Voice::Chat(voice) => voice.event(&said, events),
+            Voice::Gemini(voice) => voice.event(&said, events),
             Voice::Messages(voice) => voice.event(&said, events),
             Voice::Responses(voice) => voice.event(&said, events),
         }
@@ -174,7 +181,7 @@ impl Stream {
     fn tell(&mut self, error: &str, events: &mut Events) {
         self.over = true;
         match &mut self.voice {
-            Voice::Chat(_) => {
+            Voice::Chat(_) | Voice::Gemini(_) => {
                 events.data(error);
                 events.data("[DONE]");
             }

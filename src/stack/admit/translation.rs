@@ -4,7 +4,7 @@
 use super::Admission;
 use super::walk::Miss;
 use crate::dialect::translate::{self, Back, Pair, To};
-use crate::dialect::{Call, Dialect, decode};
+use crate::dialect::{Call, Dialect, decode_for};
 use crate::stack::route::Routed;
 use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused, headers};
@@ -52,6 +52,7 @@ impl Translation {
     pub(super) fn dress(&self, head: &mut HeaderMap) {
         let foreign = |name: &str| match self.target() {
             Dialect::AnthropicMessages => name.starts_with("openai-"),
+            Dialect::Gemini => name.starts_with("openai-") || name.starts_with("anthropic-"),
             _ => name.starts_with("anthropic-"),
         };
         let names: Vec<_> = head
@@ -71,8 +72,10 @@ impl Translation {
     }
 
     /// The target's endpoint below `/v1`.
-    pub(super) const fn suffix(&self) -> &'static str {
+    pub(super) const fn suffix(&self, stream: bool) -> &'static str {
         match self.target() {
+            Dialect::Gemini if stream => ":streamGenerateContent",
+            Dialect::Gemini => ":generateContent",
             Dialect::AnthropicMessages => "/messages",
             _ => "/chat/completions",
         }
@@ -165,8 +168,10 @@ impl Admission {
         };
         let translated = translate::request(pair, &self.came.body, &to);
         let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
-        let call = decode(pair.target(), translated.body);
-        let call = call.map_err(|error| invalid(&error.to_string()))?;
+        let call = decode_for(pair.target(), translated.body, Some(model));
+        let mut call = call.map_err(|error| invalid(&error.to_string()))?;
+        // Where the path says it, the body does not.
+        call.stream |= self.came.stream;
         let dropped = (!translated.dropped.is_empty()).then(|| translated.dropped.join(","));
         let translation = Translation {
             back: translated.back,
