@@ -27,16 +27,19 @@ pub enum Dialect {
     OpenaiCompletions,
     /// `POST /v1/messages`
     AnthropicMessages,
+    /// `POST /model/MODEL/converse` of Amazon Bedrock: of targets only. Model and stream stand in the path.
+    Bedrock,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OpenaiChat,
         Self::OpenaiResponses,
         Self::OpenaiEmbeddings,
         Self::OpenaiCompletions,
         Self::AnthropicMessages,
+        Self::Bedrock,
     ];
 
     /// The name in configuration, the journal and metrics.
@@ -48,7 +51,20 @@ impl Dialect {
             Self::OpenaiEmbeddings => "openai-embeddings",
             Self::OpenaiCompletions => "openai-completions",
             Self::AnthropicMessages => "anthropic-messages",
+            Self::Bedrock => "bedrock",
         }
+    }
+
+    /// Callers may speak it to the gateway; the others are spoken to providers alone.
+    #[must_use]
+    pub const fn comes(self) -> bool {
+        !matches!(self, Self::Bedrock)
+    }
+
+    /// The body says neither the model nor whether the answer is streamed: the path does.
+    #[must_use]
+    pub const fn is_named_by_path(self) -> bool {
+        matches!(self, Self::Bedrock)
     }
 
     /// Embeddings are no turns; everything else is a generation.

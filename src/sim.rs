@@ -1,8 +1,8 @@
 //! Simulated LLM providers that keep their own bill: what a newcomer without an API key runs against, and
 //! the oracle of every test about money.
 //!
-//! They speak OpenAI's chat, responses, embeddings and completions and Anthropic's messages, over HTTP/1.1
-//! and cleartext HTTP/2, plain and streamed. How an answer behaves is chosen by the model's name (see
+//! They speak OpenAI's chat, responses, embeddings and completions, Anthropic's messages and Amazon Bedrock's
+//! Converse, over HTTP/1.1 and cleartext HTTP/2, plain and streamed. How an answer behaves is chosen by the model's name (see
 //! [`behaviour`]) and by [`Settings`], or told beforehand by `POST /scenario`; what it costs by [`prices`].
 //! `GET /bill` shows what was charged, `POST /bill/reset` begins a new bill.
 //!
@@ -11,6 +11,7 @@
 //! a real provider.
 
 mod answer;
+mod bedrock;
 pub mod behaviour;
 mod bill;
 mod body;
@@ -34,6 +35,7 @@ mod usage;
 mod wants;
 mod words;
 
+pub use bedrock::AwsKey;
 pub use bill::{Bill, Line, OTHERS, RequestLine};
 
 use bill::Books;
@@ -94,6 +96,8 @@ pub struct Settings {
     pub reasoning_delay: Duration,
     /// What `sim-usage-late` waits before the usage.
     pub late_delay: Duration,
+    /// Who may call Bedrock.
+    pub aws_key: AwsKey,
 }
 
 impl Default for Settings {
@@ -115,6 +119,7 @@ impl Default for Settings {
             slow_delay: Duration::from_millis(100),
             reasoning_delay: Duration::from_millis(100),
             late_delay: Duration::from_millis(500),
+            aws_key: AwsKey::default(),
         }
     }
 }

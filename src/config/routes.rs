@@ -353,7 +353,10 @@ impl RouteRule {
                 && (self.matches.sides.on(Side::Dialect))
                     .is_none_or(|globs| globs.matches(dialect.name()))
         };
-        let unreached = Dialect::ALL.into_iter().filter(takes).filter(|dialect| {
+        let unreached = Dialect::ALL.into_iter().filter(|dialect| {
+            if !dialect.comes() || !takes(dialect) {
+                return false;
+            }
             let takes = |provider: &Provider| provider.takes(*dialect);
             providers.iter().any(takes) && !targets.iter().any(|target| takes(target))
         });

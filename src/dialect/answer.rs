@@ -4,6 +4,7 @@
 //! [`BodyBuffer`] collects a plain JSON answer; [`StreamFilter`] passes a stream on, event by
 //! event; both feed an [`AnswerReader`]. [`Cut`] ends a stream early in its own dialect.
 
+mod bedrock;
 mod body;
 mod chat;
 mod cut;
@@ -42,6 +43,7 @@ enum Progress {
     Chat(chat::Progress),
     Responses(responses::Progress),
     Messages(messages::Progress),
+    Bedrock(bedrock::Progress),
 }
 
 /// Reads one answer. It keeps a few bounded facts and never the answer itself.
@@ -62,6 +64,7 @@ impl AnswerReader {
             }
             Dialect::OpenaiResponses => Progress::Responses(responses::Progress::default()),
             Dialect::AnthropicMessages => Progress::Messages(messages::Progress::default()),
+            Dialect::Bedrock => Progress::Bedrock(bedrock::Progress::default()),
         };
         Self {
             dialect,
@@ -83,6 +86,7 @@ impl AnswerReader {
             Progress::Chat(_) => chat::body(facts, body),
             Progress::Responses(progress) => responses::body(facts, progress, body),
             Progress::Messages(_) => messages::body(facts, body),
+            Progress::Bedrock(_) => bedrock::body(facts, body),
         };
         if read.is_err() {
             facts.terminal = false;
@@ -112,6 +116,7 @@ impl AnswerReader {
             Progress::Messages(progress) => {
                 progress.event(facts, name, data).map(|()| Kind::Ordinary)
             }
+            Progress::Bedrock(progress) => progress.event(facts, data).map(|()| Kind::Ordinary),
         }
     }
 
@@ -143,7 +148,7 @@ impl AnswerReader {
     pub fn output_tokens_reported(&self) -> Option<u64> {
         self.facts
             .usage
-            .whole(&[b"output_tokens", b"completion_tokens"])
+            .whole(&[b"output_tokens", b"completion_tokens", b"outputTokens"])
     }
 
     /// The dialect's terminal event was seen: nothing that matters can follow.
@@ -184,6 +189,7 @@ impl AnswerReader {
             }
             Dialect::OpenaiResponses => Shape::OpenaiResponses,
             Dialect::AnthropicMessages => Shape::Anthropic,
+            Dialect::Bedrock => Shape::Bedrock,
         };
         let facts = std::mem::take(&mut self.facts);
         let mut usage = facts.usage.json().and_then(|json| from_json(shape, json));

@@ -11,7 +11,9 @@
 //! One file per pair, `CALLER_TARGET.rs`, with the way back in `answer.rs` and `stream.rs` beside it.
 //! A new target is a variant of [`Dialect`], a line in [`Pair`] and such a directory.
 
+mod chat_bedrock;
 mod chat_messages;
+mod chunks;
 mod errors;
 mod heard;
 mod messages_chat;
@@ -53,6 +55,8 @@ pub const HINTS: &[&str] = &[
 pub enum Pair {
     /// Chat callers on Anthropic's models.
     ChatMessages,
+    /// Chat callers on Amazon Bedrock.
+    ChatBedrock,
     /// Anthropic's callers on any model.
     MessagesChat,
     /// Responses callers on servers that speak chat alone.
@@ -61,13 +65,18 @@ pub enum Pair {
 
 impl Pair {
     /// Every pair. Of several for one caller the first that the provider speaks is taken.
-    pub const ALL: [Self; 3] = [Self::ChatMessages, Self::MessagesChat, Self::ResponsesChat];
+    pub const ALL: [Self; 4] = [
+        Self::ChatMessages,
+        Self::MessagesChat,
+        Self::ResponsesChat,
+        Self::ChatBedrock,
+    ];
 
     /// The caller's dialect.
     #[must_use]
     pub const fn caller(self) -> Dialect {
         match self {
-            Self::ChatMessages => Dialect::OpenaiChat,
+            Self::ChatMessages | Self::ChatBedrock => Dialect::OpenaiChat,
             Self::MessagesChat => Dialect::AnthropicMessages,
             Self::ResponsesChat => Dialect::OpenaiResponses,
         }
@@ -78,6 +87,7 @@ impl Pair {
     pub const fn target(self) -> Dialect {
         match self {
             Self::ChatMessages => Dialect::AnthropicMessages,
+            Self::ChatBedrock => Dialect::Bedrock,
             Self::MessagesChat | Self::ResponsesChat => Dialect::OpenaiChat,
         }
     }
@@ -169,6 +179,7 @@ pub fn request(pair: Pair, body: &[u8], to: &To<'_>) -> Result<Translated, Unfit
     let mut said = Said::default();
     out.object(|out| match pair {
         Pair::ChatMessages => chat_messages::request(&asked, to, &mut fit, out, &mut said),
+        Pair::ChatBedrock => chat_bedrock::request(&asked, to, &mut fit, out, &mut said),
         Pair::MessagesChat => messages_chat::request(&asked, to, &mut fit, out, &mut said),
         Pair::ResponsesChat => responses_chat::request(&asked, to, &mut fit, out, &mut said),
     })?;
@@ -295,6 +306,7 @@ impl Back {
         let mut out = Writer::with_capacity(body.len() + 512);
         out.object(|out| match self.pair {
             Pair::ChatMessages => chat_messages::answer(&said, out),
+            Pair::ChatBedrock => chat_bedrock::answer(&said, &self.echo, out),
             Pair::MessagesChat => messages_chat::answer(&said, out),
             Pair::ResponsesChat => responses_chat::answer(&said, &self.echo, out),
         })?;

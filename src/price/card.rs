@@ -280,6 +280,7 @@ impl Card {
             Dialect::OpenaiChat => Some(self.output_cap_field.unwrap_or("max_tokens")),
             Dialect::OpenaiResponses => Some("max_output_tokens"),
             Dialect::OpenaiCompletions | Dialect::AnthropicMessages => Some("max_tokens"),
+            Dialect::Bedrock => Some("maxTokens"),
             Dialect::OpenaiEmbeddings => None,
         }
     }

@@ -1,6 +1,7 @@
 //! One metered call: read it, decide what it produces, write the bill, answer.
 
 use super::Shared;
+use super::bedrock::{self, BedrockVoice};
 use super::behaviour::{Behaviour, Ending, UsageShown, billed_status};
 use super::bill::Charge;
 use super::body::{Dropped, Pace, Receipt, SimBody};
@@ -129,6 +130,9 @@ fn typed(body: SimBody, kind: &'static str) -> Response<SimBody> {
 
 fn error(shared: &Shared, dialect: Dialect, refusal: &Refusal) -> Response<SimBody> {
     let mut response = json(refusal.body(dialect));
+    if dialect == Dialect::Bedrock {
+        bedrock::name_error(response.headers_mut(), refusal);
+    }
     *response.status_mut() = refusal.status;
     if refusal.status == StatusCode::TOO_MANY_REQUESTS {
         let pause = shared.settings.retry_after;
@@ -151,10 +155,16 @@ fn decide(
     head: &Parts,
     body: &Bytes,
 ) -> Decided {
-    let ask = match request::read(dialect, false, deployment, body) {
+    let mut ask = match request::read(dialect, false, deployment, body) {
         Ok(ask) => ask,
         Err(refusal) => return Decided::Refused(refusal),
     };
+    if dialect == Dialect::Bedrock {
+        if let Some(refusal) = bedrock::unsigned(shared, head, body) {
+            return Decided::Refused(refusal);
+        }
+        ask.stream = bedrock::path(head.uri.path()).is_some_and(|(_, stream)| stream);
+    }
     if is_gone(shared, &ask.model) {
         return Decided::Refused(Refusal::missing_model(dialect, &ask.model));
     }
@@ -405,6 +415,7 @@ fn streamed(shared: &Shared, dialect: Dialect, planned: Planned) -> Response<Sim
         Dialect::OpenaiCompletions => Box::new(CompletionsVoice::default()),
         Dialect::OpenaiResponses => Box::new(ResponsesVoice::default()),
         Dialect::AnthropicMessages => Box::new(MessagesVoice::default()),
+        Dialect::Bedrock => Box::new(BedrockVoice::default()),
     };
     let breaks =
         (ending != Ending::Full).then(|| (chunks(&plan, settings.chunk_tokens) / 2, ending));
@@ -428,7 +439,10 @@ fn streamed(shared: &Shared, dialect: Dialect, planned: Planned) -> Response<Sim
     };
     let mut response = typed(
         SimBody::told(script, pace, gzip, receipt),
-        "text/event-stream; charset=utf-8",
+        match dialect {
+            Dialect::Bedrock => "application/vnd.amazon.eventstream",
+            _ => "text/event-stream; charset=utf-8",
+        },
     );
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -461,6 +475,7 @@ fn plain(dialect: Dialect, planned: Planned) -> Response<SimBody> {
         }
         Dialect::OpenaiResponses => responses::plain(&plan, Progress::Done, &mut out),
         Dialect::AnthropicMessages => messages::plain(&plan, &mut out),
+        Dialect::Bedrock => bedrock::plain(&plan, &mut out),
         Dialect::OpenaiEmbeddings => {
             if let Some(shape) = shape {
                 embeddings::plain(&plan, shape, &mut out);
@@ -491,6 +506,7 @@ fn request_id(plan: &Plan) -> Option<HeaderValue> {
 fn identify(headers: &mut HeaderMap, dialect: Dialect, id: Option<HeaderValue>) {
     let name = match dialect {
         Dialect::AnthropicMessages => "request-id",
+        Dialect::Bedrock => "x-amzn-requestid",
         _ => "x-request-id",
     };
     if let Some(id) = id {

@@ -90,7 +90,7 @@ pub struct Cacheable<'a> {
 impl Cacheable<'_> {
     fn key(&self, tally: &Tally) -> u64 {
         let seed = match self.dialect {
-            Dialect::AnthropicMessages => 1,
+            Dialect::AnthropicMessages | Dialect::Bedrock => 1,
             _ => 0,
         };
         let model = xxhash_rust::xxh3::xxh3_64_with_seed(self.model.as_bytes(), seed);
@@ -109,7 +109,7 @@ impl Memory {
             // Too short to be cached: the common case takes no lock.
             _ if prompt.input < LEAST_CACHED => fresh,
             Dialect::OpenaiChat | Dialect::OpenaiResponses => self.automatic(prompt, fresh),
-            Dialect::AnthropicMessages => self.asked_for(prompt, fresh),
+            Dialect::AnthropicMessages | Dialect::Bedrock => self.asked_for(prompt, fresh),
             Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => fresh,
         }
     }

@@ -181,6 +181,7 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
         match dialect {
+            Dialect::Bedrock => return super::bedrock::error_body(self),
             Dialect::AnthropicMessages => {
                 out.put_slice(b"{\"type\":\"error\",\"error\":");
                 object(

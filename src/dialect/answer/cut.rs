@@ -1,7 +1,7 @@
 //! Ends a stream early so that the client's SDK finds either a well-formed answer that was cut
 //! short, or a typed error. What is written depends on what the stream has open.
 
-use super::{AnswerReader, Progress, chat, messages, responses};
+use super::{AnswerReader, Progress, bedrock, chat, messages, responses};
 use crate::dialect::Dialect;
 use crate::dialect::refusal::render::{Told, json};
 use crate::dialect::refusal::{Family, Refusal};
@@ -49,6 +49,9 @@ impl AnswerReader {
             (Progress::Messages(_), Cut::Error(refusal)) => {
                 format!("event: error\n{}", data(&refusal.body(Family::Anthropic)))
             }
+            (Progress::Bedrock(_), _) if self.facts.terminal => String::new(),
+            (Progress::Bedrock(progress), Cut::Length(_)) => bedrock::length(progress),
+            (Progress::Bedrock(_), Cut::Error(refusal)) => data(&refusal.body(Family::Openai)),
             (Progress::Responses(_), _) if self.facts.terminal => String::new(),
             (Progress::Responses(progress), cut) => self.responses_end(progress, cut),
         }

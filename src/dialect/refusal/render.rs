@@ -29,7 +29,8 @@ impl From<Dialect> for Family {
             Dialect::OpenaiChat
             | Dialect::OpenaiResponses
             | Dialect::OpenaiEmbeddings
-            | Dialect::OpenaiCompletions => Self::Openai,
+            | Dialect::OpenaiCompletions
+            | Dialect::Bedrock => Self::Openai,
         }
     }
 }

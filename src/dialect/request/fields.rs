@@ -18,6 +18,7 @@ pub(super) const fn table(dialect: Dialect) -> Table {
         Dialect::OpenaiEmbeddings => EMBEDDINGS,
         Dialect::OpenaiCompletions => COMPLETIONS,
         Dialect::AnthropicMessages => MESSAGES,
+        Dialect::Bedrock => BEDROCK,
     }
 }
 
@@ -309,4 +310,15 @@ const MESSAGES: Table = &[
     ("repetition_penalty", Aside),
     ("min_p", Aside),
     ("seed", Aside),
+];
+
+const BEDROCK: Table = &[
+    ("messages", Messages),
+    ("system", System),
+    ("inferenceConfig", InferenceConfig),
+    ("toolConfig", ToolConfig),
+    ("outputConfig", Form),
+    ("additionalModelRequestFields", ModelFields),
+    ("requestMetadata", Aside),
+    ("serviceTier", Aside),
 ];

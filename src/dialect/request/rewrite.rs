@@ -1,5 +1,6 @@
 //! Changing a request: at its byte ranges, everything else as it came.
 
+use super::bedrock;
 use crate::dialect::{Call, Dialect, Edits};
 use crate::json::{Change, quoted, splice};
 use bytes::Bytes;
@@ -16,7 +17,9 @@ use std::ops::Range;
 pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
     let mut changes = Vec::new();
     let model = edits.model.as_deref();
-    if call.model_at.is_empty() {
+    if call.dialect.is_named_by_path() {
+        // The target hears the model in the path alone.
+    } else if call.model_at.is_empty() {
         let model = quoted(model.unwrap_or(&call.model));
         changes.push(insert(call, &format!("\"model\":{model}")));
     } else if call.body[call.model_at.clone()] == *b"null" {
@@ -62,7 +65,7 @@ pub fn rewrite(call: &Call, edits: &Edits) -> Bytes {
         let cut = |at: &Range<usize>| replace(at, "");
         changes.extend(call.ids.foreign.iter().map(cut));
     }
-    if call.model_at.is_empty() {
+    if call.model_at.is_empty() && !call.dialect.is_named_by_path() {
         without_last_comma(call, edits, &mut changes);
     }
     splice(&call.body, changes)
@@ -75,6 +78,7 @@ pub(super) fn is_standard(dialect: Dialect, field: &str) -> bool {
         Dialect::OpenaiChat => matches!(field, "max_tokens" | "max_completion_tokens"),
         Dialect::OpenaiResponses => field == "max_output_tokens",
         Dialect::OpenaiCompletions | Dialect::AnthropicMessages => field == "max_tokens",
+        Dialect::Bedrock => field == "maxTokens",
         Dialect::OpenaiEmbeddings => false,
     }
 }
@@ -192,6 +196,7 @@ pub fn takes_notice(call: &Call) -> bool {
             let role = serde_json::from_slice::<Role<'_>>(last).ok();
             role.is_some_and(|said| said.role.as_deref() != Some("assistant"))
         }
+        Dialect::Bedrock => bedrock::room_behind(call).is_some(),
         Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => false,
     }
 }
@@ -200,6 +205,11 @@ fn notice(call: &Call, text: &str, changes: &mut Vec<Change<'_>>) {
     let Some(last) = call.chain.links.last().filter(|_| takes_notice(call)) else {
         return;
     };
+    if let Some(at) = bedrock::room_behind(call) {
+        let block = format!(",{{\"text\":{}}}", quoted(text));
+        changes.push(replace(&(at..at), block));
+        return;
+    }
     let said = format!(",{{\"role\":\"user\",\"content\":{}}}", quoted(text));
     let (start, end) = (last.at.start, last.at.end);
     if call.body[last.at.clone()].starts_with(b"\"") {
@@ -215,7 +225,8 @@ fn no_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
     let none = match call.dialect {
         Dialect::OpenaiChat | Dialect::OpenaiResponses => "\"none\"",
         Dialect::AnthropicMessages => "{\"type\":\"none\"}",
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => return,
+        // Bedrock has no word for it.
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Bedrock => return,
     };
     changes.push(match &call.places.tool_choice {
         Some(value) => replace(value, none),
@@ -252,6 +263,6 @@ fn no_parallel_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
                 }
             }
         }
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => {}
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Bedrock => {}
     }
 }

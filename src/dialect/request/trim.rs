@@ -167,7 +167,7 @@ fn read(dialect: Dialect, message: &[u8]) -> Option<Message> {
         Dialect::OpenaiChat => chat(&value, &mut read),
         Dialect::AnthropicMessages => blocks(&value, &mut read),
         Dialect::OpenaiResponses => item(&value, &mut read),
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => {}
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Bedrock => {}
     }
     Some(read)
 }

@@ -2,7 +2,9 @@
 //! beginning of an event that is not over, and what the caller's closing events must repeat.
 
 use super::read::Raw;
-use super::{Back, Pair, Unreadable, chat_messages, errors, messages_chat, responses_chat};
+use super::{
+    Back, Pair, Unreadable, chat_bedrock, chat_messages, errors, messages_chat, responses_chat,
+};
 use crate::dialect::answer::EVENT_BYTES_MAX;
 use crate::dialect::refusal::Family;
 use crate::sse::{Boundary, Event};
@@ -12,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug)]
 enum Voice {
     Chat(chat_messages::Voice),
+    Bedrock(Box<chat_bedrock::Voice>),
     Messages(messages_chat::Voice),
     Responses(Box<responses_chat::Voice>),
 }
@@ -61,6 +64,10 @@ impl Stream {
     pub(super) fn new(back: &Back) -> Self {
         let voice = match back.pair {
             Pair::ChatMessages => Voice::Chat(chat_messages::Voice::new(back.include_usage)),
+            Pair::ChatBedrock => {
+                let voice = chat_bedrock::Voice::new(back.include_usage, &back.echo);
+                Voice::Bedrock(Box::new(voice))
+            }
             Pair::MessagesChat => Voice::Messages(messages_chat::Voice::default()),
             Pair::ResponsesChat => {
                 Voice::Responses(Box::new(responses_chat::Voice::new(&back.echo)))
@@ -111,6 +118,7 @@ impl Stream {
             self.over = true;
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(&mut events),
+                Voice::Bedrock(voice) => voice.end(&mut events),
                 Voice::Messages(voice) => voice.end(&mut events),
                 Voice::Responses(voice) => voice.end(&mut events),
             }
@@ -146,6 +154,7 @@ impl Stream {
             self.over = true;
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(events),
+                Voice::Bedrock(voice) => voice.end(events),
                 Voice::Messages(voice) => voice.done(events),
                 Voice::Responses(voice) => voice.done(events),
             }
@@ -160,6 +169,7 @@ impl Stream {
         }
         match &mut self.voice {
             Voice::Chat(voice) => voice.event(&said, events),
+            Voice::Bedrock(voice) => voice.event(&said, events),
             Voice::Messages(voice) => voice.event(&said, events),
             Voice::Responses(voice) => voice.event(&said, events),
         }
@@ -174,7 +184,7 @@ impl Stream {
     fn tell(&mut self, error: &str, events: &mut Events) {
         self.over = true;
         match &mut self.voice {
-            Voice::Chat(_) => {
+            Voice::Chat(_) | Voice::Bedrock(_) => {
                 events.data(error);
                 events.data("[DONE]");
             }

@@ -4,7 +4,7 @@
 use super::Admission;
 use super::walk::Miss;
 use crate::dialect::translate::{self, Back, Pair, To};
-use crate::dialect::{Call, Dialect, decode};
+use crate::dialect::{Call, Dialect, decode_for};
 use crate::stack::route::Routed;
 use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused, headers};
@@ -19,6 +19,8 @@ pub struct Translation {
     dropped: Option<HeaderValue>,
     /// An output cap that the target had to be told and the caller did not name.
     output_cap: Option<u64>,
+    /// The answer is streamed.
+    stream: bool,
 }
 
 impl Translation {
@@ -52,6 +54,10 @@ impl Translation {
     pub(super) fn dress(&self, head: &mut HeaderMap) {
         let foreign = |name: &str| match self.target() {
             Dialect::AnthropicMessages => name.starts_with("openai-"),
+            // Its own are signed, or say what the caller cannot know.
+            Dialect::Bedrock => ["openai-", "anthropic-", "x-amz-"]
+                .iter()
+                .any(|begins| name.starts_with(begins)),
             _ => name.starts_with("anthropic-"),
         };
         let names: Vec<_> = head
@@ -70,10 +76,12 @@ impl Translation {
         head.insert(http::header::CONTENT_TYPE, json);
     }
 
-    /// The target's endpoint below `/v1`.
+    /// The target's endpoint below `/v1`, or below its model.
     pub(super) const fn suffix(&self) -> &'static str {
         match self.target() {
             Dialect::AnthropicMessages => "/messages",
+            Dialect::Bedrock if self.stream => "/converse-stream",
+            Dialect::Bedrock => "/converse",
             _ => "/chat/completions",
         }
     }
@@ -165,13 +173,17 @@ impl Admission {
         };
         let translated = translate::request(pair, &self.came.body, &to);
         let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
-        let call = decode(pair.target(), translated.body);
-        let call = call.map_err(|error| invalid(&error.to_string()))?;
+        let call = decode_for(pair.target(), translated.body, Some(model));
+        let mut call = call.map_err(|error| invalid(&error.to_string()))?;
+        if call.dialect.is_named_by_path() {
+            call.stream = self.came.stream;
+        }
         let dropped = (!translated.dropped.is_empty()).then(|| translated.dropped.join(","));
         let translation = Translation {
             back: translated.back,
             dropped: dropped.and_then(|names| HeaderValue::from_str(&names).ok()),
             output_cap: translated.output_cap,
+            stream: call.stream,
         };
         Ok((Arc::new(call), translation))
     }
