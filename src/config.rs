@@ -5,6 +5,7 @@
 //! caller puts the new [`Loaded`] in the old one's place.
 
 mod attribution;
+mod aws;
 mod bounds;
 mod context;
 mod escalation;
@@ -31,6 +32,7 @@ mod warn;
 mod window;
 
 pub use attribution::{AttributionRules, KnownAgent, TaskSource, Unattributed};
+pub use aws::AwsKeys;
 pub use bounds::{Bounds, OutputWhenUnasked, UnlistedFields};
 pub use context::{ContextCaps, ContextRule, OnContext};
 pub use escalation::{EscalationSettings, Webhook, WebhookKind, WebhookUrl};
@@ -253,7 +255,7 @@ fn watched(path: &Path, folder: &Path, config: &Config) -> Vec<PathBuf> {
         "prices.toml",
     ];
     watched.extend(policies.map(|name| folder.join(name)));
-    let keys = config.providers.iter().filter_map(|p| p.api_key.as_ref());
+    let keys = config.providers.iter().flat_map(Provider::secrets);
     watched.extend(keys.filter_map(|secret| match &secret.kept {
         Kept::File(path) => Some(path.clone()),
         Kept::Env(_) => None,

@@ -30,17 +30,20 @@ pub enum Dialect {
     AnthropicMessages,
     /// `POST /v1beta/models/MODEL:generateContent`: of targets only. Model and stream stand in the path.
     Gemini,
+    /// `POST /model/MODEL/converse` of Amazon Bedrock: of targets only. Model and stream stand in the path.
+    Bedrock,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OpenaiChat,
         Self::OpenaiResponses,
         Self::OpenaiEmbeddings,
         Self::OpenaiCompletions,
         Self::AnthropicMessages,
         Self::Gemini,
+        Self::Bedrock,
     ];
 
     /// The name in configuration, the journal and metrics.
@@ -53,19 +56,20 @@ impl Dialect {
             Self::OpenaiCompletions => "openai-completions",
             Self::AnthropicMessages => "anthropic-messages",
             Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
         }
     }
 
     /// Callers may speak it to the gateway; the others are spoken to providers alone.
     #[must_use]
     pub const fn comes(self) -> bool {
-        !matches!(self, Self::Gemini)
+        !matches!(self, Self::Gemini | Self::Bedrock)
     }
 
     /// The body says neither the model nor whether the answer is streamed: the path does.
     #[must_use]
     pub const fn is_named_by_path(self) -> bool {
-        matches!(self, Self::Gemini)
+        matches!(self, Self::Gemini | Self::Bedrock)
     }
 
     /// Embeddings are no turns; everything else is a generation.

@@ -4,6 +4,7 @@
 //! the process. See `docs/ARCHITECTURE.md`.
 
 pub mod attribution;
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod conduct;

@@ -1,9 +1,9 @@
 //! Simulated LLM providers that keep their own bill: what a newcomer without an API key runs against, and
 //! the oracle of every test about money.
 //!
-//! They speak OpenAI's chat, responses, embeddings and completions, Anthropic's messages and Gemini's
-//! `generateContent` (also where Vertex has it, with a token endpoint), over HTTP/1.1
-//! and cleartext HTTP/2, plain and streamed. How an answer behaves is chosen by the model's name (see
+//! They speak OpenAI's chat, responses, embeddings and completions, Anthropic's messages, Gemini's
+//! `generateContent` (also where Vertex has it, with a token endpoint) and Amazon Bedrock's Converse, over
+//! HTTP/1.1 and cleartext HTTP/2, plain and streamed. How an answer behaves is chosen by the model's name (see
 //! [`behaviour`]) and by [`Settings`], or told beforehand by `POST /scenario`; what it costs by [`prices`].
 //! `GET /bill` shows what was charged, `POST /bill/reset` begins a new bill.
 //!
@@ -12,6 +12,7 @@
 //! a real provider.
 
 mod answer;
+mod bedrock;
 pub mod behaviour;
 mod bill;
 mod body;
@@ -37,6 +38,7 @@ mod usage;
 mod wants;
 mod words;
 
+pub use bedrock::AwsKey;
 pub use bill::{Bill, Line, OTHERS, RequestLine};
 
 use bill::Books;
@@ -97,6 +99,8 @@ pub struct Settings {
     pub reasoning_delay: Duration,
     /// What `sim-usage-late` waits before the usage.
     pub late_delay: Duration,
+    /// Who may call Bedrock.
+    pub aws_key: AwsKey,
 }
 
 impl Default for Settings {
@@ -118,6 +122,7 @@ impl Default for Settings {
             slow_delay: Duration::from_millis(100),
             reasoning_delay: Duration::from_millis(100),
             late_delay: Duration::from_millis(500),
+            aws_key: AwsKey::default(),
         }
     }
 }

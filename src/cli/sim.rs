@@ -1,6 +1,6 @@
 //! `bursar sim`: the simulated providers alone.
 
-use crate::sim::{self, Settings, Sim};
+use crate::sim::{self, AwsKey, Settings, Sim};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -62,6 +62,9 @@ pub struct SimArgs {
     /// Tokens that an answer without a cap comes to: a number, or a range such as 20-400.
     #[arg(long, value_name = "N|N-N", default_value = "20-400", value_parser = tokens)]
     pub output_tokens: RangeInclusive<u64>,
+    /// The access key whose signature Bedrock's endpoints take, and its secret.
+    #[arg(long, value_name = "ID:SECRET", value_parser = aws_key)]
+    pub aws_key: Option<AwsKey>,
     /// Print the address as one line of JSON, and the bill as another at the end.
     #[arg(long)]
     pub json: bool,
@@ -85,6 +88,7 @@ impl SimArgs {
             retry_after: self.retry_after,
             seed: self.seed,
             output_tokens: self.output_tokens.clone(),
+            aws_key: self.aws_key.clone().unwrap_or_default(),
             ..Settings::default()
         }
     }
@@ -187,6 +191,15 @@ fn time(text: &str) -> Result<Duration, String> {
     let whole = whole.checked_mul(nanos_per_unit).ok_or_else(malformed)?;
     let part = u64::try_from(part).map_err(|_| malformed())?;
     Ok(Duration::from_nanos(whole.saturating_add(part)))
+}
+
+/// `AKIA…:secret`
+fn aws_key(text: &str) -> Result<AwsKey, String> {
+    let (id, secret) = text.split_once(':').ok_or("write it as ID:SECRET")?;
+    Ok(AwsKey {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+    })
 }
 
 /// `200` or `20-400`.

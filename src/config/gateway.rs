@@ -1,6 +1,7 @@
 //! `config/bursar.toml` as a whole: how this deployment runs.
 
 use super::attribution::{self, AttributionRules, KnownAgent};
+use super::aws::AwsKeys;
 use super::bounds::{self, Bounds, TOP_LEVEL};
 use super::escalation::{self, EscalationSettings};
 use super::fault::{Fault, Faults};
@@ -123,7 +124,8 @@ impl Config {
     ) {
         for provider in &mut self.providers {
             let name = provider.name.clone();
-            if let Some(secret) = &mut provider.api_key {
+            let signing = provider.aws.iter_mut().flat_map(AwsKeys::secrets_mut);
+            for secret in provider.api_key.iter_mut().chain(signing) {
                 match secret.resolve(env) {
                     Err(error @ SecretError::Missing(_)) => warnings.push(Fault::at(
                         &secret.place,

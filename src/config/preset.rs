@@ -29,6 +29,8 @@ pub enum Paths {
     AzureV1,
     /// Azure's older form: `/deployments/MODEL/…?api-version=…`, where the deployment stands for the model.
     AzureDeployments,
+    /// Amazon Bedrock's: `/model/MODEL/…`, the name encoded whole.
+    Bedrock,
 }
 
 /// Complete error answers that a provider bills although their status is one that is not billed elsewhere.
@@ -81,7 +83,7 @@ pub struct Preset {
 }
 
 use Dialect::{
-    AnthropicMessages as Messages, OpenaiChat as Chat, OpenaiCompletions as Completions,
+    AnthropicMessages as Messages, Bedrock, OpenaiChat as Chat, OpenaiCompletions as Completions,
     OpenaiEmbeddings as Embeddings, OpenaiResponses as Responses,
 };
 
@@ -106,7 +108,7 @@ const PLAIN: Preset = Preset {
 };
 
 /// All of them.
-pub static PRESETS: [Preset; 17] = [
+pub static PRESETS: [Preset; 18] = [
     // https://platform.openai.com/docs/api-reference: reasoning models hear `max_completion_tokens` alone, older ones
     // both, so the card says which. Also for anything that speaks as OpenAI does, with its own base URL.
     Preset {
@@ -149,6 +151,22 @@ pub static PRESETS: [Preset; 17] = [
         dialects: &[Messages],
         catalogue: "anthropic",
         headers: &[("anthropic-version", "2023-06-01")],
+        ..PLAIN
+    },
+    // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html: the model in the path.
+    // https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html: a Bedrock API key goes as a bearer token;
+    // without one a call is signed. A 424 says that the model failed while it worked on the request.
+    Preset {
+        name: "bedrock",
+        kind: Kind::Bedrock,
+        host: Some("bedrock-runtime."),
+        paths: Paths::Bedrock,
+        dialects: &[Bedrock],
+        catalogue: "aws",
+        billed_errors: &[BilledError {
+            status: 424,
+            mark: "",
+        }],
         ..PLAIN
     },
     // https://ai.google.dev/gemini-api/docs/openai: thoughts count in `total_tokens` alone, errors are a list of

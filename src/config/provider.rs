@@ -1,6 +1,7 @@
 //! `[[provider]]`: where calls go, with which credentials, for how long, and what its answers cost
 //! when the catalogue cannot tell.
 
+use super::aws::{self, AwsKeys};
 use super::bounds::TOP_LEVEL;
 use super::fault::Place;
 use super::glob::Globs;
@@ -33,6 +34,8 @@ pub enum Kind {
     Openai,
     /// Anthropic's.
     Anthropic,
+    /// Amazon Bedrock's.
+    Bedrock,
 }
 
 impl Kind {
@@ -42,6 +45,7 @@ impl Kind {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
+            Self::Bedrock => "bedrock",
         }
     }
 }
@@ -168,6 +172,8 @@ pub struct Provider {
     pub billed_errors: Option<Vec<u16>>,
     /// The `api-version` of Azure's deployments, where callers name none.
     pub api_version: Option<String>,
+    /// What calls to AWS are signed with.
+    pub aws: Option<AwsKeys>,
     /// Where it is written.
     pub place: Place,
 }
@@ -180,6 +186,12 @@ impl Provider {
             None => self.preset.speaks(dialect),
             Some(dialects) => dialects.contains(&dialect),
         }
+    }
+
+    /// Its own credentials.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let signing = self.aws.iter().flat_map(AwsKeys::secrets);
+        self.api_key.iter().chain(signing)
     }
 
     /// Whether it takes calls of a dialect: it speaks it, or they are translated for it.
@@ -212,7 +224,10 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
     let (name, preset) = (section.need("name", name), section.need("kind", preset));
     let base_url = match preset.and_then(|preset| preset.base_url) {
         Some(usual) if !section.has("base_url") => uri(usual).ok(),
-        _ => section.need("base_url", base_url),
+        _ => match preset.and_then(|preset| aws::usual_url(section, preset)) {
+            Some(usual) => uri(&usual).ok(),
+            None => section.need("base_url", base_url),
+        },
     };
     let file = |value: &DeValue<'_>| value::text(value).map(|text| section.path(&text));
     let api_key = section.get("api_key", |value| {
@@ -249,6 +264,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
             u16::try_from(status).map_err(|error| error.to_string())
         }),
         api_version: section.get("api_version", api_version),
+        aws: aws::read(section, preset),
         place: section.place(),
         name: name?.into(),
         dialects: section.list(
@@ -274,10 +290,11 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
             "only `kind = \"azure-deployments\"` has dated versions",
         );
     }
-    if provider.forward_credentials && provider.api_key.is_some() {
+    let own = provider.api_key.is_some() || provider.aws.is_some();
+    if provider.forward_credentials && own {
         section.fault_of(
             "forward_credentials",
-            "either the caller's credentials go upstream or `api_key` does; take one away",
+            "either the caller's credentials go upstream or the provider's own do; take one away",
         );
     }
     Some(provider)
@@ -298,7 +315,6 @@ fn preset(value: &DeValue<'_>) -> Result<&'static Preset, String> {
         "gemini" | "vertex" => Err(format!(
             "`{text}` is not supported yet; Gemini's OpenAI endpoint is `gemini-openai`"
         )),
-        "bedrock" => Err("`bedrock` is not supported yet".to_owned()),
         _ => value::word(&PRESETS.each_ref().map(|preset| (preset.name, preset)))(value),
     }
 }

@@ -47,7 +47,7 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
         let host = provider.base_url.host().unwrap_or_default();
         let is_here = super::Address::Tcp(host.trim_matches(['[', ']']).to_owned(), 0).is_local();
         let in_clear = provider.base_url.scheme_str() == Some("http") && !is_here;
-        if in_clear && (provider.api_key.is_some() || provider.forward_credentials) {
+        if in_clear && (provider.secrets().next().is_some() || provider.forward_credentials) {
             warn(format!(
                 "credentials for `{name}` leave this machine unencrypted"
             ));

@@ -4,6 +4,7 @@
 //! [`BodyBuffer`] collects a plain JSON answer; [`StreamFilter`] passes a stream on, event by
 //! event; both feed an [`AnswerReader`]. [`Cut`] ends a stream early in its own dialect.
 
+mod bedrock;
 mod body;
 mod chat;
 mod cut;
@@ -44,6 +45,7 @@ enum Progress {
     Responses(responses::Progress),
     Messages(messages::Progress),
     Gemini(gemini::Progress),
+    Bedrock(bedrock::Progress),
 }
 
 /// Reads one answer. It keeps a few bounded facts and never the answer itself.
@@ -65,6 +67,7 @@ impl AnswerReader {
             Dialect::OpenaiResponses => Progress::Responses(responses::Progress::default()),
             Dialect::AnthropicMessages => Progress::Messages(messages::Progress::default()),
             Dialect::Gemini => Progress::Gemini(gemini::Progress::default()),
+            Dialect::Bedrock => Progress::Bedrock(bedrock::Progress::default()),
         };
         Self {
             dialect,
@@ -87,6 +90,7 @@ impl AnswerReader {
             Progress::Responses(progress) => responses::body(facts, progress, body),
             Progress::Messages(_) => messages::body(facts, body),
             Progress::Gemini(progress) => progress.body(facts, body),
+            Progress::Bedrock(_) => bedrock::body(facts, body),
         };
         if read.is_err() {
             facts.terminal = false;
@@ -117,6 +121,7 @@ impl AnswerReader {
                 progress.event(facts, name, data).map(|()| Kind::Ordinary)
             }
             Progress::Gemini(progress) => progress.event(facts, data).map(|()| Kind::Ordinary),
+            Progress::Bedrock(progress) => progress.event(facts, data).map(|()| Kind::Ordinary),
         }
     }
 
@@ -152,7 +157,7 @@ impl AnswerReader {
             let thought = usage.whole(&[b"thoughtsTokenCount"]).unwrap_or(0);
             return Some(shown.saturating_add(thought));
         }
-        usage.whole(&[b"output_tokens", b"completion_tokens"])
+        usage.whole(&[b"output_tokens", b"completion_tokens", b"outputTokens"])
     }
 
     /// The dialect's terminal event was seen: nothing that matters can follow.
@@ -194,6 +199,7 @@ impl AnswerReader {
             Dialect::OpenaiResponses => Shape::OpenaiResponses,
             Dialect::AnthropicMessages => Shape::Anthropic,
             Dialect::Gemini => Shape::Gemini,
+            Dialect::Bedrock => Shape::Bedrock,
         };
         let facts = std::mem::take(&mut self.facts);
         let mut usage = facts.usage.json().and_then(|json| from_json(shape, json));

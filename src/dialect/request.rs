@@ -15,6 +15,7 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;
 
+mod bedrock;
 mod fields;
 mod gemini;
 mod ids;
@@ -89,6 +90,14 @@ enum Field {
     Contents,
     /// Gemini's `generationConfig`
     GenerationConfig,
+    /// Bedrock's `inferenceConfig`
+    InferenceConfig,
+    /// Bedrock's `toolConfig`
+    ToolConfig,
+    /// Bedrock's `additionalModelRequestFields`
+    ModelFields,
+    /// Bedrock's `outputConfig`
+    Form,
     /// `input` of embeddings
     Inputs,
     /// `prompt` of completions
@@ -325,6 +334,9 @@ impl<'a> Reader<'a> {
             Field::Inputs | Field::Prompts => self.prompts(cursor, name)?,
             Field::System => self.system(cursor)?,
             Field::Tools if self.call.dialect == Dialect::Gemini => self.toolboxes(cursor)?,
+            Field::InferenceConfig | Field::ToolConfig | Field::ModelFields | Field::Form => {
+                self.bedrock(cursor, field)?;
+            }
             Field::Tools => self.tools(cursor, name, true)?,
             Field::Metadata => self.metadata(cursor, key)?,
             _ => self.knob(cursor, field, name)?,
@@ -338,7 +350,7 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::field("model", "is required"));
         }
         let required = match self.call.dialect {
-            Dialect::OpenaiChat | Dialect::AnthropicMessages => Some("messages"),
+            Dialect::OpenaiChat | Dialect::AnthropicMessages | Dialect::Bedrock => Some("messages"),
             Dialect::Gemini => Some("contents"),
             Dialect::OpenaiEmbeddings => Some("input"),
             Dialect::OpenaiResponses | Dialect::OpenaiCompletions => None,
@@ -348,6 +360,9 @@ impl<'a> Reader<'a> {
         }
         for (_, uses) in &mut self.call.prompt.hosted_tools {
             *uses = uses.or(self.max_tool_calls);
+        }
+        if self.call.dialect == Dialect::Bedrock {
+            self.cache_points();
         }
         let body_bytes = u64::try_from(self.body.len()).unwrap_or(u64::MAX);
         let prompt = &mut self.call.prompt;
@@ -407,6 +422,9 @@ impl Field {
             Self::Frame
                 | Self::System
                 | Self::Tools
+                | Self::ToolConfig
+                | Self::ModelFields
+                | Self::Form
                 | Self::ToolChoice
                 | Self::Parallel
                 | Self::Structured

@@ -60,7 +60,10 @@ pub fn said(call: &Call, places: Range<usize>) -> Vec<Said<'_>> {
             Dialect::OpenaiChat => chat::message(json, &mut read),
             Dialect::OpenaiResponses => responses::item(json, &mut read),
             Dialect::AnthropicMessages => messages::message(json, &mut read),
-            Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Gemini => Ok(()),
+            Dialect::OpenaiEmbeddings
+            | Dialect::OpenaiCompletions
+            | Dialect::Gemini
+            | Dialect::Bedrock => Ok(()),
         };
         // An item that made no message of its own was put to the answer before it.
         let from = before.min(read.len().saturating_sub(1));

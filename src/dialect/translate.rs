@@ -11,8 +11,10 @@
 //! One file per pair, `CALLER_TARGET.rs`, with the way back in `answer.rs` and `stream.rs` beside it.
 //! A new target is a variant of [`Dialect`], a line in [`Pair`] and such a directory.
 
+mod chat_bedrock;
 mod chat_gemini;
 mod chat_messages;
+mod chunks;
 mod errors;
 mod heard;
 mod messages_chat;
@@ -56,6 +58,8 @@ pub enum Pair {
     ChatMessages,
     /// Chat callers on Google's models.
     ChatGemini,
+    /// Chat callers on Amazon Bedrock.
+    ChatBedrock,
     /// Anthropic's callers on any model.
     MessagesChat,
     /// Responses callers on servers that speak chat alone.
@@ -64,9 +68,10 @@ pub enum Pair {
 
 impl Pair {
     /// Every pair. Of several for one caller the first that the provider speaks is taken.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ChatMessages,
         Self::ChatGemini,
+        Self::ChatBedrock,
         Self::MessagesChat,
         Self::ResponsesChat,
     ];
@@ -75,7 +80,7 @@ impl Pair {
     #[must_use]
     pub const fn caller(self) -> Dialect {
         match self {
-            Self::ChatMessages | Self::ChatGemini => Dialect::OpenaiChat,
+            Self::ChatMessages | Self::ChatGemini | Self::ChatBedrock => Dialect::OpenaiChat,
             Self::MessagesChat => Dialect::AnthropicMessages,
             Self::ResponsesChat => Dialect::OpenaiResponses,
         }
@@ -87,6 +92,7 @@ impl Pair {
         match self {
             Self::ChatMessages => Dialect::AnthropicMessages,
             Self::ChatGemini => Dialect::Gemini,
+            Self::ChatBedrock => Dialect::Bedrock,
             Self::MessagesChat | Self::ResponsesChat => Dialect::OpenaiChat,
         }
     }
@@ -188,6 +194,7 @@ pub fn request(pair: Pair, body: &[u8], to: &To<'_>) -> Result<Translated, Unfit
     out.object(|out| match pair {
         Pair::ChatMessages => chat_messages::request(&asked, to, &mut fit, out, &mut said),
         Pair::ChatGemini => chat_gemini::request(&asked, to, &mut fit, out, &mut said),
+        Pair::ChatBedrock => chat_bedrock::request(&asked, to, &mut fit, out, &mut said),
         Pair::MessagesChat => messages_chat::request(&asked, to, &mut fit, out, &mut said),
         Pair::ResponsesChat => responses_chat::request(&asked, to, &mut fit, out, &mut said),
     })?;
@@ -316,6 +323,7 @@ impl Back {
         out.object(|out| match self.pair {
             Pair::ChatMessages => chat_messages::answer(&said, out),
             Pair::ChatGemini => chat_gemini::answer(&said, out),
+            Pair::ChatBedrock => chat_bedrock::answer(&said, &self.echo, out),
             Pair::MessagesChat => messages_chat::answer(&said, out),
             Pair::ResponsesChat => responses_chat::answer(&said, &self.echo, out),
         })?;

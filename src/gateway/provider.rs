@@ -1,18 +1,21 @@
 //! One provider, ready to be called: its address, its credentials, its connections.
 
 mod azure;
+mod signer;
 
 use super::health::Healths;
 use super::places::Places;
+use crate::aws::sigv4::push_encoded as push_encoded_to;
 use crate::config::{self, Auth, HeaderText, OutputCapField, Paths, Proxy};
 use crate::dialect::Dialect;
 use crate::dialect::translate::Pair;
 use crate::ops::metrics::{Metrics, ProviderMetrics};
-use crate::stack::upstream::{Passing, Pool, PoolError, Via, outgoing_headers};
+use crate::stack::upstream::{Outgoing, Passing, Pool, PoolError, Via, outgoing_headers};
 use crate::units::{NanoUsd, ProviderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
+use signer::Signer;
 use std::sync::OnceLock;
 
 /// Why a provider cannot be used.
@@ -47,6 +50,8 @@ pub struct Provider {
     /// The addresses of the metered endpoints, ready made.
     endpoints: Vec<(&'static str, Uri)>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What its calls are signed with, where they are.
+    signer: Option<Signer>,
 }
 
 /// The metered endpoints below `/v1`.
@@ -93,7 +98,7 @@ impl Provider {
         // OpenAI's SDK takes its base URL with /v1, Anthropic's without.
         let version = match config.preset.paths {
             Paths::BelowV1 => "/v1",
-            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments => "",
+            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments | Paths::Bedrock => "",
         };
         let prefix = format!("{}{version}", path.trim_end_matches('/'));
         let headers = own_headers(&config);
@@ -109,6 +114,7 @@ impl Provider {
             prefix,
             endpoints: Vec::new(),
             headers,
+            signer: Signer::of(&config),
             config,
         };
         for endpoint in ENDPOINTS {
@@ -137,6 +143,11 @@ impl Provider {
             path.push('?');
             path.push_str(query);
         }
+        self.at(path)
+    }
+
+    /// The address with that path and query.
+    fn at(&self, path: String) -> Result<Uri, http::Error> {
         let path = PathAndQuery::from_maybe_shared(bytes::Bytes::from(path))?;
         Uri::builder()
             .scheme(self.scheme.clone())
@@ -159,11 +170,27 @@ impl Provider {
         match self.config.preset.paths {
             Paths::Plain | Paths::BelowV1 => self.uri(suffix, query),
             Paths::AzureV1 => self.uri(suffix, azure::v1_query(query).as_deref()),
+            Paths::Bedrock => {
+                let mut path = format!("{}/model/", self.prefix);
+                // The name is one segment, whatever is in it.
+                push_encoded_to(&mut path, model, b"-._~");
+                path.push_str(suffix);
+                self.at(path)
+            }
             Paths::AzureDeployments => {
                 let version = self.config.api_version.as_deref();
                 let query = azure::dated_query(query, version);
                 self.uri(&format!("/deployments/{model}{suffix}"), Some(&query))
             }
+        }
+    }
+
+    /// The request as it leaves: signed, where that is what stands for a key.
+    #[must_use]
+    pub fn signed(&self, request: http::Request<Outgoing>) -> http::Request<Outgoing> {
+        match &self.signer {
+            None => request,
+            Some(signer) => signer.sign(request),
         }
     }
 
@@ -193,8 +220,8 @@ impl Provider {
     /// A key is configured but was not to be had.
     #[must_use]
     pub fn lacks_key(&self) -> Option<String> {
-        let secret = self.config.api_key.as_ref()?;
-        secret.expose().is_none().then(|| secret.kept.to_string())
+        let mut missing = self.config.secrets().filter(|key| key.expose().is_none());
+        missing.next().map(|secret| secret.kept.to_string())
     }
 
     /// Whether it speaks a dialect.

@@ -103,10 +103,8 @@ fn configured(provider: &config::Provider) -> Value {
         url.path()
     );
     let models: Vec<&str> = provider.models.iter().map(config::Glob::as_str).collect();
-    let has_key = provider
-        .api_key
-        .as_ref()
-        .is_some_and(|key| key.expose().is_some());
+    let mut keys = provider.secrets().peekable();
+    let has_key = keys.peek().is_some() && keys.all(|key| key.expose().is_some());
     json!({
         "name": provider.name.as_str(),
         "kind": provider.preset.name,

@@ -281,6 +281,7 @@ impl Card {
             Dialect::OpenaiResponses => Some("max_output_tokens"),
             Dialect::OpenaiCompletions | Dialect::AnthropicMessages => Some("max_tokens"),
             Dialect::Gemini => Some("maxOutputTokens"),
+            Dialect::Bedrock => Some("maxTokens"),
             Dialect::OpenaiEmbeddings => None,
         }
     }

@@ -9,6 +9,7 @@ use crate::dialect::Usage;
 use serde_json::from_slice;
 
 mod anthropic;
+mod bedrock;
 mod count;
 mod gemini;
 mod openai;
@@ -23,6 +24,8 @@ pub enum Shape {
     OpenaiResponses,
     /// Anthropic's Messages API.
     Anthropic,
+    /// Amazon Bedrock's Converse.
+    Bedrock,
     /// Gemini's `usageMetadata`.
     Gemini,
 }
@@ -41,6 +44,7 @@ pub fn from_json(shape: Shape, object: &[u8]) -> Option<Usage> {
         Shape::Anthropic => from_slice::<anthropic::Object<'_>>(object)
             .ok()?
             .normalise(),
+        Shape::Bedrock => from_slice::<bedrock::Object<'_>>(object).ok()?.normalise(),
         Shape::Gemini => from_slice::<gemini::Object<'_>>(object).ok()?.normalise(),
     }
 }

@@ -1,6 +1,7 @@
 //! One metered call: read it, decide what it produces, write the bill, answer.
 
 use super::Shared;
+use super::bedrock::{self, BedrockVoice};
 use super::behaviour::{Behaviour, Ending, UsageShown, billed_status};
 use super::bill::Charge;
 use super::body::{Dropped, Pace, Receipt, SimBody};
@@ -130,6 +131,9 @@ fn typed(body: SimBody, kind: &'static str) -> Response<SimBody> {
 
 fn error(shared: &Shared, dialect: Dialect, refusal: &Refusal) -> Response<SimBody> {
     let mut response = json(refusal.body(dialect));
+    if dialect == Dialect::Bedrock {
+        bedrock::name_error(response.headers_mut(), refusal);
+    }
     *response.status_mut() = refusal.status;
     if refusal.status == StatusCode::TOO_MANY_REQUESTS {
         let pause = shared.settings.retry_after;
@@ -156,10 +160,16 @@ fn decide(
         (Dialect::Gemini, Some(model)) => gemini::read(head, model, body),
         _ => request::read(dialect, false, deployment, body),
     };
-    let ask = match ask {
+    let mut ask = match ask {
         Ok(ask) => ask,
         Err(refusal) => return Decided::Refused(refusal),
     };
+    if dialect == Dialect::Bedrock {
+        if let Some(refusal) = bedrock::unsigned(shared, head, body) {
+            return Decided::Refused(refusal);
+        }
+        ask.stream = bedrock::path(head.uri.path()).is_some_and(|(_, stream)| stream);
+    }
     if is_gone(shared, &ask.model) {
         return Decided::Refused(Refusal::missing_model(dialect, &ask.model));
     }
@@ -411,6 +421,7 @@ fn streamed(shared: &Shared, dialect: Dialect, planned: Planned) -> Response<Sim
         Dialect::OpenaiResponses => Box::new(ResponsesVoice::default()),
         Dialect::AnthropicMessages => Box::new(MessagesVoice::default()),
         Dialect::Gemini => Box::new(GeminiVoice),
+        Dialect::Bedrock => Box::new(BedrockVoice::default()),
     };
     let breaks =
         (ending != Ending::Full).then(|| (chunks(&plan, settings.chunk_tokens) / 2, ending));
@@ -434,7 +445,10 @@ fn streamed(shared: &Shared, dialect: Dialect, planned: Planned) -> Response<Sim
     };
     let mut response = typed(
         SimBody::told(script, pace, gzip, receipt),
-        "text/event-stream; charset=utf-8",
+        match dialect {
+            Dialect::Bedrock => "application/vnd.amazon.eventstream",
+            _ => "text/event-stream; charset=utf-8",
+        },
     );
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -468,6 +482,7 @@ fn plain(dialect: Dialect, planned: Planned) -> Response<SimBody> {
         Dialect::OpenaiResponses => responses::plain(&plan, Progress::Done, &mut out),
         Dialect::AnthropicMessages => messages::plain(&plan, &mut out),
         Dialect::Gemini => gemini::plain(&plan, &mut out),
+        Dialect::Bedrock => bedrock::plain(&plan, &mut out),
         Dialect::OpenaiEmbeddings => {
             if let Some(shape) = shape {
                 embeddings::plain(&plan, shape, &mut out);
@@ -498,6 +513,7 @@ fn request_id(plan: &Plan) -> Option<HeaderValue> {
 fn identify(headers: &mut HeaderMap, dialect: Dialect, id: Option<HeaderValue>) {
     let name = match dialect {
         Dialect::AnthropicMessages => "request-id",
+        Dialect::Bedrock => "x-amzn-requestid",
         _ => "x-request-id",
     };
     if let Some(id) = id {

@@ -34,6 +34,11 @@ pub fn payer<'a>(headers: &'a HeaderMap, task: Option<&'a str>, key: Option<&'a 
 
 /// The API key's name on the bill. Real keys never appear: somebody may point one here by mistake.
 pub fn key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    if let Some(signed) = text(headers, AUTHORIZATION.as_str())
+        && let Some((_, credential)) = signed.split_once(" Credential=")
+    {
+        return credential.split('/').next().map(named);
+    }
     let bearer = text(headers, AUTHORIZATION.as_str())
         .map(|value| value.strip_prefix("Bearer ").unwrap_or(value));
     let key = bearer

@@ -90,7 +90,7 @@ pub struct Cacheable<'a> {
 impl Cacheable<'_> {
     fn key(&self, tally: &Tally) -> u64 {
         let seed = match self.dialect {
-            Dialect::AnthropicMessages => 1,
+            Dialect::AnthropicMessages | Dialect::Bedrock => 1,
             Dialect::Gemini => 2,
             _ => 0,
         };
@@ -112,7 +112,7 @@ impl Memory {
             Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::Gemini => {
                 self.automatic(prompt, fresh)
             }
-            Dialect::AnthropicMessages => self.asked_for(prompt, fresh),
+            Dialect::AnthropicMessages | Dialect::Bedrock => self.asked_for(prompt, fresh),
             Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => fresh,
         }
     }

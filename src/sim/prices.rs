@@ -116,7 +116,20 @@ const fn reasons(mut card: Card) -> Card {
 const DEFAULT: Card = writes(card(1_000, 100, 4_000, 1_000_000, 128_000));
 
 /// More special prefixes stand first.
-const CARDS: [(&str, Card); 31] = [
+const CARDS: [(&str, Card); 35] = [
+    (
+        "global.anthropic.claude-sonnet-4-5",
+        writes(card(3_000, 300, 15_000, 200_000, 64_000)),
+    ),
+    (
+        "us.anthropic.claude-sonnet-4-5",
+        writes(card(3_300, 330, 16_500, 200_000, 64_000)),
+    ),
+    (
+        "eu.anthropic.claude-sonnet-4-5",
+        writes(card(3_300, 330, 16_500, 200_000, 64_000)),
+    ),
+    ("amazon.nova-lite", card(60, 15, 240, 300_000, 10_000)),
     (
         "sim-strong",
         writes(card(5_000, 500, 25_000, 1_000_000, 128_000)),

@@ -196,6 +196,7 @@ impl Refusal {
                 quote(&mut out, super::gemini::status_word(self.status));
                 out.put_slice(b"}}");
             }
+            Dialect::Bedrock => return super::bedrock::error_body(self),
             Dialect::AnthropicMessages => {
                 out.put_slice(b"{\"type\":\"error\",\"error\":");
                 object(

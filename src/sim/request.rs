@@ -86,6 +86,54 @@ struct Wire<'a> {
     #[serde(borrow)]
     encoding_format: Option<Text<'a>>,
     dimensions: Option<u64>,
+    #[serde(rename = "inferenceConfig")]
+    inference: Option<Inference>,
+    #[serde(borrow, rename = "toolConfig")]
+    tool_config: Option<ToolConfig<'a>>,
+    #[serde(borrow, rename = "outputConfig")]
+    form: Option<&'a RawValue>,
+    #[serde(borrow, rename = "additionalModelRequestFields")]
+    model_fields: Option<ModelFields<'a>>,
+}
+
+/// Bedrock's `inferenceConfig`.
+#[derive(Deserialize)]
+struct Inference {
+    #[serde(rename = "maxTokens")]
+    max_tokens: Option<u64>,
+}
+
+/// Bedrock's `toolConfig`.
+#[derive(Deserialize)]
+struct ToolConfig<'a> {
+    #[serde(borrow)]
+    tools: &'a RawValue,
+    #[serde(borrow, rename = "toolChoice")]
+    tool_choice: Option<&'a RawValue>,
+}
+
+/// Bedrock's `additionalModelRequestFields`.
+#[derive(Deserialize)]
+struct ModelFields<'a> {
+    #[serde(borrow)]
+    thinking: Option<Thinking<'a>>,
+}
+
+impl Wire<'_> {
+    /// What Bedrock has one level down, where the others have it.
+    fn level(self) -> Self {
+        let config = self.tool_config.as_ref();
+        Self {
+            max_tokens: self.inference.as_ref().and_then(|said| said.max_tokens),
+            tools: config.map(|config| config.tools),
+            tool_choice: config.and_then(|config| config.tool_choice),
+            output_config: self.form,
+            thinking: self.model_fields.and_then(|fields| fields.thinking),
+            tool_config: None,
+            model_fields: None,
+            ..self
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -198,6 +246,10 @@ pub fn read<'a>(
         model: None,
         ..wire
     };
+    let wire = match dialect {
+        Dialect::Bedrock => wire.level(),
+        _ => wire,
+    };
     let cap = output_cap(dialect, card, &wire)?;
     if cap.is_none() && dialect == Dialect::AnthropicMessages && !counting {
         return Err(Refusal::required(dialect, "max_tokens"));
@@ -291,6 +343,7 @@ fn output_cap(dialect: Dialect, card: &Card, wire: &Wire<'_>) -> Result<Option<u
         Dialect::OpenaiResponses => ("max_output_tokens", wire.max_output_tokens),
         Dialect::OpenaiCompletions => ("max_tokens", wire.max_tokens),
         Dialect::AnthropicMessages => ("max_tokens", wire.max_tokens),
+        Dialect::Bedrock => ("maxTokens", wire.max_tokens),
         // Gemini's requests have a reader of their own.
         Dialect::OpenaiEmbeddings | Dialect::Gemini => return Ok(None),
     };
@@ -383,7 +436,9 @@ struct Counted {
 /// Adds up the sections in the order in which the model reads them.
 fn prompt(dialect: Dialect, wire: &Wire<'_>) -> Result<Counted, Refusal> {
     let (name, body) = match dialect {
-        Dialect::OpenaiChat | Dialect::AnthropicMessages => ("messages", &wire.messages),
+        Dialect::OpenaiChat | Dialect::AnthropicMessages | Dialect::Bedrock => {
+            ("messages", &wire.messages)
+        }
         Dialect::OpenaiResponses | Dialect::OpenaiEmbeddings => ("input", &wire.input),
         Dialect::OpenaiCompletions | Dialect::Gemini => ("prompt", &wire.prompt),
     };
@@ -399,7 +454,9 @@ fn prompt(dialect: Dialect, wire: &Wire<'_>) -> Result<Counted, Refusal> {
     let mut so_far = Tally::default();
     if let Some(tools) = wire.tools {
         so_far = so_far.then(&tally::of_json(tools.get(), 0));
-        if memchr::memmem::find(tools.get().as_bytes(), b"\"cache_control\"").is_some() {
+        if memchr::memmem::find(tools.get().as_bytes(), b"\"cache_control\"").is_some()
+            || memchr::memmem::find(tools.get().as_bytes(), b"\"cachePoint\"").is_some()
+        {
             marks.push(Mark {
                 before: so_far,
                 write: Some(Term::FiveMinutes),

@@ -18,6 +18,11 @@ pub fn value_for(json: Option<&str>, draw: &mut Draw) -> Value {
     let root: Value = json
         .and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default();
+    // Some dialects have the schema as a text.
+    let root = match root {
+        Value::String(text) => serde_json::from_str(&text).unwrap_or_default(),
+        root => root,
+    };
     if root.is_object() {
         Maker { root: &root, draw }.make(&root, 0)
     } else {

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::answer;
+use super::bedrock;
 use super::body::{Dropped, SimBody};
 use super::refusal::Refusal;
 use super::responses::{self, Progress};
@@ -101,6 +102,7 @@ async fn endpoint(
     let is_call = matches!(
         route,
         Route::Call(..)
+            | Route::Converse(_)
             | Route::CountTokens
             | Route::GeminiCount(_)
             | Route::Token
@@ -133,6 +135,10 @@ async fn endpoint(
     match route {
         Route::Call(dialect, deployment) => {
             answer::answer(shared, dialect, deployment, &head, &body).await
+        }
+        Route::Converse(model) => {
+            let model = bedrock::decoded(model);
+            answer::answer(shared, Dialect::Bedrock, Some(&model), &head, &body).await
         }
         other => Ok(simple(shared, other, &head, &body)),
     }
@@ -171,7 +177,7 @@ fn simple(shared: &Shared, route: Route<'_>, head: &Parts, body: &[u8]) -> Respo
             b"{\"id\":\"modr-simulated\",\"model\":\"omni-moderation-latest\",\"results\":[{\"flagged\":\
               false,\"categories\":{},\"category_scores\":{},\"category_applied_input_types\":{}}]}",
         )),
-        Route::Call(..) | Route::Unknown => {
+        Route::Call(..) | Route::Converse(_) | Route::Unknown => {
             let message = format!("Invalid URL ({} {})", head.method, head.uri.path());
             answer::refused(shared, Dialect::OpenaiChat, &Refusal::not_found(message))
         }
@@ -231,6 +237,8 @@ fn model(name: &str) -> String {
 enum Route<'p> {
     /// A metered call; the model's name if the path has it.
     Call(Dialect, Option<&'p str>),
+    /// One of Bedrock's; the model's name, encoded.
+    Converse(&'p str),
     CountTokens,
     /// Gemini's count, of this model.
     GeminiCount(&'p str),
@@ -261,15 +269,19 @@ fn dialect_of(route: &Route<'_>) -> Dialect {
         Route::Call(dialect, _) => *dialect,
         Route::CountTokens => Dialect::AnthropicMessages,
         Route::GeminiCount(_) => Dialect::Gemini,
+        Route::Converse(_) => Dialect::Bedrock,
         _ => Dialect::OpenaiChat,
     }
 }
 
-/// `/v1/…`, the same without `/v1`, and Azure's `/openai/deployments/{name}/…`.
+/// `/v1/…`, the same without `/v1`, Bedrock's `/model/{name}/converse`, and Azure's `/openai/deployments/{name}/…`.
 fn route(head: &Parts) -> Route<'_> {
     let path = head.uri.path().trim_end_matches('/');
     if let (&Method::POST, Some(route)) = (&head.method, google(path)) {
         return route;
+    }
+    if let (&Method::POST, Some((model, _))) = (&head.method, bedrock::path(path)) {
+        return Route::Converse(model);
     }
     let path = path.strip_prefix("/openai").unwrap_or(path);
     if let Some(rest) = path.strip_prefix("/deployments/") {

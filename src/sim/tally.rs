@@ -288,6 +288,17 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 Member::Role => {
                     is_result |= members.next_value::<PartKind>()? == PartKind::ToolResult
                 }
+                Member::Media(kind) => {
+                    members.next_value::<IgnoredAny>()?;
+                    match kind {
+                        PartKind::Image => self.section.total.images += 1,
+                        _ => self.section.total.files += 1,
+                    }
+                }
+                Member::Result => {
+                    members.next_value_seed(self.inner())?;
+                    is_result = true;
+                }
                 Member::CacheControl => write = members.next_value::<Option<CacheControl>>()?,
                 Member::Skipped => {
                     members.next_value::<IgnoredAny>()?;
@@ -315,6 +326,10 @@ enum Member {
     Kind,
     Role,
     CacheControl,
+    /// A picture or a document that only its member's name tells (Bedrock).
+    Media(PartKind),
+    /// A tool's result that only its member's name tells (Bedrock).
+    Result,
     /// Ids, signatures and media payloads.
     Skipped,
     /// A tool's input: text, keys and all.
@@ -334,12 +349,14 @@ impl<'de> Deserialize<'de> for Member {
                 Ok(match name {
                     "type" => Member::Kind,
                     "role" => Member::Role,
-                    "cache_control" => Member::CacheControl,
-                    "id" | "tool_call_id" | "call_id" | "tool_use_id" | "signature" | "status"
-                    | "encrypted_content" | "image_url" | "source" | "input_audio" | "file"
-                    | "file_data" | "file_id" | "file_url" | "detail" | "item_reference" => {
-                        Member::Skipped
-                    }
+                    "cache_control" | "cachePoint" => Member::CacheControl,
+                    "image" => Member::Media(PartKind::Image),
+                    "document" => Member::Media(PartKind::File),
+                    "toolResult" => Member::Result,
+                    "toolUseId" | "redactedContent" | "id" | "tool_call_id" | "call_id"
+                    | "tool_use_id" | "signature" | "status" | "encrypted_content"
+                    | "image_url" | "source" | "input_audio" | "file" | "file_data" | "file_id"
+                    | "file_url" | "detail" | "item_reference" => Member::Skipped,
                     "input" => Member::Arguments,
                     _ => Member::Counted,
                 })

@@ -34,6 +34,20 @@ pub fn tools(tools: Option<&RawValue>) -> Result<Vec<Tool<'_>>, Refusal> {
         parameters: Option<&'a RawValue>,
         #[serde(borrow)]
         input_schema: Option<&'a RawValue>,
+        #[serde(borrow, rename = "toolSpec")]
+        spec: Option<Spec<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Spec<'a> {
+        #[serde(borrow)]
+        name: Text<'a>,
+        #[serde(borrow, rename = "inputSchema")]
+        schema: Option<Inside<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Inside<'a> {
+        #[serde(borrow)]
+        json: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct Function<'a> {
@@ -49,6 +63,12 @@ pub fn tools(tools: Option<&RawValue>) -> Result<Vec<Tool<'_>>, Refusal> {
         .map_err(|error| Refusal::about("tools", format!("Invalid 'tools': {error}")))?;
     // A function, so that the tool's lifetime is the declaration's.
     fn tool<'a>(tool: Declared<'a>) -> Tool<'a> {
+        if let Some(Spec { name, schema }) = tool.spec {
+            return Tool {
+                name: name.0,
+                schema: schema.and_then(|schema| schema.json),
+            };
+        }
         match (tool.function, tool.name) {
             (Some(Function { name, parameters }), _) => Tool {
                 name: name.0,
@@ -74,7 +94,13 @@ pub fn tool_choice(choice: Option<&RawValue>) -> (ToolChoice, bool) {
         #[serde(borrow)]
         function: Option<Named<'a>>,
         disable_parallel_tool_use: Option<bool>,
+        any: Option<Anything>,
+        #[serde(borrow)]
+        tool: Option<Named<'a>>,
     }
+    /// Bedrock's choices are objects by their names.
+    #[derive(Deserialize)]
+    struct Anything {}
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
@@ -95,7 +121,11 @@ pub fn tool_choice(choice: Option<&RawValue>) -> (ToolChoice, bool) {
         return (ToolChoice::Auto, false);
     };
     let one = choice.disable_parallel_tool_use == Some(true);
-    match choice.name.or(choice.function.map(|named| named.name)) {
+    if choice.any.is_some() {
+        return (ToolChoice::Any, one);
+    }
+    let named = choice.function.or(choice.tool).map(|named| named.name);
+    match choice.name.or(named) {
         Some(Text(name)) => (ToolChoice::Named(name.into_owned()), one),
         None => (
             word(choice.kind.as_ref().map_or("", |Text(kind)| kind)),
@@ -110,6 +140,18 @@ pub fn json(formats: [Option<&RawValue>; 4]) -> Option<Option<&RawValue>> {
     struct Outer<'a> {
         #[serde(borrow)]
         format: Option<Format<'a>>,
+        #[serde(borrow, rename = "textFormat")]
+        text_format: Option<TextFormat<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct TextFormat<'a> {
+        #[serde(borrow)]
+        structure: Option<Structure<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Structure<'a> {
+        #[serde(borrow, rename = "jsonSchema")]
+        json_schema: Option<Inner<'a>>,
     }
     #[derive(Deserialize)]
     struct Format<'a> {
@@ -127,6 +169,10 @@ pub fn json(formats: [Option<&RawValue>; 4]) -> Option<Option<&RawValue>> {
     }
     formats.into_iter().flatten().find_map(|raw| {
         let outer = serde_json::from_str::<Outer<'_>>(raw.get()).ok()?;
+        if let Some(format) = outer.text_format {
+            let form = format.structure?.json_schema?;
+            return Some(form.schema);
+        }
         let format = match outer.format {
             Some(format) => format,
             None => serde_json::from_str(raw.get()).ok()?,

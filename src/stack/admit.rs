@@ -273,7 +273,7 @@ impl Admission {
                 provider.address(suffix, request.uri().query(), model)
             }
             Some(translation) => {
-                let suffix = translation.suffix(self.call.stream);
+                let suffix = translation.suffix();
                 provider.address(suffix, None, model)
             }
         };

@@ -19,6 +19,9 @@ pub enum BodyError {
     /// The packing.
     #[error(transparent)]
     Packing(#[from] std::io::Error),
+    /// The frames.
+    #[error(transparent)]
+    Frame(#[from] crate::aws::frames::FrameError),
 }
 
 /// A provider's body, unpacked if it came compressed.

@@ -6,6 +6,7 @@
 
 mod error;
 mod finish;
+mod framed;
 mod plain;
 mod stream;
 
@@ -226,9 +227,14 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Unpacks a body that came compressed although nobody asked for it. An encoding that Bursar cannot
-/// read passes as it came, and leaves the hold in doubt: no usage can be read.
+/// Unpacks a body that came compressed although nobody asked for it, or in binary frames.
 fn unpack(headers: &mut HeaderMap, body: hyper::body::Incoming) -> Upstream {
+    let body = decompressed(headers, body);
+    framed::unframed(headers, body)
+}
+
+/// An encoding that Bursar cannot read passes as it came, and leaves the hold in doubt: no usage can be read.
+fn decompressed(headers: &mut HeaderMap, body: hyper::body::Incoming) -> Upstream {
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
         return Upstream::Plain(body);
     };

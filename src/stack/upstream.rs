@@ -77,7 +77,7 @@ impl Service<(Arc<Provider>, http::Request<Outgoing>)> for Send {
         (provider, request): (Arc<Provider>, http::Request<Outgoing>),
     ) -> Self::Future {
         // The exchange itself is handed back as a future that outlives a caller who hangs up.
-        std::future::ready(Ok(provider.pool.send(request)))
+        std::future::ready(Ok(provider.pool.send(provider.signed(request))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ends a stream early so that the client's SDK finds either a well-formed answer that was cut
 //! short, or a typed error. What is written depends on what the stream has open.
 
-use super::{AnswerReader, Progress, chat, messages, responses};
+use super::{AnswerReader, Progress, bedrock, chat, messages, responses};
 use crate::dialect::Dialect;
 use crate::dialect::refusal::render::{Told, json};
 use crate::dialect::refusal::{Family, Refusal};
@@ -52,6 +52,9 @@ impl AnswerReader {
             (Progress::Gemini(progress), _) if progress.told_stop => String::new(),
             (Progress::Gemini(_), Cut::Length(_)) => self.gemini_length(),
             (Progress::Gemini(_), Cut::Error(refusal)) => data(&refusal.body(Family::Openai)),
+            (Progress::Bedrock(_), _) if self.facts.terminal => String::new(),
+            (Progress::Bedrock(progress), Cut::Length(_)) => bedrock::length(progress),
+            (Progress::Bedrock(_), Cut::Error(refusal)) => data(&refusal.body(Family::Openai)),
             (Progress::Responses(_), _) if self.facts.terminal => String::new(),
             (Progress::Responses(progress), cut) => self.responses_end(progress, cut),
         }

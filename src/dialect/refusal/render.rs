@@ -30,7 +30,8 @@ impl From<Dialect> for Family {
             | Dialect::OpenaiResponses
             | Dialect::OpenaiEmbeddings
             | Dialect::OpenaiCompletions
-            | Dialect::Gemini => Self::Openai,
+            | Dialect::Gemini
+            | Dialect::Bedrock => Self::Openai,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) const fn table(dialect: Dialect) -> Table {
         Dialect::OpenaiCompletions => COMPLETIONS,
         Dialect::AnthropicMessages => MESSAGES,
         Dialect::Gemini => GEMINI,
+        Dialect::Bedrock => BEDROCK,
     }
 }
 
@@ -322,4 +323,15 @@ const GEMINI: Table = &[
     ("labels", Aside),
     ("serviceTier", ServiceTier),
     ("cachedContent", Opaque),
+];
+
+const BEDROCK: Table = &[
+    ("messages", Messages),
+    ("system", System),
+    ("inferenceConfig", InferenceConfig),
+    ("toolConfig", ToolConfig),
+    ("outputConfig", Form),
+    ("additionalModelRequestFields", ModelFields),
+    ("requestMetadata", Aside),
+    ("serviceTier", Aside),
 ];

@@ -124,7 +124,10 @@ impl<'a> Reader<'a> {
                 let message = format!("must have at most {MESSAGES_MAX} elements");
                 return Err(DecodeError::field(name, message));
             }
-            let (at, is_system) = self.part(cursor, true)?;
+            let (at, is_system) = match self.call.dialect {
+                Dialect::Bedrock => (self.turn(cursor)?, false),
+                _ => self.part(cursor, true)?,
+            };
             self.linked(at);
             head &= is_system;
             self.system_messages += usize::from(head);
@@ -378,11 +381,17 @@ impl<'a> Reader<'a> {
         if part.is_result
             && let Some(call_id) = part.call_id
             && call_id.text(self.body).is_some()
-            && self.call.ids.answered_tools.len() < ANSWERED_MAX
         {
-            self.call.ids.answered_tools.push(call_id.at);
+            self.answered(call_id.at);
         }
         Ok(())
+    }
+
+    /// Notes the id of a tool call whose result is here.
+    pub(super) fn answered(&mut self, id: Range<usize>) {
+        if self.call.ids.answered_tools.len() < ANSWERED_MAX {
+            self.call.ids.answered_tools.push(id);
+        }
     }
 }
 

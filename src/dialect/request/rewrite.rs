@@ -1,5 +1,6 @@
 //! Changing a request: at its byte ranges, everything else as it came.
 
+use super::bedrock;
 use crate::dialect::{Call, Dialect, Edits};
 use crate::json::{Change, quoted, splice};
 use bytes::Bytes;
@@ -78,6 +79,7 @@ pub(super) fn is_standard(dialect: Dialect, field: &str) -> bool {
         Dialect::OpenaiResponses => field == "max_output_tokens",
         Dialect::OpenaiCompletions | Dialect::AnthropicMessages => field == "max_tokens",
         Dialect::Gemini => field == "maxOutputTokens",
+        Dialect::Bedrock => field == "maxTokens",
         Dialect::OpenaiEmbeddings => false,
     }
 }
@@ -207,6 +209,7 @@ pub fn takes_notice(call: &Call) -> bool {
             let role = serde_json::from_slice::<Role<'_>>(last).ok();
             role.is_some_and(|said| said.role.as_deref() != Some("model"))
         }
+        Dialect::Bedrock => bedrock::room_behind(call).is_some(),
         Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => false,
     }
 }
@@ -215,6 +218,11 @@ fn notice(call: &Call, text: &str, changes: &mut Vec<Change<'_>>) {
     let Some(last) = call.chain.links.last().filter(|_| takes_notice(call)) else {
         return;
     };
+    if let Some(at) = bedrock::room_behind(call) {
+        let block = format!(",{{\"text\":{}}}", quoted(text));
+        changes.push(replace(&(at..at), block));
+        return;
+    }
     let said = match call.dialect {
         Dialect::Gemini => format!(
             ",{{\"role\":\"user\",\"parts\":[{{\"text\":{}}}]}}",
@@ -237,7 +245,8 @@ fn no_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
         Dialect::OpenaiChat | Dialect::OpenaiResponses => "\"none\"",
         Dialect::AnthropicMessages => "{\"type\":\"none\"}",
         Dialect::Gemini => "{\"functionCallingConfig\":{\"mode\":\"NONE\"}}",
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions => return,
+        // Bedrock has no word for it.
+        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Bedrock => return,
     };
     changes.push(match &call.places.tool_choice {
         Some(value) => replace(value, none),
@@ -275,7 +284,10 @@ fn no_parallel_tools(call: &Call, changes: &mut Vec<Change<'_>>) {
                 }
             }
         }
-        // Gemini has no word for it.
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Gemini => {}
+        // The others have no word for it.
+        Dialect::OpenaiEmbeddings
+        | Dialect::OpenaiCompletions
+        | Dialect::Gemini
+        | Dialect::Bedrock => {}
     }
 }

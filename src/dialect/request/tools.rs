@@ -27,9 +27,10 @@ struct Tool<'a> {
     is_local: bool,
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "type",
     "function",
+    "toolSpec",
     "input_schema",
     "parameters",
     "max_uses",

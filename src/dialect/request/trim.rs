@@ -167,7 +167,10 @@ fn read(dialect: Dialect, message: &[u8]) -> Option<Message> {
         Dialect::OpenaiChat => chat(&value, &mut read),
         Dialect::AnthropicMessages => blocks(&value, &mut read),
         Dialect::OpenaiResponses => item(&value, &mut read),
-        Dialect::OpenaiEmbeddings | Dialect::OpenaiCompletions | Dialect::Gemini => {}
+        Dialect::OpenaiEmbeddings
+        | Dialect::OpenaiCompletions
+        | Dialect::Gemini
+        | Dialect::Bedrock => {}
     }
     Some(read)
 }

@@ -1,7 +1,7 @@
 //! Chat callers on Anthropic's models: the request.
 
-mod answer;
-mod said;
+pub(super) mod answer;
+pub(super) mod said;
 mod stream;
 
 use super::read::{Members, Raw};
@@ -15,25 +15,25 @@ const BESIDE_THINKING: u64 = 4_096;
 
 /// The members of a chat request that the translation reads.
 #[derive(Default)]
-struct Asked<'a> {
-    messages: Option<Raw<'a>>,
-    caps: [Option<Raw<'a>>; 2],
-    stream: Option<Raw<'a>>,
-    temperature: Option<Raw<'a>>,
-    top_p: Option<Raw<'a>>,
-    top_k: Option<Raw<'a>>,
-    stop: Option<Raw<'a>>,
-    tools: Option<Raw<'a>>,
-    tool_choice: Option<Raw<'a>>,
-    parallel: Option<bool>,
-    format: Option<Raw<'a>>,
-    effort: Option<Raw<'a>>,
-    thinking: Option<Raw<'a>>,
-    user: Option<Raw<'a>>,
-    safety_identifier: Option<Raw<'a>>,
-    metadata: Option<Raw<'a>>,
-    service_tier: Option<Raw<'a>>,
-    cache_control: Option<Raw<'a>>,
+pub(super) struct Asked<'a> {
+    pub(super) messages: Option<Raw<'a>>,
+    pub(super) caps: [Option<Raw<'a>>; 2],
+    pub(super) stream: Option<Raw<'a>>,
+    pub(super) temperature: Option<Raw<'a>>,
+    pub(super) top_p: Option<Raw<'a>>,
+    pub(super) top_k: Option<Raw<'a>>,
+    pub(super) stop: Option<Raw<'a>>,
+    pub(super) tools: Option<Raw<'a>>,
+    pub(super) tool_choice: Option<Raw<'a>>,
+    pub(super) parallel: Option<bool>,
+    pub(super) format: Option<Raw<'a>>,
+    pub(super) effort: Option<Raw<'a>>,
+    pub(super) thinking: Option<Raw<'a>>,
+    pub(super) user: Option<Raw<'a>>,
+    pub(super) safety_identifier: Option<Raw<'a>>,
+    pub(super) metadata: Option<Raw<'a>>,
+    pub(super) service_tier: Option<Raw<'a>>,
+    pub(super) cache_control: Option<Raw<'a>>,
 }
 
 /// Writes the members of a messages request.
@@ -68,7 +68,11 @@ pub(super) fn request(
     Ok(())
 }
 
-fn read<'a>(members: &Members<'a>, fit: &mut Fit<'_>, said: &mut Said) -> Result<Asked<'a>, Unfit> {
+pub(super) fn read<'a>(
+    members: &Members<'a>,
+    fit: &mut Fit<'_>,
+    said: &mut Said,
+) -> Result<Asked<'a>, Unfit> {
     let mut asked = Asked::default();
     for (name, value) in members.iter() {
         let slot = match name {
@@ -141,6 +145,13 @@ fn output_cap(
     out: &mut Writer,
     said: &mut Said,
 ) -> Result<(), Unfit> {
+    let tokens = tokens_told(asked, to, said)?;
+    out.key(to.output_cap_field).number(tokens);
+    Ok(())
+}
+
+/// The output cap for a target that must be told one.
+pub(super) fn tokens_told(asked: &Asked<'_>, to: &To<'_>, said: &mut Said) -> Result<u64, Unfit> {
     let mut told = None;
     for cap in asked.caps.into_iter().flatten() {
         let tokens = cap.whole().ok_or_else(|| malformed("max_tokens"))?;
@@ -152,9 +163,7 @@ fn output_cap(
         let least = budget.map_or(0, |budget| budget.saturating_add(BESIDE_THINKING));
         said.output_cap = Some(to.output_when_unasked.max(least));
     }
-    let tokens = told.or(said.output_cap).unwrap_or(to.output_when_unasked);
-    out.key(to.output_cap_field).number(tokens);
-    Ok(())
+    Ok(told.or(said.output_cap).unwrap_or(to.output_when_unasked))
 }
 
 /// The declared tools; true if there are any.

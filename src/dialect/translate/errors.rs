@@ -164,10 +164,12 @@ fn kind_of_status(caller: Family, status: u16) -> &'static str {
 /// The caller's word for a kind of error that the other family names; empty if nobody knows it.
 fn kind_of_kind(caller: Family, kind: &str) -> &'static str {
     match (caller, kind) {
-        (_, "invalid_request_error") => "invalid_request_error",
+        (_, "invalid_request_error" | "validationException") => "invalid_request_error",
         (_, "authentication_error") => "authentication_error",
         (_, "permission_error") => "permission_error",
-        (_, "rate_limit_error" | "rate_limit_exceeded") => "rate_limit_error",
+        (_, "rate_limit_error" | "rate_limit_exceeded" | "throttlingException") => {
+            "rate_limit_error"
+        }
         (Family::Anthropic, "insufficient_quota") => "billing_error",
         (Family::Anthropic, "server_error") => "api_error",
         (Family::Openai, "billing_error") => "insufficient_quota",

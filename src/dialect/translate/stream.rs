@@ -3,7 +3,8 @@
 
 use super::read::Raw;
 use super::{
-    Back, Pair, Unreadable, chat_gemini, chat_messages, errors, messages_chat, responses_chat,
+    Back, Pair, Unreadable, chat_bedrock, chat_gemini, chat_messages, errors, messages_chat,
+    responses_chat,
 };
 use crate::dialect::answer::EVENT_BYTES_MAX;
 use crate::dialect::refusal::Family;
@@ -15,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 enum Voice {
     Chat(chat_messages::Voice),
     Gemini(chat_gemini::Voice),
+    Bedrock(Box<chat_bedrock::Voice>),
     Messages(messages_chat::Voice),
     Responses(Box<responses_chat::Voice>),
 }
@@ -65,6 +67,10 @@ impl Stream {
         let voice = match back.pair {
             Pair::ChatMessages => Voice::Chat(chat_messages::Voice::new(back.include_usage)),
             Pair::ChatGemini => Voice::Gemini(chat_gemini::Voice::new(back.include_usage)),
+            Pair::ChatBedrock => {
+                let voice = chat_bedrock::Voice::new(back.include_usage, &back.echo);
+                Voice::Bedrock(Box::new(voice))
+            }
             Pair::MessagesChat => Voice::Messages(messages_chat::Voice::default()),
             Pair::ResponsesChat => {
                 Voice::Responses(Box::new(responses_chat::Voice::new(&back.echo)))
@@ -116,6 +122,7 @@ impl Stream {
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(&mut events),
                 Voice::Gemini(voice) => voice.end(&mut events),
+                Voice::Bedrock(voice) => voice.end(&mut events),
                 Voice::Messages(voice) => voice.end(&mut events),
                 Voice::Responses(voice) => voice.end(&mut events),
             }
@@ -152,6 +159,7 @@ impl Stream {
             match &mut self.voice {
                 Voice::Chat(voice) => voice.end(events),
                 Voice::Gemini(voice) => voice.end(events),
+                Voice::Bedrock(voice) => voice.end(events),
                 Voice::Messages(voice) => voice.done(events),
                 Voice::Responses(voice) => voice.done(events),
             }
@@ -167,6 +175,7 @@ impl Stream {
         match &mut self.voice {
             Voice::Chat(voice) => voice.event(&said, events),
             Voice::Gemini(voice) => voice.event(&said, events),
+            Voice::Bedrock(voice) => voice.event(&said, events),
             Voice::Messages(voice) => voice.event(&said, events),
             Voice::Responses(voice) => voice.event(&said, events),
         }
@@ -181,7 +190,7 @@ impl Stream {
     fn tell(&mut self, error: &str, events: &mut Events) {
         self.over = true;
         match &mut self.voice {
-            Voice::Chat(_) | Voice::Gemini(_) => {
+            Voice::Chat(_) | Voice::Gemini(_) | Voice::Bedrock(_) => {
                 events.data(error);
                 events.data("[DONE]");
             }

@@ -1,8 +1,9 @@
 use super::*;
-use crate::dialect::decode;
+use crate::dialect::{decode, decode_for};
 use serde_json::{Value, json};
 
 mod answers;
+mod bedrock;
 mod errors;
 mod requests;
 mod round;
@@ -24,6 +25,7 @@ fn to<'a>(drop: &'a [String], field: &'a str) -> To<'a> {
 fn field(pair: Pair) -> &'static str {
     match pair.target() {
         Dialect::AnthropicMessages => "max_tokens",
+        Dialect::Bedrock => "maxTokens",
         _ => "max_completion_tokens",
     }
 }
@@ -38,7 +40,8 @@ fn translated_with(pair: Pair, body: &Value, drop: &[&str]) -> Result<Translated
     decode(pair.caller(), body.clone()).expect("the caller's body decodes");
     let drop = names(drop);
     let translated = request(pair, &body, &to(&drop, field(pair)))?;
-    decode(pair.target(), translated.body.clone()).expect("what leaves decodes");
+    let named = pair.target().is_named_by_path().then_some("target-1");
+    decode_for(pair.target(), translated.body.clone(), named).expect("what leaves decodes");
     Ok(translated)
 }
 

@@ -271,6 +271,7 @@ fn cap_field(admission: &Admission, card: Option<&Card>) -> Option<&'static str>
         (Dialect::OpenaiEmbeddings, _) => None,
         (Dialect::OpenaiResponses, _) => Some("max_output_tokens"),
         (Dialect::Gemini, _) => Some("maxOutputTokens"),
+        (Dialect::Bedrock, _) => Some("maxTokens"),
         // OpenAI itself hears this one for every model, and refuses a request that has both.
         (Dialect::OpenaiChat, None)
             if card.is_some_and(|card| matches!(&*card.family, "openai" | "azure"))

@@ -19,6 +19,8 @@ pub struct Translation {
     dropped: Option<HeaderValue>,
     /// An output cap that the target had to be told and the caller did not name.
     output_cap: Option<u64>,
+    /// The answer is streamed.
+    stream: bool,
 }
 
 impl Translation {
@@ -53,6 +55,10 @@ impl Translation {
         let foreign = |name: &str| match self.target() {
             Dialect::AnthropicMessages => name.starts_with("openai-"),
             Dialect::Gemini => name.starts_with("openai-") || name.starts_with("anthropic-"),
+            // Its own are signed, or say what the caller cannot know.
+            Dialect::Bedrock => ["openai-", "anthropic-", "x-amz-"]
+                .iter()
+                .any(|begins| name.starts_with(begins)),
             _ => name.starts_with("anthropic-"),
         };
         let names: Vec<_> = head
@@ -71,12 +77,14 @@ impl Translation {
         head.insert(http::header::CONTENT_TYPE, json);
     }
 
-    /// The target's endpoint below `/v1`.
-    pub(super) const fn suffix(&self, stream: bool) -> &'static str {
+    /// The target's endpoint below `/v1`, or below its model.
+    pub(super) const fn suffix(&self) -> &'static str {
         match self.target() {
-            Dialect::Gemini if stream => ":streamGenerateContent",
+            Dialect::Gemini if self.stream => ":streamGenerateContent",
             Dialect::Gemini => ":generateContent",
             Dialect::AnthropicMessages => "/messages",
+            Dialect::Bedrock if self.stream => "/converse-stream",
+            Dialect::Bedrock => "/converse",
             _ => "/chat/completions",
         }
     }
@@ -170,13 +178,15 @@ impl Admission {
         let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
         let call = decode_for(pair.target(), translated.body, Some(model));
         let mut call = call.map_err(|error| invalid(&error.to_string()))?;
-        // Where the path says it, the body does not.
-        call.stream |= self.came.stream;
+        if call.dialect.is_named_by_path() {
+            call.stream = self.came.stream;
+        }
         let dropped = (!translated.dropped.is_empty()).then(|| translated.dropped.join(","));
         let translation = Translation {
             back: translated.back,
             dropped: dropped.and_then(|names| HeaderValue::from_str(&names).ok()),
             output_cap: translated.output_cap,
+            stream: call.stream,
         };
         Ok((Arc::new(call), translation))
     }

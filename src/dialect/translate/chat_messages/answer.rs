@@ -2,7 +2,7 @@
 
 use super::super::read::{Members, Raw};
 use super::super::write::Writer;
-use super::super::{Unreadable, created};
+use super::super::{Unreadable, chunks, created, heard};
 
 /// What the caller calls the reason for which the model stopped.
 pub(super) fn finish_reason(stop_reason: &str) -> &'static str {
@@ -41,7 +41,7 @@ pub(in super::super) fn answer(said: &Members<'_>, out: &mut Writer) -> Result<(
     if let Some(usage) = said.get("usage").and_then(Raw::members) {
         let mut counts = Counts::default();
         counts.read(&usage);
-        out.key("usage").json(&counts.json());
+        out.key("usage").json(&chunks::usage(&counts.told()));
     }
     Ok(())
 }
@@ -144,29 +144,18 @@ impl Counts {
         self.thinking = thinking.or(self.thinking);
     }
 
-    /// The caller's `usage`: what was read from a cache or written to one lies inside its input.
-    pub(super) fn json(&self) -> String {
+    /// As the caller counts: what was read from a cache or written to one lies inside its input.
+    pub(super) fn told(&self) -> heard::Counts {
         let input = self
             .input
             .saturating_add(self.cache_read)
             .saturating_add(self.cache_written);
-        let mut out = Writer::default();
-        out.open('{');
-        out.key("prompt_tokens").number(input);
-        out.key("completion_tokens").number(self.output);
-        let total = input.saturating_add(self.output);
-        out.key("total_tokens").number(total);
-        out.key("prompt_tokens_details").open('{');
-        out.key("cached_tokens").number(self.cache_read);
-        if self.cache_written > 0 {
-            out.key("cache_write_tokens").number(self.cache_written);
+        heard::Counts {
+            input,
+            cached: self.cache_read,
+            written: self.cache_written,
+            output: self.output,
+            reasoning: self.thinking.unwrap_or(0),
         }
-        out.close('}');
-        out.key("completion_tokens_details").open('{');
-        let thinking = self.thinking.unwrap_or(0);
-        out.key("reasoning_tokens").number(thinking);
-        out.close('}');
-        out.close('}');
-        out.finish()
     }
 }

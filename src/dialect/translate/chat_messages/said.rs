@@ -49,7 +49,11 @@ pub(super) fn messages(
 }
 
 /// Members that say nothing to the model, or nothing that has a place.
-fn others(message: &Members<'_>, known: &[&str], fit: &mut Fit<'_>) -> Result<(), Unfit> {
+pub(in super::super) fn others(
+    message: &Members<'_>,
+    known: &[&str],
+    fit: &mut Fit<'_>,
+) -> Result<(), Unfit> {
     for (name, value) in message.iter() {
         if name != "role" && !known.contains(&name) && !value.is_nothing() {
             fit.cannot(match name {
@@ -140,7 +144,7 @@ fn text_block(text: Raw<'_>, mark: Option<Mark<'_>>, out: &mut Writer) -> Result
 
 /// Where the caller wants a prefix of the prompt cached.
 #[derive(Clone, Copy)]
-enum Mark<'a> {
+pub(in super::super) enum Mark<'a> {
     /// In the target's own words.
     Theirs(Raw<'a>),
     /// In the caller's; true for longer than the shortest time.
@@ -148,7 +152,7 @@ enum Mark<'a> {
 }
 
 impl<'a> Mark<'a> {
-    fn of(part: &Members<'a>) -> Option<Self> {
+    pub(in super::super) fn of(part: &Members<'a>) -> Option<Self> {
         let theirs = part.get("cache_control").map(Self::Theirs);
         let ours = || part.get("prompt_cache_breakpoint").and_then(Raw::members);
         theirs.or_else(|| Some(Self::Ours(ours()?.get("ttl").is_some())))
@@ -168,7 +172,11 @@ fn marked(mark: Option<Mark<'_>>, out: &mut Writer) {
 }
 
 /// Members of a part, or of what is inside it, that have no place.
-fn beside(part: &Members<'_>, known: &[&str], fit: &mut Fit<'_>) -> Result<(), Unfit> {
+pub(in super::super) fn beside(
+    part: &Members<'_>,
+    known: &[&str],
+    fit: &mut Fit<'_>,
+) -> Result<(), Unfit> {
     const EVERYWHERE: [&str; 3] = ["type", "cache_control", "prompt_cache_breakpoint"];
     for (name, value) in part.iter() {
         let is_told = EVERYWHERE.contains(&name) || known.contains(&name);
@@ -320,7 +328,10 @@ fn assistant(message: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resu
 }
 
 /// Reasoning without the signature that the target asks for.
-fn forgotten_thoughts(message: &Members<'_>, fit: &mut Fit<'_>) -> Result<(), Unfit> {
+pub(in super::super) fn forgotten_thoughts(
+    message: &Members<'_>,
+    fit: &mut Fit<'_>,
+) -> Result<(), Unfit> {
     let thought = ["reasoning_content", "reasoning"]
         .iter()
         .any(|name| message.get(name).is_some_and(|text| !text.is_nothing()));

@@ -1,5 +1,6 @@
 //! Chat callers on Anthropic's models: the stream.
 
+use super::super::chunks::Chunks;
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
 use super::super::write::Writer;
@@ -22,31 +23,23 @@ enum Block {
 /// Speaks chat chunks.
 #[derive(Debug)]
 pub(in super::super) struct Voice {
-    /// Everything of a chunk before its choices, once the answer has begun.
-    head: String,
-    include_usage: bool,
+    chunks: Chunks,
     counts: Counts,
     block: Block,
     /// Tool calls so far.
     calls: u64,
     /// Reasoning blocks so far.
     thoughts: u64,
-    /// The caller was told why the model stopped.
-    finished: bool,
-    over: bool,
 }
 
 impl Voice {
     pub(in super::super) fn new(include_usage: bool) -> Self {
         Self {
-            head: String::new(),
-            include_usage,
+            chunks: Chunks::new(include_usage),
             counts: Counts::default(),
             block: Block::Text,
             calls: 0,
             thoughts: 0,
-            finished: false,
-            over: false,
         }
     }
 
@@ -60,10 +53,7 @@ impl Voice {
             "message_start" => {
                 let message = said.get("message").and_then(Raw::members);
                 self.begin(&message.ok_or(Unreadable::Form)?);
-                self.chunk(events, |delta| {
-                    delta.key("role").string("assistant");
-                    delta.key("content").string("");
-                });
+                self.chunks.role(events);
             }
             "content_block_start" => {
                 let block = said.get("content_block").and_then(Raw::members);
@@ -81,7 +71,7 @@ impl Voice {
                 let delta = said.get("delta").and_then(Raw::members);
                 let stop = delta.and_then(|delta| delta.text("stop_reason"));
                 if let Some(stop) = stop {
-                    self.finish(&stop, events);
+                    self.chunks.finish(finish_reason(&stop), events);
                 }
             }
             "message_stop" => self.end(events),
@@ -103,7 +93,7 @@ impl Voice {
         if let Some(model) = message.get("model") {
             head.key("model").raw(model);
         }
-        self.head = head.finish();
+        self.chunks.head = head.finish();
         if let Some(usage) = message.get("usage").and_then(Raw::members) {
             self.counts.read(&usage);
         }
@@ -122,23 +112,15 @@ impl Voice {
                 self.block = Block::Tool {
                     said: input.is_some(),
                 };
-                self.tool_chunk(events, at, |call| {
-                    call.key("id").raw(id);
-                    call.key("type").string("function");
-                    function(call, |function| {
-                        function.key("name").raw(name);
-                        function
-                            .key("arguments")
-                            .string(input.map_or("", Raw::json));
-                    });
-                });
+                let arguments = input.map_or("", Raw::json);
+                self.chunks.call(events, at, (id, name), arguments);
             }
             Some("thinking") => self.thoughts += 1,
             Some("redacted_thinking") => {
                 let at = self.thoughts;
                 self.thoughts += 1;
                 if let Some(data) = block.get("data") {
-                    self.detail_chunk(events, at, None, |detail| {
+                    self.chunks.thought(events, at, None, |detail| {
                         detail.key("type").string("reasoning.encrypted");
                         detail.key("data").raw(data);
                     });
@@ -146,7 +128,8 @@ impl Voice {
             }
             Some("text") => {
                 if let Some(text) = block.get("text").filter(|text| !text.is_nothing()) {
-                    self.chunk(events, |delta| delta.key("content").raw(text));
+                    self.chunks
+                        .delta(events, |delta| delta.key("content").raw(text));
                 }
             }
             _ => {}
@@ -159,7 +142,8 @@ impl Voice {
         match delta.text("type").as_deref() {
             Some("text_delta") => {
                 if let Some(text) = get("text") {
-                    self.chunk(events, |delta| delta.key("content").raw(text));
+                    self.chunks
+                        .delta(events, |delta| delta.key("content").raw(text));
                 }
             }
             Some("input_json_delta") => {
@@ -171,7 +155,7 @@ impl Voice {
             Some("thinking_delta") => {
                 if let Some(text) = get("thinking") {
                     let at = self.thoughts.saturating_sub(1);
-                    self.detail_chunk(events, at, Some(text), |detail| {
+                    self.chunks.thought(events, at, Some(text), |detail| {
                         detail.key("type").string("reasoning.text");
                         detail.key("text").raw(text);
                     });
@@ -180,7 +164,7 @@ impl Voice {
             Some("signature_delta") => {
                 if let Some(signature) = get("signature") {
                     let at = self.thoughts.saturating_sub(1);
-                    self.detail_chunk(events, at, None, |detail| {
+                    self.chunks.thought(events, at, None, |detail| {
                         detail.key("type").string("reasoning.text");
                         detail.key("signature").raw(signature);
                     });
@@ -200,111 +184,10 @@ impl Voice {
 
     fn arguments(&self, events: &mut Events, json: &str) {
         let at = self.calls.saturating_sub(1);
-        self.tool_chunk(events, at, |call| {
-            function(call, |function| {
-                function.key("arguments").json(json);
-            });
-        });
-    }
-
-    fn finish(&mut self, stop_reason: &str, events: &mut Events) {
-        if std::mem::replace(&mut self.finished, true) {
-            return;
-        }
-        self.choice(events, |choice| {
-            choice.key("delta").json("{}");
-            choice.key("logprobs").json("null");
-            choice
-                .key("finish_reason")
-                .string(finish_reason(stop_reason));
-        });
+        self.chunks.arguments(events, at, json);
     }
 
     pub(in super::super) fn end(&mut self, events: &mut Events) {
-        if !self.finished || std::mem::replace(&mut self.over, true) {
-            return;
-        }
-        if self.include_usage {
-            let usage = self.counts.json();
-            self.whole(events, |chunk| {
-                chunk.key("choices").json("[]");
-                chunk.key("usage").json(&usage);
-            });
-        }
-        events.data("[DONE]");
+        self.chunks.end(&self.counts.told(), events);
     }
-
-    fn whole(&self, events: &mut Events, write: impl FnOnce(&mut Writer)) {
-        let mut chunk = Writer::with_capacity(self.head.len() + 256);
-        if self.head.is_empty() {
-            chunk.open('{');
-        } else {
-            // The opening brace and the members that every chunk repeats.
-            chunk.json(&self.head);
-        }
-        write(&mut chunk);
-        chunk.close('}');
-        events.data(chunk.as_str());
-    }
-
-    fn choice(&self, events: &mut Events, write: impl FnOnce(&mut Writer)) {
-        self.whole(events, |chunk| {
-            chunk.key("choices").open('[');
-            chunk.open('{');
-            chunk.key("index").number(0);
-            write(chunk);
-            chunk.close('}');
-            chunk.close(']');
-            if self.include_usage {
-                chunk.key("usage").json("null");
-            }
-        });
-    }
-
-    fn chunk(&self, events: &mut Events, write: impl FnOnce(&mut Writer)) {
-        self.choice(events, |choice| {
-            choice.key("delta").open('{');
-            write(choice);
-            choice.close('}');
-            choice.key("logprobs").json("null");
-            choice.key("finish_reason").json("null");
-        });
-    }
-
-    fn tool_chunk(&self, events: &mut Events, at: u64, write: impl FnOnce(&mut Writer)) {
-        self.chunk(events, |delta| {
-            delta.key("tool_calls").open('[');
-            delta.open('{');
-            delta.key("index").number(at);
-            write(delta);
-            delta.close('}');
-            delta.close(']');
-        });
-    }
-
-    fn detail_chunk(
-        &self,
-        events: &mut Events,
-        at: u64,
-        text: Option<Raw<'_>>,
-        write: impl FnOnce(&mut Writer),
-    ) {
-        self.chunk(events, |delta| {
-            if let Some(text) = text {
-                delta.key("reasoning_content").raw(text);
-            }
-            delta.key("reasoning_details").open('[');
-            delta.open('{');
-            write(delta);
-            delta.key("index").number(at);
-            delta.close('}');
-            delta.close(']');
-        });
-    }
-}
-
-fn function(call: &mut Writer, write: impl FnOnce(&mut Writer)) {
-    call.key("function").open('{');
-    write(call);
-    call.close('}');
 }

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn word() -> impl Strategy<Value = String> + Clone {
+pub(super) fn word() -> impl Strategy<Value = String> + Clone {
     prop_oneof![
         "[a-z]{1,12}",
         Just("\"quoted\" \\ \n\ttext \u{1F600}\u{e9}".to_owned()),
@@ -11,7 +11,7 @@ fn word() -> impl Strategy<Value = String> + Clone {
     ]
 }
 
-fn input() -> impl Strategy<Value = Value> {
+pub(super) fn input() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<i32>().prop_map(Value::from),
         any::<bool>().prop_map(Value::from),
@@ -81,7 +81,7 @@ fn turn() -> impl Strategy<Value = Vec<Value>> {
     })
 }
 
-fn chat() -> impl Strategy<Value = Value> {
+pub(super) fn chat() -> impl Strategy<Value = Value> {
     let tool = ("[a-z_]{1,10}", word(), input(), any::<bool>()).prop_map(
         |(name, description, schema, strict)| {
             let mut function =
@@ -155,7 +155,7 @@ fn chat() -> impl Strategy<Value = Value> {
 }
 
 /// The same text, whatever escapes it is written with.
-fn arguments_as_values(body: &mut Value) {
+pub(super) fn arguments_as_values(body: &mut Value) {
     for message in body["messages"].as_array_mut().into_iter().flatten() {
         for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
             let arguments = &mut call["function"]["arguments"];
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_breaks_a_translation(body in input(), which in 0..3_usize) {
+    fn no_body_breaks_a_translation(body in input(), which in 0..Pair::ALL.len()) {
         let mut body = body;
         body["model"] = "m".into();
         let drop = names(&["a", "b"]);

@@ -118,6 +118,7 @@ fn every_kind_of_provider_says_the_same() {
             let dialect = match endpoint {
                 path if path.ends_with("/v1/messages") => Dialect::AnthropicMessages,
                 path if path.contains("/chat/completions") => Dialect::OpenaiChat,
+                path if path.ends_with("/converse") => Dialect::Bedrock,
                 _ => continue,
             };
             let body = answer["body"].as_str().expect("a body");

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// The events of a stream: names where it has them, data as JSON.
-fn events(text: &[u8]) -> Vec<(String, Value)> {
+pub(super) fn events(text: &[u8]) -> Vec<(String, Value)> {
     let text = std::str::from_utf8(text).expect("text");
     assert!(
         text.is_empty() || text.ends_with("\n\n"),
@@ -29,7 +29,7 @@ fn events(text: &[u8]) -> Vec<(String, Value)> {
         .collect()
 }
 
-fn translate(pair: Pair, stream: &str) -> Vec<(String, Value)> {
+pub(super) fn translate(pair: Pair, stream: &str) -> Vec<(String, Value)> {
     let mut translating = back(pair).stream();
     let mut out = translating.push(stream.as_bytes()).to_vec();
     out.extend_from_slice(&translating.end());
@@ -337,7 +337,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..400), which in 0..3_usize) {
+    fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..400), which in 0..Pair::ALL.len()) {
         let mut stream = back(Pair::ALL[which]).stream();
         let mut text = b"data: ".to_vec();
         text.extend_from_slice(&bytes);

@@ -63,7 +63,7 @@ fn function() -> Value {
 fn with_tools(pair: Pair, name: &str, value: Value) -> Value {
     let mut body = with(pair, name, value);
     body["tools"] = match pair {
-        Pair::ChatMessages => json!([function()]),
+        Pair::ChatMessages | Pair::ChatBedrock => json!([function()]),
         Pair::MessagesChat => json!([{"name": "f", "input_schema": {"type": "object"}}]),
         Pair::ResponsesChat => json!([{"type": "function", "name": "f"}]),
     };
@@ -76,6 +76,32 @@ fn sample(pair: Pair, what: &str) -> Value {
         Pair::ChatMessages => chat(what),
         Pair::MessagesChat => messages(what),
         Pair::ResponsesChat => responses(what),
+        Pair::ChatBedrock => bedrock(what),
+    }
+}
+
+/// What of a chat request this target has words of its own for.
+fn bedrock(what: &str) -> Value {
+    let url = |url: &str| with_part(json!({"type": "image_url", "image_url": {"url": url}}));
+    match what {
+        "image_url" => url("data:image/png;base64,AA"),
+        "image_url.url" => url("https://example.com/a.png"),
+        "image_url.type" => url("data:image/tiff;base64,AA"),
+        "detail" => with_part(
+            json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", "detail": "low"}}),
+        ),
+        "file.type" => with_part(
+            json!({"type": "file", "file": {"file_data": "data:application/zip;base64,AA"}}),
+        ),
+        "tool_choice.none" => {
+            let mut body = with_call(
+                json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}),
+            );
+            body["tools"] = json!([function()]);
+            body["tool_choice"] = json!("none");
+            body
+        }
+        what => chat(what),
     }
 }
 
@@ -385,7 +411,8 @@ fn every_line_of_the_tables_is_so() {
                     let told = told.expect(&why);
                     assert!(told.dropped.is_empty(), "{why}");
                     let says_more = told.body != plain || told.back.include_usage;
-                    assert!(says_more || body == base(pair), "{why}");
+                    let in_path = what == "stream" && pair.target().is_named_by_path();
+                    assert!(says_more || in_path || body == base(pair), "{why}");
                 }
                 "hint" => {
                     assert!(HINTS.contains(&&*what), "{why}");
