@@ -9,6 +9,7 @@ use super::read::Section;
 use super::resilience::{self, Resilience};
 use super::secret::{self, Kept, Secret};
 use super::value;
+use super::vertex::{self, Vertex};
 use crate::dialect::Dialect;
 use crate::dialect::translate::Pair;
 use crate::units::{NanoUsd, ProviderName};
@@ -33,6 +34,8 @@ pub enum Kind {
     Openai,
     /// Anthropic's.
     Anthropic,
+    /// Google's own.
+    Google,
 }
 
 impl Kind {
@@ -42,6 +45,7 @@ impl Kind {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
+            Self::Google => "google",
         }
     }
 }
@@ -166,6 +170,8 @@ pub struct Provider {
     pub unmetered: Globs,
     /// Statuses of error answers that this provider bills, in place of the preset's.
     pub billed_errors: Option<Vec<u16>>,
+    /// What Vertex needs beside.
+    pub vertex: Option<Vertex>,
     /// The `api-version` of Azure's deployments, where callers name none.
     pub api_version: Option<String>,
     /// Where it is written.
@@ -210,8 +216,16 @@ pub(super) fn read(parent: &Section<'_>) -> Vec<Provider> {
 
 fn read_one(section: &Section<'_>) -> Option<Provider> {
     let (name, preset) = (section.need("name", name), section.need("kind", preset));
-    let base_url = match preset.and_then(|preset| preset.base_url) {
+    let is_vertex = preset.is_some_and(|preset| preset.paths == Paths::Vertex);
+    let vertex = vertex::read(section, is_vertex);
+    let of_place = vertex.as_ref().map(Vertex::base_url);
+    let usual = of_place
+        .as_deref()
+        .or(preset.and_then(|preset| preset.base_url));
+    let base_url = match usual {
         Some(usual) if !section.has("base_url") => uri(usual).ok(),
+        // Its `location` is missing, which is told already.
+        None if is_vertex && !section.has("base_url") => None,
         _ => section.need("base_url", base_url),
     };
     let file = |value: &DeValue<'_>| value::text(value).map(|text| section.path(&text));
@@ -248,6 +262,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
             let status = value::count_in(400, 599)(value)?;
             u16::try_from(status).map_err(|error| error.to_string())
         }),
+        vertex,
         api_version: section.get("api_version", api_version),
         place: section.place(),
         name: name?.into(),
@@ -266,6 +281,16 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         section.fault_of(
             "dialects",
             format!("the kind `{kind}` does not speak `{name}`"),
+        );
+    }
+    if provider.kind == Kind::Google && section.has("unmetered") {
+        let (kind, why) = (
+            provider.preset.name,
+            "and nothing below /v1/ is there to pass",
+        );
+        section.fault_of(
+            "unmetered",
+            format!("the kind `{kind}` is spoken to in translation alone, {why}"),
         );
     }
     if provider.api_version.is_some() && provider.preset.paths != Paths::AzureDeployments {
@@ -295,9 +320,6 @@ fn name(value: &DeValue<'_>) -> Result<String, String> {
 fn preset(value: &DeValue<'_>) -> Result<&'static Preset, String> {
     let text = value::text(value)?;
     match text.as_str() {
-        "gemini" | "vertex" => Err(format!(
-            "`{text}` is not supported yet; Gemini's OpenAI endpoint is `gemini-openai`"
-        )),
         "bedrock" => Err("`bedrock` is not supported yet".to_owned()),
         _ => value::word(&PRESETS.each_ref().map(|preset| (preset.name, preset)))(value),
     }
@@ -392,6 +414,7 @@ fn header(
     if [
         "authorization",
         "x-api-key",
+        "x-goog-api-key",
         "api-key",
         "proxy-authorization",
     ]

@@ -66,9 +66,9 @@ impl Pair {
     /// Every pair. Of several for one caller the first that the provider speaks is taken.
     pub const ALL: [Self; 4] = [
         Self::ChatMessages,
-        Self::ChatGemini,
         Self::MessagesChat,
         Self::ResponsesChat,
+        Self::ChatGemini,
     ];
 
     /// The caller's dialect.

@@ -1,6 +1,7 @@
 //! One provider, ready to be called: its address, its credentials, its connections.
 
 mod azure;
+mod tokens;
 
 use super::health::Healths;
 use super::places::Places;
@@ -14,6 +15,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use std::sync::OnceLock;
+pub use tokens::NoToken;
+use tokens::Tokens;
 
 /// Why a provider cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,8 @@ pub struct Provider {
     /// The addresses of the metered endpoints, ready made.
     endpoints: Vec<(&'static str, Uri)>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where its key is good for tokens only.
+    tokens: Option<Tokens>,
 }
 
 /// The metered endpoints below `/v1`.
@@ -92,11 +97,17 @@ impl Provider {
             .map_or_else(String::new, |path| path.path().to_owned());
         // OpenAI's SDK takes its base URL with /v1, Anthropic's without.
         let version = match config.preset.paths {
-            Paths::BelowV1 => "/v1",
-            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments => "",
+            Paths::BelowV1 => "/v1".to_owned(),
+            Paths::Gemini => "/v1beta".to_owned(),
+            Paths::Vertex => below_project(&config),
+            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments => String::new(),
         };
         let prefix = format!("{}{version}", path.trim_end_matches('/'));
         let headers = own_headers(&config);
+        let account = config
+            .vertex
+            .as_ref()
+            .and_then(|vertex| vertex.account.clone());
         let mut provider = Self {
             name: config.name.clone(),
             timeouts: config.timeouts,
@@ -109,6 +120,7 @@ impl Provider {
             prefix,
             endpoints: Vec::new(),
             headers,
+            tokens: account.map(Tokens::new),
             config,
         };
         for endpoint in ENDPOINTS {
@@ -158,6 +170,13 @@ impl Provider {
     ) -> Result<Uri, http::Error> {
         match self.config.preset.paths {
             Paths::Plain | Paths::BelowV1 => self.uri(suffix, query),
+            Paths::Gemini | Paths::Vertex => {
+                // Encoded twice, so that no name reaches another path.
+                let model = model.strip_prefix("models/").unwrap_or(model);
+                let last = format!("/models/{}{suffix}", model.replace('/', "%2F"));
+                let events = suffix.starts_with(":stream").then_some("alt=sse");
+                self.uri(&last, events)
+            }
             Paths::AzureV1 => self.uri(suffix, azure::v1_query(query).as_deref()),
             Paths::AzureDeployments => {
                 let version = self.config.api_version.as_deref();
@@ -190,10 +209,31 @@ impl Provider {
         }
     }
 
+    /// The token that a call needs, where the key itself does not go along.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn authorize(&self, headers: &mut HeaderMap) -> Result<(), NoToken> {
+        if let Some(tokens) = &self.tokens {
+            let bearer = tokens.bearer(&self.pool).await?;
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        Ok(())
+    }
+
+    /// The provider did not take what a call was signed with.
+    pub fn distrust(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.distrust();
+        }
+    }
+
     /// A key is configured but was not to be had.
     #[must_use]
     pub fn lacks_key(&self) -> Option<String> {
-        let secret = self.config.api_key.as_ref()?;
+        let vertex = self.config.vertex.as_ref();
+        let credentials = vertex.and_then(|vertex| vertex.credentials.as_ref());
+        let secret = self.config.api_key.as_ref().or(credentials)?;
         secret.expose().is_none().then(|| secret.kept.to_string())
     }
 
@@ -267,6 +307,15 @@ fn push_encoded(out: &mut String, path: &str) {
     }
 }
 
+/// What stands before Vertex's models.
+fn below_project(config: &config::Provider) -> String {
+    let Some(vertex) = &config.vertex else {
+        return String::new();
+    };
+    let (project, place) = (vertex.project().unwrap_or("-"), &vertex.location);
+    format!("/v1/projects/{project}/locations/{place}/publishers/google")
+}
+
 fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     if let Some(key) = config.api_key.as_ref().and_then(|key| key.expose()) {
@@ -274,6 +323,9 @@ fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
             Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {key}")),
             Auth::XApiKey => (HeaderName::from_static("x-api-key"), key.to_owned()),
             Auth::ApiKey => (HeaderName::from_static("api-key"), key.to_owned()),
+            Auth::GoogApiKey => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+            // Refused where it is read.
+            Auth::ServiceAccount => return Vec::new(),
         };
         headers.extend(sensitive(&text).map(|value| (name, value)));
     }

@@ -1,9 +1,10 @@
 use super::*;
-use crate::dialect::decode;
+use crate::dialect::{decode, decode_for};
 use serde_json::{Value, json};
 
 mod answers;
 mod errors;
+mod gemini;
 mod requests;
 mod round;
 mod same;
@@ -24,6 +25,7 @@ fn to<'a>(drop: &'a [String], field: &'a str) -> To<'a> {
 fn field(pair: Pair) -> &'static str {
     match pair.target() {
         Dialect::AnthropicMessages => "max_tokens",
+        Dialect::Gemini => "maxOutputTokens",
         _ => "max_completion_tokens",
     }
 }
@@ -38,7 +40,8 @@ fn translated_with(pair: Pair, body: &Value, drop: &[&str]) -> Result<Translated
     decode(pair.caller(), body.clone()).expect("the caller's body decodes");
     let drop = names(drop);
     let translated = request(pair, &body, &to(&drop, field(pair)))?;
-    decode(pair.target(), translated.body.clone()).expect("what leaves decodes");
+    decode_for(pair.target(), translated.body.clone(), Some("target-1"))
+        .expect("what leaves decodes");
     Ok(translated)
 }
 
