@@ -28,6 +28,7 @@ mod resilience;
 mod routes;
 mod secret;
 mod value;
+mod vertex;
 mod warn;
 mod window;
 
@@ -56,6 +57,7 @@ pub use routes::{
     TargetModel, TargetRule,
 };
 pub use secret::{Kept, Secret, SecretError};
+pub use vertex::{ServiceAccount, Vertex};
 pub use window::{Every, Opening, Window};
 
 pub(crate) use identities::parse_instant;

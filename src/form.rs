@@ -110,6 +110,7 @@ impl Forms {
             Dialect::OpenaiChat,
             Dialect::OpenaiResponses,
             Dialect::AnthropicMessages,
+            Dialect::Gemini,
         ];
         let places = &call.places;
         if places.tools.is_empty() && places.answer_form.is_empty() {
@@ -124,7 +125,11 @@ impl Forms {
             tools => tools,
         };
         let answer = text(&places.answer_form);
-        let answer = match memchr::memmem::find(answer, b"\"json_") {
+        let mark: &[u8] = match call.dialect {
+            Dialect::Gemini => b"\"application/json\"",
+            _ => b"\"json_",
+        };
+        let answer = match memchr::memmem::find(answer, mark) {
             Some(_) => answer,
             None => &[],
         };
@@ -250,6 +255,7 @@ impl Declared {
         let usual: &[&str] = match self.dialect {
             Dialect::AnthropicMessages => &["end_turn", "tool_use", "stop_sequence"],
             Dialect::OpenaiResponses => &["completed"],
+            Dialect::Gemini => &["STOP"],
             _ => &["stop", "tool_calls", "function_call"],
         };
         finish.is_some_and(|finish| usual.contains(&finish))

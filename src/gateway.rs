@@ -12,7 +12,7 @@ pub mod provider;
 pub mod routes;
 pub mod seeds;
 
-pub use provider::Provider;
+pub use provider::{NoToken, Provider};
 
 use crate::attribution::Attribution;
 use crate::config::{self, Loaded, Unattributed};

@@ -7,6 +7,8 @@
     reason = "a test may panic where it sets things up"
 )]
 
+#[path = "common/account.rs"]
+mod account;
 mod common;
 #[path = "edges/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of edges")]
@@ -42,6 +44,14 @@ struct Fixture {
     base_path: String,
     /// Where the call must arrive.
     path: String,
+    /// Where a stream must arrive, if that is elsewhere.
+    stream_path: Option<String>,
+    /// It is spoken to in a dialect that no caller has: errors come back in the caller's words.
+    #[serde(default)]
+    translated: bool,
+    /// Further keys of its `[[provider]]`.
+    #[serde(default)]
+    more: String,
     /// Header and value of the key; empty: none.
     auth: Vec<String>,
     #[serde(default)]
@@ -131,7 +141,11 @@ impl Bench {
     async fn start(fixtures: &[Fixture]) -> Self {
         let next: Next = Arc::new(Mutex::new((200, JSON, String::new())));
         let says = Arc::clone(&next);
-        let provider = Provider::start(move |_| {
+        let provider = Provider::start(move |seen| {
+            if seen.path == "/token" {
+                let token = json!({"access_token": "t-vertex", "expires_in": 3_599});
+                return Response::new(Bytes::from(token.to_string()));
+            }
             let (status, kind, body) = says.lock().clone();
             let answer = Response::builder()
                 .status(status)
@@ -151,7 +165,12 @@ impl Bench {
                 "[[provider]]\nname = \"{kind}\"\nkind = \"{kind}\"\nbase_url = \"http://{addr}{base}\"\n\
                  models = [\"never\"]\n"
             );
-            if let [_, _] = fixture.auth.as_slice() {
+            toml.push_str(&format!("{}\n", fixture.more));
+            if fixture.kind == "vertex" {
+                let account = account::of("presets", provider.addr);
+                setup = setup.env("SERVICE_ACCOUNT", &account);
+                toml.push_str("credentials = \"env:SERVICE_ACCOUNT\"\n");
+            } else if let [_, _] = fixture.auth.as_slice() {
                 let name = kind.replace(['.', '-'], "_").to_uppercase();
                 setup = setup.env(&format!("KEY_{name}"), &format!("k-{kind}"));
                 toml.push_str(&format!("api_key = \"env:KEY_{name}\"\n"));
@@ -254,8 +273,9 @@ async fn answers_are_billed_as_their_provider_bills_them() {
             assert_eq!(reply.status, 200, "{case}: {}", reply.text());
 
             let seen = bench.provider.last();
-            assert_eq!(seen.path, fixture.path, "{case}");
-            for name in ["authorization", "x-api-key", "api-key"] {
+            let elsewhere = fixture.stream_path.as_ref().filter(|_| answer.stream);
+            assert_eq!(&seen.path, elsewhere.unwrap_or(&fixture.path), "{case}");
+            for name in ["authorization", "x-api-key", "api-key", "x-goog-api-key"] {
                 let expected = match fixture.auth.as_slice() {
                     [header, value] if header == name => Some(value.as_str()),
                     _ => None,
@@ -311,7 +331,14 @@ async fn errors_pass_as_they_came_and_are_billed_where_the_provider_does() {
                     "{case}: {}",
                     reply.text()
                 );
-                assert_eq!(reply.text(), error.body, "{case}");
+                if fixture.translated {
+                    let theirs: Value = serde_json::from_str(&error.body).expect("JSON");
+                    let (theirs, ours) = (&theirs["error"], &reply.json()["error"]);
+                    assert_eq!(ours["message"], theirs["message"], "{case}");
+                    assert_eq!(ours["code"], theirs["status"], "{case}");
+                } else {
+                    assert_eq!(reply.text(), error.body, "{case}");
+                }
                 let entry = bench.entry(&reply).await;
                 let (ending, reason) = match error.billed {
                     true => ("unreconciled", "billed_error"),
@@ -327,7 +354,12 @@ async fn errors_pass_as_they_came_and_are_billed_where_the_provider_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_caps_leave_under_the_name_that_is_heard() {
-    const FIELDS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+    const FIELDS: [&str; 4] = [
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "maxOutputTokens",
+    ];
     let fixtures = fixtures();
     let bench = Bench::start(&fixtures).await;
     for fixture in &fixtures {
@@ -346,7 +378,10 @@ async fn output_caps_leave_under_the_name_that_is_heard() {
             }
             let reply = call.send().await;
             assert_eq!(reply.status, 200, "{case}: {}", reply.text());
-            let left = bench.provider.last().json();
+            let mut left = bench.provider.last().json();
+            if let Some(config) = left.get("generationConfig") {
+                left = config.clone();
+            }
             let by_us = reply.header("x-bursar-output-cap");
             for field in FIELDS {
                 let expected = match told {

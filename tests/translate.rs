@@ -2,7 +2,11 @@
 //! quoted and billed as what leaves.
 #![allow(clippy::expect_used, reason = "a test may panic")]
 
+#[path = "common/account.rs"]
+mod account;
 mod common;
+#[path = "translate/google.rs"]
+mod google;
 
 use bursar::sim::{Settings, Sim};
 use common::books;
@@ -24,15 +28,22 @@ async fn scene(setup: impl FnOnce(Setup) -> Setup) -> (Sim, Gateway) {
     let sim = Sim::start(Settings::default())
         .await
         .expect("a simulated provider");
-    let more = chat_only(sim.addr(), "");
-    let setup = setup(Setup::new(sim.addr()).more(&more));
+    let more = chat_only(sim.addr(), "") + &google::providers(sim.addr());
+    let account = google::account("agents", sim.addr());
+    let base = Setup::new(sim.addr()).more(&more);
+    let setup = setup(
+        base.env("SERVICE_ACCOUNT", &account)
+            .env("GOOGLE_KEY", "g-key"),
+    );
     let gateway = Gateway::start(&setup).await;
     (sim, gateway)
 }
 
 /// Each caller, the provider that it is translated for, and that provider's dialect.
-const WAYS: [(Dialect, &str, &str); 3] = [
+const WAYS: [(Dialect, &str, &str); 5] = [
     (Dialect::Chat, "sim-anthropic", "anthropic-messages"),
+    (Dialect::Chat, "google", "gemini"),
+    (Dialect::Chat, "vertex", "gemini"),
     (Dialect::Messages, "sim", "openai-chat"),
     (Dialect::Responses, "plain", "openai-chat"),
 ];
@@ -215,15 +226,16 @@ async fn every_pair_carries_text_tools_images_and_forms_and_the_books_agree() {
     let entries = books::calls(&gateway.store());
     let compared = books::compare(&sim.bill_by_request(), &entries);
     assert_eq!(compared.settled, calls);
-    for (dialect, from) in [
-        ("openai-chat", "anthropic-messages"),
-        ("anthropic-messages", "openai-chat"),
-        ("openai-responses", "openai-chat"),
+    for (dialect, from, expected) in [
+        ("openai-chat", "anthropic-messages", 8.0),
+        ("openai-chat", "gemini", 16.0),
+        ("anthropic-messages", "openai-chat", 8.0),
+        ("openai-responses", "openai-chat", 8.0),
     ] {
         let name = "bursar_translated_calls_total";
         let labels = format!("dialect=\"{dialect}\",target=\"{from}\"");
         let counted = metrics.get(&format!("{name}{{{labels}}}"));
-        assert!((counted - 8.0).abs() < 0.1, "{dialect}: {counted}");
+        assert!((counted - expected).abs() < 0.1, "{dialect}: {counted}");
     }
     books::verify(&gateway.store());
 }
@@ -232,7 +244,7 @@ async fn every_pair_carries_text_tools_images_and_forms_and_the_books_agree() {
 async fn a_conversation_with_tools_goes_on_in_every_pair() {
     let (sim, gateway) = scene(|setup| setup).await;
     for (dialect, provider, _) in WAYS {
-        let caller = gateway.caller(&format!("t-{dialect:?}"));
+        let caller = gateway.caller(&format!("t-{dialect:?}-{provider}"));
         let mut ask = ask(dialect, &format!("{provider}/sim-tools"));
         ask.tools = true;
         for turn in 0..3 {
@@ -280,7 +292,7 @@ async fn limits_hold_for_what_leaves_and_refuse_in_the_callers_dialect() {
     let limits = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nturns = 1\nusd = \"0.05\"\n";
     let (sim, gateway) = scene(|setup| setup.limits(limits)).await;
     for (dialect, provider, _) in WAYS {
-        let caller = gateway.caller(&format!("t-{dialect:?}"));
+        let caller = gateway.caller(&format!("t-{dialect:?}-{provider}"));
         let mut first = ask(dialect, &format!("{provider}/sim-strong"));
         if dialect != Dialect::Messages {
             first.max_tokens = None;
@@ -299,7 +311,7 @@ async fn limits_hold_for_what_leaves_and_refuse_in_the_callers_dialect() {
         assert_eq!(is_anthropics, dialect == Dialect::Messages);
     }
     gateway.quiet().await;
-    assert_eq!(sim.bill().calls, 3);
+    assert_eq!(sim.bill().calls, WAYS.len() as u64);
     books::compare(&sim.bill_by_request(), &books::calls(&gateway.store()));
 }
 
@@ -316,7 +328,7 @@ async fn an_unnamed_output_cap_is_told_to_a_target_that_needs_one() {
 async fn errors_of_a_provider_come_in_the_callers_dialect() {
     let (sim, gateway) = scene(|setup| setup).await;
     for (dialect, provider, _) in WAYS {
-        let caller = gateway.caller(&format!("t-{dialect:?}"));
+        let caller = gateway.caller(&format!("t-{dialect:?}-{provider}"));
         for (model, status, openai, anthropic) in [
             (
                 "sim-400",
@@ -346,14 +358,14 @@ async fn errors_of_a_provider_come_in_the_callers_dialect() {
     }
     gateway.quiet().await;
     let compared = books::compare(&sim.bill_by_request(), &books::calls(&gateway.store()));
-    assert_eq!((compared.void, compared.settled), (12, 0));
+    assert_eq!((compared.void, compared.settled), (4 * WAYS.len(), 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_end_badly_end_in_the_callers_dialect() {
     let (sim, gateway) = scene(|setup| setup).await;
     for (dialect, provider, _) in WAYS {
-        let caller = gateway.caller(&format!("t-{dialect:?}"));
+        let caller = gateway.caller(&format!("t-{dialect:?}-{provider}"));
         for model in ["sim-error-event", "sim-reset"] {
             let ask = ask(dialect, &format!("{provider}/{model}")).stream();
             let reply = caller.call(&ask).await.expect("an answer");
@@ -381,9 +393,9 @@ async fn streams_that_end_badly_end_in_the_callers_dialect() {
     let in_doubt = entries
         .iter()
         .filter(|entry| entry.ending == "unreconciled");
-    assert_eq!(in_doubt.count(), 6);
+    assert_eq!(in_doubt.count(), 2 * WAYS.len());
     let overrun = entries.iter().filter(|entry| entry.overrun > 0);
-    assert_eq!(overrun.count(), 3, "{entries:?}");
+    assert_eq!(overrun.count(), WAYS.len(), "{entries:?}");
     books::compare(&sim.bill_by_request(), &entries);
 }
 
@@ -453,9 +465,15 @@ async fn the_provider_hears_a_client_of_its_own_dialect() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_none_of_its_dialect_is_an_error_and_in_doubt() {
     let fake = Fake::start(fake::json("{\"object\":\"list\"}"), Then::Close).await;
-    let more = chat_only(fake.addr, "");
-    let gateway = Gateway::start(&Setup::new(fake.addr).more(&more)).await;
-    for (dialect, provider, _) in WAYS {
+    let more = chat_only(fake.addr, "") + &google::providers(fake.addr);
+    let account = google::account("agents", fake.addr);
+    let setup = Setup::new(fake.addr).more(&more);
+    let setup = setup
+        .env("SERVICE_ACCOUNT", &account)
+        .env("GOOGLE_KEY", "k");
+    let gateway = Gateway::start(&setup).await;
+    // Vertex would have no token.
+    for (dialect, provider, _) in WAYS.into_iter().filter(|(_, name, _)| *name != "vertex") {
         let caller = gateway.caller("t");
         let reply = caller
             .call(&ask(dialect, &format!("{provider}/sim-cheap")))

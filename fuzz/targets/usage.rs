@@ -12,12 +12,13 @@ const SHAPES: [Shape; 4] = [
     Shape::Anthropic,
     Shape::Gemini,
 ];
-const DIALECTS: [Dialect; 5] = [
+const DIALECTS: [Dialect; 6] = [
     Dialect::OpenaiChat,
     Dialect::OpenaiResponses,
     Dialect::OpenaiEmbeddings,
     Dialect::OpenaiCompletions,
     Dialect::AnthropicMessages,
+    Dialect::Gemini,
 ];
 
 fuzz_target!(|body: &[u8]| {

@@ -135,6 +135,9 @@ impl Config {
                     Ok(()) => {}
                 }
             }
+            if let Some(vertex) = &mut provider.vertex {
+                vertex.resolve(env, (name.as_str(), &mut *faults, &mut *warnings));
+            }
             for (_, text) in &mut provider.headers {
                 if let HeaderText::Secret(secret) = text {
                     resolve_needed(secret, env, faults);

@@ -15,6 +15,10 @@ pub enum Auth {
     XApiKey,
     /// `api-key: KEY`
     ApiKey,
+    /// `x-goog-api-key: KEY`
+    GoogApiKey,
+    /// A bearer token that the service account's key is given for.
+    ServiceAccount,
 }
 
 /// Where an endpoint is below the base URL.
@@ -31,6 +35,10 @@ pub enum Paths {
     AzureDeployments,
     /// Amazon Bedrock's: `/model/MODEL/…`, the name encoded whole.
     Bedrock,
+    /// The base URL ends before `/v1beta`, as Google's SDK takes it; the model and the verb are the last segment.
+    Gemini,
+    /// The same below project and location.
+    Vertex,
 }
 
 /// Complete error answers that a provider bills although their status is one that is not billed elsewhere.
@@ -83,8 +91,8 @@ pub struct Preset {
 }
 
 use Dialect::{
-    AnthropicMessages as Messages, Bedrock, OpenaiChat as Chat, OpenaiCompletions as Completions,
-    OpenaiEmbeddings as Embeddings, OpenaiResponses as Responses,
+    AnthropicMessages as Messages, Bedrock, Gemini, OpenaiChat as Chat,
+    OpenaiCompletions as Completions, OpenaiEmbeddings as Embeddings, OpenaiResponses as Responses,
 };
 
 /// What most of those who imitate OpenAI have in common.
@@ -108,7 +116,7 @@ const PLAIN: Preset = Preset {
 };
 
 /// All of them.
-pub static PRESETS: [Preset; 18] = [
+pub static PRESETS: [Preset; 20] = [
     // https://platform.openai.com/docs/api-reference: reasoning models hear `max_completion_tokens` alone, older ones
     // both, so the card says which. Also for anything that speaks as OpenAI does, with its own base URL.
     Preset {
@@ -177,6 +185,32 @@ pub static PRESETS: [Preset; 18] = [
         host: Some("generativelanguage.googleapis.com"),
         dialects: &[Chat, Embeddings],
         catalogue: "google",
+        ..PLAIN
+    },
+    // https://ai.google.dev/api/generate-content: `generateContent`, the model in the path, the key in a header of its
+    // own. https://ai.google.dev/gemini-api/docs/billing: a 400 or 500 is not charged.
+    Preset {
+        name: "gemini",
+        kind: Kind::Google,
+        base_url: Some("https://generativelanguage.googleapis.com"),
+        auth: Auth::GoogApiKey,
+        paths: Paths::Gemini,
+        dialects: &[Gemini],
+        catalogue: "google",
+        asks_usage: false,
+        ..PLAIN
+    },
+    // https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference: the same below project and
+    // location, for a service account's token.
+    Preset {
+        name: "vertex",
+        kind: Kind::Google,
+        host: Some("aiplatform.googleapis.com"),
+        auth: Auth::ServiceAccount,
+        paths: Paths::Vertex,
+        dialects: &[Gemini],
+        catalogue: "google",
+        asks_usage: false,
         ..PLAIN
     },
     // https://docs.mistral.ai/api: a body with a field that it does not know is a 422, and it knows neither

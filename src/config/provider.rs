@@ -10,6 +10,7 @@ use super::read::Section;
 use super::resilience::{self, Resilience};
 use super::secret::{self, Kept, Secret};
 use super::value;
+use super::vertex::{self, Vertex};
 use crate::dialect::Dialect;
 use crate::dialect::translate::Pair;
 use crate::units::{NanoUsd, ProviderName};
@@ -36,6 +37,8 @@ pub enum Kind {
     Anthropic,
     /// Amazon Bedrock's.
     Bedrock,
+    /// Google's own.
+    Google,
 }
 
 impl Kind {
@@ -46,6 +49,7 @@ impl Kind {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
             Self::Bedrock => "bedrock",
+            Self::Google => "google",
         }
     }
 }
@@ -170,6 +174,8 @@ pub struct Provider {
     pub unmetered: Globs,
     /// Statuses of error answers that this provider bills, in place of the preset's.
     pub billed_errors: Option<Vec<u16>>,
+    /// What Vertex needs beside.
+    pub vertex: Option<Vertex>,
     /// The `api-version` of Azure's deployments, where callers name none.
     pub api_version: Option<String>,
     /// What calls to AWS are signed with.
@@ -191,7 +197,11 @@ impl Provider {
     /// Its own credentials.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let signing = self.aws.iter().flat_map(AwsKeys::secrets);
-        self.api_key.iter().chain(signing)
+        let account = self
+            .vertex
+            .iter()
+            .filter_map(|vertex| vertex.credentials.as_ref());
+        self.api_key.iter().chain(account).chain(signing)
     }
 
     /// Whether it takes calls of a dialect: it speaks it, or they are translated for it.
@@ -222,8 +232,16 @@ pub(super) fn read(parent: &Section<'_>) -> Vec<Provider> {
 
 fn read_one(section: &Section<'_>) -> Option<Provider> {
     let (name, preset) = (section.need("name", name), section.need("kind", preset));
-    let base_url = match preset.and_then(|preset| preset.base_url) {
+    let is_vertex = preset.is_some_and(|preset| preset.paths == Paths::Vertex);
+    let vertex = vertex::read(section, is_vertex);
+    let of_place = vertex.as_ref().map(Vertex::base_url);
+    let usual = of_place
+        .as_deref()
+        .or(preset.and_then(|preset| preset.base_url));
+    let base_url = match usual {
         Some(usual) if !section.has("base_url") => uri(usual).ok(),
+        // Its `location` is missing, which is told already.
+        None if is_vertex && !section.has("base_url") => None,
         _ => match preset.and_then(|preset| aws::usual_url(section, preset)) {
             Some(usual) => uri(&usual).ok(),
             None => section.need("base_url", base_url),
@@ -263,6 +281,7 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
             let status = value::count_in(400, 599)(value)?;
             u16::try_from(status).map_err(|error| error.to_string())
         }),
+        vertex,
         api_version: section.get("api_version", api_version),
         aws: aws::read(section, preset),
         place: section.place(),
@@ -282,6 +301,16 @@ fn read_one(section: &Section<'_>) -> Option<Provider> {
         section.fault_of(
             "dialects",
             format!("the kind `{kind}` does not speak `{name}`"),
+        );
+    }
+    if provider.kind == Kind::Google && section.has("unmetered") {
+        let (kind, why) = (
+            provider.preset.name,
+            "and nothing below /v1/ is there to pass",
+        );
+        section.fault_of(
+            "unmetered",
+            format!("the kind `{kind}` is spoken to in translation alone, {why}"),
         );
     }
     if provider.api_version.is_some() && provider.preset.paths != Paths::AzureDeployments {
@@ -310,13 +339,7 @@ fn name(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn preset(value: &DeValue<'_>) -> Result<&'static Preset, String> {
-    let text = value::text(value)?;
-    match text.as_str() {
-        "gemini" | "vertex" => Err(format!(
-            "`{text}` is not supported yet; Gemini's OpenAI endpoint is `gemini-openai`"
-        )),
-        _ => value::word(&PRESETS.each_ref().map(|preset| (preset.name, preset)))(value),
-    }
+    value::word(&PRESETS.each_ref().map(|preset| (preset.name, preset)))(value)
 }
 
 fn api_version(value: &DeValue<'_>) -> Result<String, String> {
@@ -408,6 +431,7 @@ fn header(
     if [
         "authorization",
         "x-api-key",
+        "x-goog-api-key",
         "api-key",
         "proxy-authorization",
     ]

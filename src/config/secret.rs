@@ -76,6 +76,26 @@ impl Secret {
         &mut self,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(), SecretError> {
+        let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        self.resolve_where(env, is_plain)
+    }
+
+    /// The same for a secret that goes into no header and may have lines: a key file.
+    ///
+    /// # Errors
+    /// If it is missing or unreadable.
+    pub(super) fn resolve_document(
+        &mut self,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), SecretError> {
+        self.resolve_where(env, |_| true)
+    }
+
+    fn resolve_where(
+        &mut self,
+        env: &dyn Fn(&str) -> Option<String>,
+        takes: impl Fn(u8) -> bool,
+    ) -> Result<(), SecretError> {
         let text = match &self.kept {
             Kept::Env(name) => env(name).filter(|text| !text.trim().is_empty()),
             Kept::File(path) => Some(std::fs::read_to_string(path).map_err(|error| {
@@ -91,10 +111,7 @@ impl Secret {
         if text.len() > MAX_BYTES {
             return unusable("it is longer than 64 KiB");
         }
-        if !text
-            .bytes()
-            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-        {
+        if !text.bytes().all(takes) {
             return unusable("it has characters that no header can carry");
         }
         self.text = Some(text.into());

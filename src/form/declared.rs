@@ -97,6 +97,27 @@ struct Function<'a> {
 }
 
 #[derive(Deserialize)]
+struct Toolbox<'a> {
+    #[serde(borrow, rename = "functionDeclarations")]
+    functions: Option<Vec<Declaration<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Declaration<'a> {
+    name: Option<String>,
+    #[serde(borrow, rename = "parametersJsonSchema")]
+    schema: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig<'a> {
+    response_mime_type: Option<String>,
+    #[serde(borrow)]
+    response_json_schema: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 struct Outer<'a> {
     #[serde(borrow)]
     format: Option<Format<'a>>,
@@ -124,7 +145,10 @@ impl Parsed {
         let mut parsed = Self {
             tools: HashMap::new(),
             open: false,
-            answer: self::answer(answer),
+            answer: match dialect {
+                Dialect::Gemini => form_of(answer),
+                _ => self::answer(answer),
+            },
         };
         match serde_json::from_slice::<Vec<&RawValue>>(tools) {
             Ok(tools) => tools
@@ -136,6 +160,9 @@ impl Parsed {
     }
 
     fn declare(&mut self, dialect: Dialect, tool: &RawValue) {
+        if dialect == Dialect::Gemini {
+            return self.declare_all(tool);
+        }
         let Ok(tool) = serde_json::from_str::<Tool<'_>>(tool.get()) else {
             self.open = true;
             return;
@@ -159,15 +186,43 @@ impl Parsed {
                 (tool.name, Rule::Anything)
             }
         };
-        let Some(name) = name else {
+        if let Some(name) = name {
+            self.name(name, rule);
+        }
+    }
+
+    /// Gemini's functions stand in a list within the list.
+    fn declare_all(&mut self, tools: &RawValue) {
+        let functions = serde_json::from_str::<Toolbox<'_>>(tools.get());
+        let Some(functions) = functions.ok().and_then(|tools| tools.functions) else {
+            self.open = true;
             return;
         };
+        for function in functions {
+            let rule = Rule::schema(function.schema);
+            if let Some(name) = function.name {
+                self.name(name, rule);
+            }
+        }
+    }
+
+    fn name(&mut self, name: String, rule: Rule) {
         // Of two with one name nobody knows which is called.
         let rule = match self.tools.contains_key(&name) {
             true => Rule::Anything,
             false => rule,
         };
         self.tools.insert(name, rule);
+    }
+}
+
+/// The form that Gemini's `generationConfig` asks for.
+fn form_of(config: &[u8]) -> Rule {
+    match serde_json::from_slice::<GenerationConfig<'_>>(config) {
+        Ok(config) if config.response_mime_type.as_deref() == Some("application/json") => {
+            Rule::schema(config.response_json_schema)
+        }
+        _ => Rule::Anything,
     }
 }
 

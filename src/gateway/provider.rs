@@ -2,6 +2,7 @@
 
 mod azure;
 mod signer;
+mod tokens;
 
 use super::health::Healths;
 use super::places::Places;
@@ -17,6 +18,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use signer::Signer;
 use std::sync::OnceLock;
+pub use tokens::NoToken;
+use tokens::Tokens;
 
 /// Why a provider cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub struct Provider {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What its calls are signed with, where they are.
     signer: Option<Signer>,
+    /// Where its key is good for tokens only.
+    tokens: Option<Tokens>,
 }
 
 /// The metered endpoints below `/v1`.
@@ -97,11 +102,19 @@ impl Provider {
             .map_or_else(String::new, |path| path.path().to_owned());
         // OpenAI's SDK takes its base URL with /v1, Anthropic's without.
         let version = match config.preset.paths {
-            Paths::BelowV1 => "/v1",
-            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments | Paths::Bedrock => "",
+            Paths::BelowV1 => "/v1".to_owned(),
+            Paths::Gemini => "/v1beta".to_owned(),
+            Paths::Vertex => below_project(&config),
+            Paths::Plain | Paths::AzureV1 | Paths::AzureDeployments | Paths::Bedrock => {
+                String::new()
+            }
         };
         let prefix = format!("{}{version}", path.trim_end_matches('/'));
         let headers = own_headers(&config);
+        let account = config
+            .vertex
+            .as_ref()
+            .and_then(|vertex| vertex.account.clone());
         let mut provider = Self {
             name: config.name.clone(),
             timeouts: config.timeouts,
@@ -115,6 +128,7 @@ impl Provider {
             endpoints: Vec::new(),
             headers,
             signer: Signer::of(&config),
+            tokens: account.map(Tokens::new),
             config,
         };
         for endpoint in ENDPOINTS {
@@ -169,6 +183,13 @@ impl Provider {
     ) -> Result<Uri, http::Error> {
         match self.config.preset.paths {
             Paths::Plain | Paths::BelowV1 => self.uri(suffix, query),
+            Paths::Gemini | Paths::Vertex => {
+                // Encoded twice, so that no name reaches another path.
+                let model = model.strip_prefix("models/").unwrap_or(model);
+                let last = format!("/models/{}{suffix}", model.replace('/', "%2F"));
+                let events = suffix.starts_with(":stream").then_some("alt=sse");
+                self.uri(&last, events)
+            }
             Paths::AzureV1 => self.uri(suffix, azure::v1_query(query).as_deref()),
             Paths::Bedrock => {
                 let mut path = format!("{}/model/", self.prefix);
@@ -214,6 +235,25 @@ impl Provider {
         }
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// The token that a call needs, where the key itself does not go along.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn authorize(&self, headers: &mut HeaderMap) -> Result<(), NoToken> {
+        if let Some(tokens) = &self.tokens {
+            let bearer = tokens.bearer(&self.pool).await?;
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        Ok(())
+    }
+
+    /// The provider did not take what a call was signed with.
+    pub fn distrust(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.distrust();
         }
     }
 
@@ -294,6 +334,15 @@ fn push_encoded(out: &mut String, path: &str) {
     }
 }
 
+/// What stands before Vertex's models.
+fn below_project(config: &config::Provider) -> String {
+    let Some(vertex) = &config.vertex else {
+        return String::new();
+    };
+    let (project, place) = (vertex.project().unwrap_or("-"), &vertex.location);
+    format!("/v1/projects/{project}/locations/{place}/publishers/google")
+}
+
 fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     if let Some(key) = config.api_key.as_ref().and_then(|key| key.expose()) {
@@ -301,6 +350,9 @@ fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
             Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {key}")),
             Auth::XApiKey => (HeaderName::from_static("x-api-key"), key.to_owned()),
             Auth::ApiKey => (HeaderName::from_static("api-key"), key.to_owned()),
+            Auth::GoogApiKey => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+            // Refused where it is read.
+            Auth::ServiceAccount => return Vec::new(),
         };
         headers.extend(sensitive(&text).map(|value| (name, value)));
     }

@@ -20,7 +20,7 @@ use super::upstream::Outgoing;
 use super::{Code, Refused};
 use crate::dialect::answer::{BodyBuffer, StreamFilter};
 use crate::gateway::Provider;
-use error::{shed, unreached};
+use error::{shed, unreached, unsigned};
 use finish::see_through;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -77,6 +77,9 @@ where
         Box::pin(async move {
             if let Err(refused) = record.take_place().await {
                 return Err(shed(record, refused));
+            }
+            if let Err(why) = record.provider.authorize(request.headers_mut()).await {
+                return Err(unsigned(record, &why));
             }
             let mut again = Again::of(&record, &request);
             loop {

@@ -268,7 +268,7 @@ pub fn outgoing_headers(headers: &mut HeaderMap, passing: Passing) {
     strip_named(headers);
     strip(headers, |name| match name {
         "host" | "content-length" | "expect" | "forwarded" | "baggage" => true,
-        "authorization" | "x-api-key" | "api-key" => !passing.credentials,
+        "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" => !passing.credentials,
         _ => is_hop_by_hop(name) || (!passing.attribution && name.starts_with("x-bursar-")),
     });
     // Only what Bursar can read: compressed answers would have to be unpacked to be metered.

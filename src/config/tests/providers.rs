@@ -33,8 +33,8 @@ fn what_everybody_has_their_own_of_must_be_said() {
         let told = faults(&format!("kind = \"{kind}\""));
         assert!(told.contains("needs `base_url`"), "{kind}: {told}");
     }
-    let told = faults("kind = \"gemini\"");
-    assert!(told.contains("`gemini-openai`"), "{told}");
+    let told = faults("kind = \"vertex\"");
+    assert!(told.contains("needs `location`"), "{told}");
     let told = faults("kind = \"grok\"");
     assert!(told.contains("did you mean `groq`?"), "{told}");
 }
@@ -67,4 +67,74 @@ fn what_makes_no_sense_of_tries_breakers_and_places_is_told() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+}
+
+#[test]
+fn vertex_is_where_its_location_is_and_has_keys_of_its_own() {
+    let place = "kind = \"vertex\"\ncredentials = \"env:SA\"\n";
+    for (location, base_url) in [
+        (
+            "europe-west4",
+            "https://europe-west4-aiplatform.googleapis.com",
+        ),
+        ("global", "https://aiplatform.googleapis.com"),
+    ] {
+        let config = parsed(&format!("{place}location = \"{location}\"")).unwrap();
+        assert_eq!(config.providers[0].base_url, base_url);
+    }
+    for (more, told) in [
+        ("location = \"a/b\"", "is no name of Google's cloud"),
+        (
+            "location = \"global\"\napi_key = \"env:X\"",
+            "takes `credentials`",
+        ),
+        (
+            "location = \"global\"\nunmetered = [\"/v1/x\"]",
+            "in translation alone",
+        ),
+    ] {
+        let faults = faults(&format!("{place}{more}"));
+        assert!(faults.contains(told), "{more}: {faults}");
+    }
+    let told = faults("kind = \"vertex\"\nlocation = \"global\"");
+    assert!(told.contains("needs `credentials`"), "{told}");
+    let told = faults("kind = \"gemini\"\nproject = \"p\"");
+    assert!(
+        told.contains("only `kind = \"vertex\"` has a `project`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_key_file_is_read_with_the_configuration_and_never_shown() {
+    let text = "[[provider]]\nname = \"p\"\nkind = \"vertex\"\nlocation = \"global\"\ncredentials = \"env:SA\"\n";
+    let read = |file: &str| {
+        let mut config = Config::parse(text, Path::new("bursar.toml")).unwrap();
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        let env = |_: &str| Some(file.to_owned()).filter(|file| !file.is_empty());
+        config.resolve(&env, &mut faults, &mut warnings);
+        let told: Vec<_> = faults.iter().map(|fault| fault.message.clone()).collect();
+        (told.join("; "), warnings.len(), config)
+    };
+    for (file, told) in [
+        (
+            "{\n\"type\": \"authorized_user\"}",
+            "its `type` is not `service_account`",
+        ),
+        ("nonsense", "it is not of that form"),
+        (
+            "{\"type\": \"service_account\", \"client_email\": \"a\", \"private_key\": \"SECRET\"}",
+            "`private_key` is no",
+        ),
+        (
+            "{\"type\": \"service_account\", \"client_email\": \"a\", \"private_key\": \"SECRET\", \"token_uri\": \"http://example.com\"}",
+            "no https:// address",
+        ),
+    ] {
+        let (faults, _, config) = read(file);
+        assert!(faults.contains(told), "{faults}");
+        assert!(!faults.contains("SECRET") && !format!("{config:?}").contains("SECRET"));
+    }
+    let (faults, warnings, _) = read("");
+    assert_eq!((faults.as_str(), warnings), ("", 1));
 }

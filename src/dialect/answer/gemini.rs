@@ -144,16 +144,19 @@ impl Progress {
             match key {
                 b"id" => id = cursor.text()?,
                 b"name" => name = cursor.text()?,
-                b"args" | b"partialArgs" => args = cursor.present()?.filter(|args| *args != b"{}"),
+                b"args" | b"partialArgs" => args = cursor.present()?,
                 _ => drop(cursor.skip()?),
             }
             Ok(())
         })?;
-        let dense = |args: &[u8]| compact(&String::from_utf8_lossy(args)).len();
-        let bytes = u64::try_from(args.map_or(0, dense)).unwrap_or(u64::MAX);
+        let name = name.filter(|name| !name.is_empty());
+        // Callers are told of no arguments as of empty ones.
+        let said = args.unwrap_or(if name.is_some() { b"{}" } else { b"" });
+        let dense = compact(&String::from_utf8_lossy(said)).len();
+        let bytes = u64::try_from(dense).unwrap_or(u64::MAX);
         facts.visible_bytes = facts.visible_bytes.saturating_add(bytes);
         // Pieces of one call go on without its name.
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
+        let Some(name) = name else {
             return Ok(());
         };
         let at = (place, self.calls);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 mod answers;
 mod bedrock;
 mod errors;
+mod gemini;
 mod requests;
 mod round;
 mod same;
@@ -26,6 +27,7 @@ fn field(pair: Pair) -> &'static str {
     match pair.target() {
         Dialect::AnthropicMessages => "max_tokens",
         Dialect::Bedrock => "maxTokens",
+        Dialect::Gemini => "maxOutputTokens",
         _ => "max_completion_tokens",
     }
 }
@@ -40,8 +42,8 @@ fn translated_with(pair: Pair, body: &Value, drop: &[&str]) -> Result<Translated
     decode(pair.caller(), body.clone()).expect("the caller's body decodes");
     let drop = names(drop);
     let translated = request(pair, &body, &to(&drop, field(pair)))?;
-    let named = pair.target().is_named_by_path().then_some("target-1");
-    decode_for(pair.target(), translated.body.clone(), named).expect("what leaves decodes");
+    decode_for(pair.target(), translated.body.clone(), Some("target-1"))
+        .expect("what leaves decodes");
     Ok(translated)
 }
 

@@ -5,12 +5,13 @@ use super::plain::unreadable;
 use super::{JSON, Underway};
 use crate::dialect::translate::Unreadable;
 use crate::flights::Stop;
+use crate::gateway::NoToken;
 use crate::stack::body::{AnswerBody, Upstream};
 use crate::stack::failed::{Cure, Failed, NoAnswer};
 use crate::stack::record::{Outcome, Record};
 use crate::stack::upstream::{Reached, reached};
 use crate::stack::{Code, Refused};
-use http::{Response, header};
+use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::time::timeout_at;
 
@@ -32,6 +33,20 @@ pub(super) fn shed(record: Box<Record>, refused: Refused) -> NoAnswer {
         Err(refused),
         cure,
     ))
+}
+
+/// Nothing to sign the call with: nothing was sent.
+pub(super) fn unsigned(record: Box<Record>, why: &NoToken) -> NoAnswer {
+    let message = format!(
+        "Provider `{}` cannot be called: {why}.",
+        record.provider.name
+    );
+    let cure = Cure {
+        elsewhere: true,
+        ..Cure::default()
+    };
+    let told = Err(Refused::new(Code::UpstreamError, &message));
+    NoAnswer::Failed(Failed::new(record, Outcome::Void("not_sent"), told, cure))
 }
 
 impl Underway {
@@ -64,6 +79,9 @@ impl Underway {
                     true => Cure::ANY,
                     false => Cure::of(status, &parts.headers, &body, crate::clock::now()),
                 };
+                if status == StatusCode::UNAUTHORIZED {
+                    record.provider.distrust();
+                }
                 if let Some(pause) = cure.after {
                     record.quiet(pause);
                 }

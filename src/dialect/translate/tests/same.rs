@@ -85,12 +85,17 @@ fn recordings_say_the_same() {
         let dialect = match line["api"].as_str() {
             Some("openai.chat") => Dialect::OpenaiChat,
             Some("anthropic.messages") => Dialect::AnthropicMessages,
+            Some("gemini.streamGenerateContent") => Dialect::Gemini,
             _ => continue,
         };
         let file = line["file"].as_str().expect("a name");
         let stream = std::fs::read(folder.join(file)).expect("a recording");
         // Nobody is sent a tool that the provider runs, so none comes back.
-        if memchr::memmem::find(&stream, b"server_tool_use\"").is_some() {
+        let unasked = [&b"server_tool_use\""[..], b"partialArgs\""];
+        if unasked
+            .iter()
+            .any(|mark| memchr::memmem::find(&stream, mark).is_some())
+        {
             continue;
         }
         for pair in pairs_of(dialect) {
@@ -119,6 +124,7 @@ fn every_kind_of_provider_says_the_same() {
                 path if path.ends_with("/v1/messages") => Dialect::AnthropicMessages,
                 path if path.contains("/chat/completions") => Dialect::OpenaiChat,
                 path if path.ends_with("/converse") => Dialect::Bedrock,
+                path if path.ends_with(":generateContent") => Dialect::Gemini,
                 _ => continue,
             };
             let body = answer["body"].as_str().expect("a body");
