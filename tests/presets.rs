@@ -42,6 +42,11 @@ struct Fixture {
     base_path: String,
     /// Where the call must arrive.
     path: String,
+    /// The same of a stream, where that is another.
+    stream_path: Option<String>,
+    /// Calls are put into its dialect, and its errors into the caller's.
+    #[serde(default)]
+    translated: bool,
     /// Header and value of the key; empty: none.
     auth: Vec<String>,
     #[serde(default)]
@@ -119,6 +124,7 @@ type Next = Arc<Mutex<(u16, &'static str, String)>>;
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
+const FRAMES: &str = "application/vnd.amazon.eventstream";
 
 /// A gateway in front of all kinds at once, each under its own name.
 struct Bench {
@@ -136,7 +142,11 @@ impl Bench {
             let answer = Response::builder()
                 .status(status)
                 .header("content-type", kind);
-            answer.body(Bytes::from(body)).expect("an answer")
+            let body = match kind {
+                FRAMES => common::frames::framed(&body).into(),
+                _ => Bytes::from(body),
+            };
+            answer.body(body).expect("an answer")
         })
         .await;
         let sim = bursar::sim::Sim::start(bursar::sim::Settings::default()).await;
@@ -246,7 +256,11 @@ async fn answers_are_billed_as_their_provider_bills_them() {
     for fixture in &fixtures {
         for (number, answer) in fixture.answer.iter().enumerate() {
             let case = format!("{}: {}", fixture.kind, answer.name);
-            let kind = if answer.stream { EVENTS } else { JSON };
+            let kind = match (answer.stream, &*fixture.kind) {
+                (true, "bedrock") => FRAMES,
+                (true, _) => EVENTS,
+                _ => JSON,
+            };
             bench.says(200, kind, &answer.body);
             let more = json!({"stream": answer.stream, "max_tokens": 512});
             let task = format!("t-{}-{number}", fixture.kind);
@@ -254,7 +268,8 @@ async fn answers_are_billed_as_their_provider_bills_them() {
             assert_eq!(reply.status, 200, "{case}: {}", reply.text());
 
             let seen = bench.provider.last();
-            assert_eq!(seen.path, fixture.path, "{case}");
+            let path = fixture.stream_path.as_ref().filter(|_| answer.stream);
+            assert_eq!(seen.path, *path.unwrap_or(&fixture.path), "{case}");
             for name in ["authorization", "x-api-key", "api-key"] {
                 let expected = match fixture.auth.as_slice() {
                     [header, value] if header == name => Some(value.as_str()),
@@ -311,7 +326,14 @@ async fn errors_pass_as_they_came_and_are_billed_where_the_provider_does() {
                     "{case}: {}",
                     reply.text()
                 );
-                assert_eq!(reply.text(), error.body, "{case}");
+                match fixture.translated {
+                    false => assert_eq!(reply.text(), error.body, "{case}"),
+                    true => {
+                        let body: Value = serde_json::from_str(&error.body).expect("JSON");
+                        let told = &reply.json()["error"]["message"];
+                        assert_eq!(*told, body["message"], "{case}");
+                    }
+                }
                 let entry = bench.entry(&reply).await;
                 let (ending, reason) = match error.billed {
                     true => ("unreconciled", "billed_error"),
@@ -327,7 +349,12 @@ async fn errors_pass_as_they_came_and_are_billed_where_the_provider_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_caps_leave_under_the_name_that_is_heard() {
-    const FIELDS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+    const FIELDS: [&str; 4] = [
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "maxTokens",
+    ];
     let fixtures = fixtures();
     let bench = Bench::start(&fixtures).await;
     for fixture in &fixtures {
@@ -346,7 +373,10 @@ async fn output_caps_leave_under_the_name_that_is_heard() {
             }
             let reply = call.send().await;
             assert_eq!(reply.status, 200, "{case}: {}", reply.text());
-            let left = bench.provider.last().json();
+            let mut left = bench.provider.last().json();
+            if let Some(told) = left.pointer("/inferenceConfig/maxTokens").cloned() {
+                left["maxTokens"] = told;
+            }
             let by_us = reply.header("x-bursar-output-cap");
             for field in FIELDS {
                 let expected = match told {

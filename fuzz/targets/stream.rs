@@ -7,11 +7,12 @@ use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
-const DIALECTS: [Dialect; 4] = [
+const DIALECTS: [Dialect; 5] = [
     Dialect::OpenaiChat,
     Dialect::OpenaiResponses,
     Dialect::OpenaiCompletions,
     Dialect::AnthropicMessages,
+    Dialect::Bedrock,
 ];
 
 #[derive(Debug, Arbitrary)]
