@@ -23,6 +23,7 @@ use rig::Provider;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const ONE_DOLLAR: &str = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"1.00\"\n";
@@ -316,7 +317,10 @@ async fn malformed_answers_trip_their_agent() {
             let reply = agent.call(&ask).await.expect("an answer");
             let case = format!("{model} {stream}: {}", reply.text());
             assert_eq!(reply.status, 402, "{case}");
-            assert!(case.contains("3 malformed answers") && case.contains(why), "{case}");
+            assert!(
+                case.contains("3 malformed answers") && case.contains(why),
+                "{case}"
+            );
         }
     }
 }
@@ -442,6 +446,47 @@ async fn what_leaves_is_a_signed_request_and_nothing_of_the_callers_own() {
         (&Value::Null, &Value::Null)
     );
     assert_eq!(body["inferenceConfig"]["maxTokens"], 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_tried_again_is_signed_again() {
+    let answer = json!({"output": {"message": {"role": "assistant", "content": [{"text": "Hi."}]}},
+        "stopReason": "end_turn", "usage": {"inputTokens": 9, "outputTokens": 2, "totalTokens": 11}});
+    let tries = AtomicUsize::new(0);
+    let provider = Provider::start(move |_| {
+        let (status, body) = match tries.fetch_add(1, Ordering::SeqCst) {
+            0 => (503, r#"{"message":"Too busy."}"#.to_owned()),
+            _ => (200, answer.to_string()),
+        };
+        let made = Response::builder()
+            .status(status)
+            .header("content-type", "application/json");
+        made.body(Bytes::from(body)).expect("an answer")
+    })
+    .await;
+    let more = bedrock(
+        provider.addr,
+        &format!("{KEYS}retry = {{ max = 1, backoff = \"2100ms\" }}"),
+    );
+    let setup = Setup::new(provider.addr).limits(ONE_DOLLAR).more(&more);
+    let gateway = Gateway::start(&with_keys(setup)).await;
+    let reply = gateway
+        .caller("t")
+        .call(&ask("sim-cheap"))
+        .await
+        .expect("an answer");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let signed: Vec<String> = provider
+        .seen()
+        .iter()
+        .map(|seen| {
+            seen.header("authorization")
+                .expect("a signature")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(signed.len(), 2);
+    assert_ne!(signed[0], signed[1], "at the second that it leaves");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
