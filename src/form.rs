@@ -111,6 +111,7 @@ impl Forms {
             Dialect::OpenaiResponses,
             Dialect::AnthropicMessages,
             Dialect::Gemini,
+            Dialect::Bedrock,
         ];
         let places = &call.places;
         if places.tools.is_empty() && places.answer_form.is_empty() {
@@ -253,7 +254,9 @@ impl Declared {
     /// The model said all that it wanted to say.
     fn is_finished(&self, finish: Option<&str>) -> bool {
         let usual: &[&str] = match self.dialect {
-            Dialect::AnthropicMessages => &["end_turn", "tool_use", "stop_sequence"],
+            Dialect::AnthropicMessages | Dialect::Bedrock => {
+                &["end_turn", "tool_use", "stop_sequence"]
+            }
             Dialect::OpenaiResponses => &["completed"],
             Dialect::Gemini => &["STOP"],
             _ => &["stop", "tool_calls", "function_call"],

@@ -13,6 +13,7 @@ const DIALECTS: [Dialect; 5] = [
     Dialect::OpenaiCompletions,
     Dialect::AnthropicMessages,
     Dialect::Gemini,
+    Dialect::Bedrock,
 ];
 
 #[derive(Debug, Arbitrary)]

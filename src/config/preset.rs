@@ -171,6 +171,7 @@ pub static PRESETS: [Preset; 20] = [
         paths: Paths::Bedrock,
         dialects: &[Bedrock],
         catalogue: "aws",
+        asks_usage: false,
         billed_errors: &[BilledError {
             status: 424,
             mark: "",

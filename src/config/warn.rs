@@ -61,6 +61,12 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
                 "`{name}` has `kind = \"{kind}\"` and the address of another: `kind = \"{known}\"` knows its habits and prices"
             ));
         }
+        let has_own = provider.secrets().next().is_some() || !provider.headers.is_empty();
+        if provider.kind == Kind::Bedrock && !has_own && !provider.forward_credentials {
+            warn(format!(
+                "calls to `{name}` are neither signed nor carry a key: Bedrock refuses them"
+            ));
+        }
         if provider.kind == Kind::Anthropic && provider.base_url.path().ends_with("/v1") {
             warn(format!(
                 "the base URL of `{name}` ends with /v1; Anthropic's is written without"

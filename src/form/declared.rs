@@ -87,6 +87,22 @@ struct Tool<'a> {
     input_schema: Option<&'a RawValue>,
     #[serde(borrow)]
     custom: Option<Function<'a>>,
+    #[serde(borrow, rename = "toolSpec")]
+    spec: Option<Spec<'a>>,
+}
+
+/// Bedrock's.
+#[derive(Deserialize)]
+struct Spec<'a> {
+    name: Option<String>,
+    #[serde(borrow, rename = "inputSchema")]
+    schema: Option<Inside<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Inside<'a> {
+    #[serde(borrow)]
+    json: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +147,15 @@ struct Format<'a> {
     schema: Option<&'a RawValue>,
     #[serde(borrow)]
     json_schema: Option<Inner<'a>>,
+    #[serde(borrow)]
+    structure: Option<Structure<'a>>,
+}
+
+/// Bedrock's, whose schema is a text.
+#[derive(Deserialize)]
+struct Structure<'a> {
+    #[serde(borrow, rename = "jsonSchema")]
+    json_schema: Option<Inner<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +192,10 @@ impl Parsed {
             self.open = true;
             return;
         };
+        if let Some(Spec { name, schema }) = tool.spec {
+            let schema = schema.and_then(|schema| schema.json);
+            return self.know(name, Rule::schema(schema));
+        }
         let (name, rule) = match (tool.kind.as_deref(), tool.function) {
             (None | Some("function"), Some(function)) => {
                 (function.name, Rule::schema(function.parameters))
@@ -186,9 +215,7 @@ impl Parsed {
                 (tool.name, Rule::Anything)
             }
         };
-        if let Some(name) = name {
-            self.name(name, rule);
-        }
+        self.know(name, rule);
     }
 
     /// Gemini's functions stand in a list within the list.
@@ -199,14 +226,14 @@ impl Parsed {
             return;
         };
         for function in functions {
-            let rule = Rule::schema(function.schema);
-            if let Some(name) = function.name {
-                self.name(name, rule);
-            }
+            self.know(function.name, Rule::schema(function.schema));
         }
     }
 
-    fn name(&mut self, name: String, rule: Rule) {
+    fn know(&mut self, name: Option<String>, rule: Rule) {
+        let Some(name) = name else {
+            return;
+        };
         // Of two with one name nobody knows which is called.
         let rule = match self.tools.contains_key(&name) {
             true => Rule::Anything,
@@ -235,6 +262,13 @@ fn answer(text: &[u8]) -> Rule {
         return Rule::Anything;
     };
     match format.kind.as_deref() {
+        Some("json_schema") if format.structure.is_some() => {
+            let form = format.structure.and_then(|form| form.json_schema);
+            let text = form.and_then(|form| form.schema);
+            let text = text.and_then(|text| serde_json::from_str::<String>(text.get()).ok());
+            let schema = text.and_then(|text| RawValue::from_string(text).ok());
+            Rule::schema(schema.as_deref())
+        }
         Some("json_schema") => {
             let inner = format.json_schema.and_then(|inner| inner.schema);
             Rule::schema(format.schema.or(inner))

@@ -80,6 +80,7 @@ SUITES = {
     "openai-translated-2": ("openai_translated.py", python_with("requirements-openai2.txt")),
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "google-genai": ("google_genai.py", python_with("requirements-google.txt")),
+    "boto3": ("bedrock_boto3.py", python_with("requirements-boto3.txt")),
     "openai-node": ("openai_node.mjs", node),
     "curl": ("curl.sh", shell),
     "langgraph": ("langgraph_crew.py", FRAMEWORKS),
@@ -97,7 +98,9 @@ LARGE = {
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.
-FOREIGN = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "BURSAR_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+FOREIGN = (
+    "OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "AWS_", "BURSAR_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
+)
 
 
 def chosen(wanted):

@@ -11,6 +11,7 @@ pub mod books;
 pub mod calls;
 pub mod company;
 pub mod fake;
+pub mod frames;
 pub mod gateway;
 pub mod load;
 pub mod ops;

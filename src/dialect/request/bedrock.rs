@@ -41,6 +41,7 @@ impl<'a> Reader<'a> {
                 "thinking" => return reader.knob(cursor, Field::Thinking, name),
                 "textFormat" => {
                     let format = cursor.skip()?;
+                    reader.call.places.answer_form = format.at.clone();
                     reader.call.prompt.structured |= !reader.is_nothing(&format);
                 }
                 _ => drop(cursor.skip()?),
