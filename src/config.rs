@@ -30,7 +30,7 @@ mod value;
 mod warn;
 mod window;
 
-pub use attribution::{AttributionRules, KnownAgent, TaskSource, Unattributed};
+pub use attribution::{AgentMatch, AttributionRules, KnownAgent, TaskSource, Unattributed};
 pub use bounds::{Bounds, OutputWhenUnasked, UnlistedFields};
 pub use context::{ContextCaps, ContextRule, OnContext};
 pub use escalation::{EscalationSettings, Webhook, WebhookKind, WebhookUrl};
