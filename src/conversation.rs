@@ -7,8 +7,8 @@
 //! joined over a restart ([`crate::inference`]); without a store it is drawn at start. Nothing outside
 //! sees it. Journal rows of calls whose task was inferred hold digests.
 
-use std::ops::Range;
 use sha2::{Digest as _, Sha256};
+use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_64_with_secret, xxh3_128_with_secret};
 

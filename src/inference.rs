@@ -202,7 +202,10 @@ impl Inference {
     pub fn agents(&self) -> Vec<(Owner, Fingerprint, Seen)> {
         let books: Vec<(Owner, Arc<Shelf>)> = {
             let books = self.books.read();
-            books.iter().map(|(owner, shelf)| (owner.clone(), Arc::clone(shelf))).collect()
+            books
+                .iter()
+                .map(|(owner, shelf)| (owner.clone(), Arc::clone(shelf)))
+                .collect()
         };
         let mut agents = Vec::new();
         for (owner, shelf) in books {
@@ -218,7 +221,9 @@ impl Inference {
     #[must_use]
     pub fn lines(&self) -> usize {
         let books = self.books.read();
-        let lines = books.values().map(|shelf| shelf.lines.load(Ordering::Relaxed));
+        let lines = books
+            .values()
+            .map(|shelf| shelf.lines.load(Ordering::Relaxed));
         usize::try_from(lines.sum::<i64>()).unwrap_or(0)
     }
 
@@ -233,12 +238,17 @@ impl Inference {
         }
         let mut books = self.books.write();
         loop {
-            let lines: i64 = books.values().map(|shelf| shelf.lines.load(Ordering::Relaxed)).sum();
+            let lines: i64 = books
+                .values()
+                .map(|shelf| shelf.lines.load(Ordering::Relaxed))
+                .sum();
             let most = i64::try_from(MOST_LINES_IN_ALL - MOST_LINES).unwrap_or(i64::MAX);
             if books.len() < MOST_OWNERS && lines <= most {
                 break;
             }
-            let silent = books.iter().min_by_key(|(_, shelf)| shelf.used.load(Ordering::Relaxed));
+            let silent = books
+                .iter()
+                .min_by_key(|(_, shelf)| shelf.used.load(Ordering::Relaxed));
             let Some(silent) = silent.map(|(owner, _)| owner.clone()) else {
                 break;
             };
@@ -262,7 +272,9 @@ impl Past {
     #[must_use]
     pub fn of(call: &CallBody<'_>) -> Option<Self> {
         let source = |from: Option<&Text<'_>>| {
-            from.map_or(Some(Source::Header), |from| Source::from_name(from.as_str()))
+            from.map_or(Some(Source::Header), |from| {
+                Source::from_name(from.as_str())
+            })
         };
         let parent = call.parent.as_ref().and_then(|parent| {
             Some(Sourced {
@@ -325,7 +337,12 @@ impl Texts for Messages<'_> {
 }
 
 fn join_in(book: &mut Book, asking: &Asking<'_>) -> Inferred {
-    let Asking { call, likeness, now, .. } = *asking;
+    let Asking {
+        call,
+        likeness,
+        now,
+        ..
+    } = *asking;
     let chain = &call.chain;
     let print = likeness.print;
     let agent = asking.agent.cloned().or_else(|| likeness.named.clone());
@@ -338,7 +355,11 @@ fn join_in(book: &mut Book, asking: &Asking<'_>) -> Inferred {
             first: chain.links.get(chain.heads).map_or(0, |link| link.message),
             mark: chain.links.last().map_or(chain.root, |link| link.digest),
         },
-        echoes: previous.map(id_digest).into_iter().chain(answered.map(|id| id_digest(&id))).collect(),
+        echoes: previous
+            .map(id_digest)
+            .into_iter()
+            .chain(answered.map(|id| id_digest(&id)))
+            .collect(),
         names_previous: previous.is_some(),
         chain,
         task: asking.task,
@@ -353,7 +374,10 @@ fn join_in(book: &mut Book, asking: &Asking<'_>) -> Inferred {
     let Some((task, by)) = task_of(book, asking, place) else {
         return Inferred {
             task: None,
-            agent: agent.map(|value| Sourced { value, source: Source::Fingerprint }),
+            agent: agent.map(|value| Sourced {
+                value,
+                source: Source::Fingerprint,
+            }),
             parent: None,
             invocation: None,
             joined: None,
@@ -388,11 +412,20 @@ fn join_in(book: &mut Book, asking: &Asking<'_>) -> Inferred {
         source: by,
     });
     Inferred {
-        task: Some(Sourced { value: task, source: by }),
-        agent: agent.map(|value| Sourced { value, source: Source::Fingerprint }),
+        task: Some(Sourced {
+            value: task,
+            source: by,
+        }),
+        agent: agent.map(|value| Sourced {
+            value,
+            source: Source::Fingerprint,
+        }),
         parent,
         invocation,
-        joined: Some(Joined { line: number, stand: asked.stand }),
+        joined: Some(Joined {
+            line: number,
+            stand: asked.stand,
+        }),
         hung,
     }
 }
@@ -411,7 +444,7 @@ fn task_of(book: &mut Book, asking: &Asking<'_>, place: Place) -> Option<(TaskId
             // Something must tell it from any other call: two messages, or one to some agent.
             let chain = &asking.call.chain;
             let messages = chain.links.len().saturating_sub(chain.heads);
-            let tells = messages > usize::from(!asking.likeness.is_blank) || (messages == 1 && !asking.likeness.is_blank);
+            let tells = messages > 1 || (messages == 1 && !asking.likeness.is_blank);
             (tells && book.may_open(asking.now, asking.tasks_per_hour))
                 .then(|| (named_after("task", asking.request).into(), Source::Orphan))
         }
@@ -436,7 +469,12 @@ fn hang(book: &mut Book, asked: &Asked<'_>, task: &TaskId, call: &Call) -> Optio
         if let Some(number) = book.strays(digest, task, since) {
             let agent = book.line(number).and_then(|line| line.agent.clone());
             let from = book.hang(number, task, parent.clone())?;
-            return Some(Hung { agent, from, to: task.clone(), parent });
+            return Some(Hung {
+                agent,
+                from,
+                to: task.clone(),
+                parent,
+            });
         }
     }
     None
@@ -492,13 +530,20 @@ fn id_digest(id: &str) -> u64 {
 #[must_use]
 pub fn handed(dialect: Dialect, answer: &Answer) -> Handed {
     let ids = answer.tool_calls.iter().map(|(id, _)| id_digest(id));
-    let own = answer.id.as_deref().filter(|_| dialect == Dialect::OpenaiResponses);
+    let own = answer
+        .id
+        .as_deref()
+        .filter(|_| dialect == Dialect::OpenaiResponses);
     let given = answer.given.as_deref();
     let calls = given.map_or(&[][..], |given| given.calls());
     let open = calls.iter().take(line::MOST_OPEN).map(|call| Open {
         id: keyed(call.id()),
         hands_off: hands_off(call.name()),
-        arguments: call.arguments().map(|json| arguments::of_json(&json)).unwrap_or_default().into(),
+        arguments: call
+            .arguments()
+            .map(|json| arguments::of_json(&json))
+            .unwrap_or_default()
+            .into(),
     });
     let mut texts = given.into_iter().flat_map(|given| given.texts()).flatten();
     let text = texts.next().filter(|_| texts.next().is_none());
@@ -512,7 +557,9 @@ pub fn handed(dialect: Dialect, answer: &Answer) -> Handed {
 /// Tools by which frameworks hand a conversation over: `transfer_to_x`, `handoff`, `Handoff-…`.
 fn hands_off(tool: &str) -> bool {
     let tool = tool.to_ascii_lowercase();
-    ["transfer", "handoff", "hand_off"].iter().any(|word| tool.contains(word))
+    ["transfer", "handoff", "hand_off"]
+        .iter()
+        .any(|word| tool.contains(word))
 }
 
 #[cfg(test)]

@@ -49,17 +49,22 @@ fn list(args: &ListArgs, config: &Path, out: &mut dyn Write) -> Result<(), BookE
     let Some(Value::Array(mut agents)) = agents else {
         return Err(BookError::Usage("the gateway lists no agents".to_owned()));
     };
-    let is_asked = |agent: &Value| args.owner.is_none() || agent["owner"].as_str() == args.owner.as_deref();
+    let is_asked =
+        |agent: &Value| args.owner.is_none() || agent["owner"].as_str() == args.owner.as_deref();
     agents.retain(is_asked);
     if args.json {
         writeln!(out, "{}", Value::Array(agents))?;
         return Ok(());
     }
-    let head = ["OWNER", "AGENT", "ROLE", "TOOLS", "LAST", "CALLS", "STAYS", "TASKS"];
+    let head = [
+        "OWNER", "AGENT", "ROLE", "TOOLS", "LAST", "CALLS", "STAYS", "TASKS",
+    ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     lines.extend(agents.iter().map(cells));
     book::table(out, &lines, 5)?;
-    let nameless = agents.iter().filter(|agent| agent["named"] != true && agent["agent"].is_string());
+    let nameless = agents
+        .iter()
+        .filter(|agent| agent["named"] != true && agent["agent"].is_string());
     for agent in nameless {
         writeln!(out, "\n{}", suggestion(agent))?;
     }
@@ -88,7 +93,9 @@ fn cells(agent: &Value) -> Vec<String> {
         () if short.len() < names.len() => format!("{short}…"),
         () => names,
     };
-    let mut cells: Vec<String> = ["owner", "agent", "role"].map(|key| text(agent, key)).into();
+    let mut cells: Vec<String> = ["owner", "agent", "role"]
+        .map(|key| text(agent, key))
+        .into();
     cells.push(names);
     cells.extend(["last", "calls", "invocations", "tasks"].map(|key| text(agent, key)));
     cells

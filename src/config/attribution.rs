@@ -84,11 +84,7 @@ pub(super) fn read(parent: &Section<'_>, top_level: &[&str]) -> AttributionRules
             value::count_in(1, 1_000_000_000),
         ),
         infer: section.or("infer", usual.infer, value::flag),
-        infer_window: section.or(
-            "infer_window",
-            usual.infer_window,
-            value::positive_span,
-        ),
+        infer_window: section.or("infer_window", usual.infer_window, value::positive_span),
         inferred_tasks_per_hour: section.or(
             "inferred_tasks_per_hour",
             usual.inferred_tasks_per_hour,
@@ -204,11 +200,16 @@ fn read_match(section: &Section<'_>) -> Option<AgentMatch> {
 /// Hexadecimal digits that a prompt's digest begins with.
 fn digest(value: &DeValue<'_>) -> Result<String, String> {
     let text = value::text(value)?;
-    let text = text.strip_prefix("agent-").unwrap_or(&text).to_ascii_lowercase();
+    let text = text
+        .strip_prefix("agent-")
+        .unwrap_or(&text)
+        .to_ascii_lowercase();
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match text.len() {
         8..=32 if is_hex => Ok(text),
-        _ => Err("a prompt's digest is 8 to 32 hexadecimal digits: see `bursar agent list`".to_owned()),
+        _ => Err(
+            "a prompt's digest is 8 to 32 hexadecimal digits: see `bursar agent list`".to_owned(),
+        ),
     }
 }
 

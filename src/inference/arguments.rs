@@ -110,7 +110,9 @@ impl<'a> Text<'a> {
         let bytes = self.bytes;
         (0..bytes.len()).filter_map(move |at| {
             let inside = at > 0 && is_word(bytes[at - 1]) && is_word(bytes[at]);
-            let short = (!inside).then(|| bytes.get(at..at + LEAST_BYTES)).flatten()?;
+            let short = (!inside)
+                .then(|| bytes.get(at..at + LEAST_BYTES))
+                .flatten()?;
             let long = bytes.get(at..at + BEGINNING_BYTES);
             Some((at, [long.map(keyed), Some(keyed(short))]))
         })

@@ -151,7 +151,8 @@ impl Book {
         for at in places {
             let mark = links[at].digest;
             let known = self.allowed(self.marks.get(&mark), asked);
-            let known = known.filter(|(_, line)| echoed.is_none_or(|echoed| echoed.task == line.task));
+            let known =
+                known.filter(|(_, line)| echoed.is_none_or(|echoed| echoed.task == line.task));
             let known: Vec<(u64, &Line)> = known.collect();
             if known.is_empty() {
                 continue;
@@ -165,9 +166,7 @@ impl Book {
                 // Equal text alone merges nothing: the same call again, if it was not answered.
                 0 if is_whole => {
                     let mut again = known.iter().rev();
-                    again
-                        .find(|(_, line)| line.failed || asked.again)
-                        .copied()
+                    again.find(|(_, line)| line.failed || asked.again).copied()
                 }
                 // What was answered tells conversations apart that began with the same words.
                 0 if known.len() > 1 && echoed.is_none() => {
@@ -241,7 +240,11 @@ impl Book {
             for (beginning, number) in
                 found.flat_map(|key| self.beginnings.get(&key).iter().map(move |n| (key, *n)))
             {
-                let Some(line) = self.lines.get(&number).filter(|line| is_allowed(line, asked)) else {
+                let Some(line) = self
+                    .lines
+                    .get(&number)
+                    .filter(|line| is_allowed(line, asked))
+                else {
                     continue;
                 };
                 // An agent that people begin with is called by another only in so many words, and
@@ -261,7 +264,9 @@ impl Book {
                         }
                         counted.push((number, open.id, argument.whole));
                         let bytes = u64::from(argument.bytes);
-                        let same = held.iter_mut().find(|one| one.0 == number && one.1 == open.id);
+                        let same = held
+                            .iter_mut()
+                            .find(|one| one.0 == number && one.1 == open.id);
                         match same {
                             Some(one) => one.2 += bytes,
                             None => held.push((number, open.id, bytes)),
@@ -294,15 +299,28 @@ impl Book {
         if let Some(number) = only(handing.copied().collect()) {
             return Some(Place::Below(number, Source::Prefix));
         }
-        let heard: Vec<u64> = read.iter().skip(1).map(|said| text_digest(&said.text)).collect();
-        let hears = |line: &Line| line.said.iter().any(|said| *said != 0 && heard.contains(said));
+        let heard: Vec<u64> = read
+            .iter()
+            .skip(1)
+            .map(|said| text_digest(&said.text))
+            .collect();
+        let hears = |line: &Line| {
+            line.said
+                .iter()
+                .any(|said| *said != 0 && heard.contains(said))
+        };
         let speaking = known.iter().filter(|(_, line)| hears(line));
         only(speaking.copied().collect()).map(|number| Place::Beside(number, Source::Prefix))
     }
 
     /// Takes the call in; gives the number of its conversation. `new` says what a new one is, if it
     /// is one.
-    pub(super) fn enter(&mut self, asked: &Asked<'_>, place: Place, new: impl FnOnce(&Self) -> Line) -> u64 {
+    pub(super) fn enter(
+        &mut self,
+        asked: &Asked<'_>,
+        place: Place,
+        new: impl FnOnce(&Self) -> Line,
+    ) -> u64 {
         self.close(asked);
         let number = match place {
             Place::On(number, _) => number,
@@ -361,7 +379,9 @@ impl Book {
         if line.open.iter().all(|open| stays(open.id)) {
             return;
         }
-        let (stay, gone) = std::mem::take(&mut line.open).into_iter().partition(|open| stays(open.id));
+        let (stay, gone) = std::mem::take(&mut line.open)
+            .into_iter()
+            .partition(|open| stays(open.id));
         line.open = stay;
         let still: Vec<u64> = beginnings(&line.open).collect();
         let gone: Vec<super::line::Open> = gone;
@@ -435,7 +455,12 @@ impl Book {
     }
 
     /// Hangs a conversation below `parent` in `task`; gives where it was.
-    pub(super) fn hang(&mut self, number: u64, task: &TaskId, parent: Option<AgentId>) -> Option<TaskId> {
+    pub(super) fn hang(
+        &mut self,
+        number: u64,
+        task: &TaskId,
+        parent: Option<AgentId>,
+    ) -> Option<TaskId> {
         let line = self.lines.get_mut(&number)?;
         self.kin.remove(&kin_of(&line.task, line.print), number);
         let was = std::mem::replace(&mut line.task, task.clone());
@@ -450,7 +475,12 @@ impl Book {
 
     /// Who called the agent of a conversation that began below `number`. One that is there already is
     /// not its own caller's child because it was handed something back.
-    pub(super) fn parent_below(&self, asked: &Asked<'_>, number: u64, by: Source) -> Option<Sourced<AgentId>> {
+    pub(super) fn parent_below(
+        &self,
+        asked: &Asked<'_>,
+        number: u64,
+        by: Source,
+    ) -> Option<Sourced<AgentId>> {
         let line = self.lines.get(&number)?;
         if by != Source::Argument {
             let kin = self.kin.get(&kin_of(&line.task, asked.stand.print));
@@ -516,9 +546,13 @@ impl Book {
         };
         self.firsts.remove(&line.first, number);
         self.kin.remove(&kin_of(&line.task, line.print), number);
-        line.marks.iter().for_each(|mark| self.marks.remove(mark, number));
+        line.marks
+            .iter()
+            .for_each(|mark| self.marks.remove(mark, number));
         line.ids.iter().for_each(|id| self.ids.remove(id, number));
-        line.said.iter().for_each(|said| self.said.remove(said, number));
+        line.said
+            .iter()
+            .for_each(|said| self.said.remove(said, number));
         beginnings(&line.open).for_each(|one| self.beginnings.remove(&one, number));
     }
 

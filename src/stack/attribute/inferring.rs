@@ -66,7 +66,11 @@ pub(super) fn infer(
         now: clock::now(),
         window_ms: i64::try_from(rules.infer_window.as_millis()).unwrap_or(i64::MAX),
         // Where calls must name their task, one that is joined to none is refused.
-        tasks_per_hour: if refuses { 0 } else { rules.inferred_tasks_per_hour },
+        tasks_per_hour: if refuses {
+            0
+        } else {
+            rules.inferred_tasks_per_hour
+        },
     });
     if let Some(hung) = inferred.hung.take() {
         tell(gateway, named.owner, &hung, request);
@@ -120,7 +124,9 @@ pub(in crate::stack) fn answered(
         return None;
     };
     let handed = inference::handed(dialect, answer);
-    let trail = gateway.inference.heard(owner, joined, &handed, clock::now());
+    let trail = gateway
+        .inference
+        .heard(owner, joined, &handed, clock::now());
     Some(trail.into())
 }
 
