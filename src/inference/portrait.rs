@@ -104,7 +104,9 @@ fn read<'a>(
             "tools" | "functions" if cursor.peek() == Some(b'[') => {
                 cursor.array(|cursor, _| tool(cursor, tools))?;
             }
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
         Ok::<_, JsonError>(())
     })?;
@@ -157,7 +159,9 @@ fn tool(cursor: &mut Cursor<'_>, tools: &mut Vec<String>) -> Result<(), JsonErro
                     Ok::<_, JsonError>(())
                 })?;
             }
-            _ => drop(cursor.skip()?),
+            _ => {
+                cursor.skip()?;
+            }
         }
         Ok::<_, JsonError>(())
     })?;
