@@ -1,5 +1,6 @@
 //! Whose call this is: owner, identity, task, agent, role, parent agent, and where each came from.
 
+use crate::inference::Joined;
 use crate::units::{AgentId, IdentityName, InvocationId, Owner, Principal, Role, TaskId, TaskKey};
 
 /// Where a field came from. `token` and `key` are trusted; the rest is claimed or inferred.
@@ -23,6 +24,17 @@ pub enum Source {
     Configured,
     /// The role configured for that agent.
     Policy,
+    /// Inferred: the call's messages begin with those of one seen before, or it goes on in a
+    /// conversation that is shared.
+    Prefix,
+    /// Inferred: the call carries an id that was handed out.
+    Echo,
+    /// Inferred: the call's message holds an argument of a tool call that is open.
+    Argument,
+    /// Inferred from the system text and the tools.
+    Fingerprint,
+    /// Inferred: nothing came before it, so it began a task.
+    Orphan,
     /// Nothing said so: the owner's `unattributed` task.
     Unattributed,
 }
@@ -41,9 +53,47 @@ impl Source {
             Self::PreviousResponse => "previous_response",
             Self::Configured => "configured",
             Self::Policy => "policy",
+            Self::Prefix => "prefix",
+            Self::Echo => "echo",
+            Self::Argument => "argument",
+            Self::Fingerprint => "fingerprint",
+            Self::Orphan => "orphan",
             Self::Unattributed => "unattributed",
         }
     }
+
+    /// Nobody said it: it was worked out from what the call holds.
+    #[must_use]
+    pub const fn is_inferred(self) -> bool {
+        matches!(
+            self,
+            Self::Prefix | Self::Echo | Self::Argument | Self::Fingerprint | Self::Orphan
+        )
+    }
+
+    /// The source that the journal calls so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.name() == name)
+    }
+
+    const ALL: [Self; 15] = [
+        Self::Key,
+        Self::Header,
+        Self::Path,
+        Self::Baggage,
+        Self::Foreign,
+        Self::Body,
+        Self::PreviousResponse,
+        Self::Configured,
+        Self::Policy,
+        Self::Prefix,
+        Self::Echo,
+        Self::Argument,
+        Self::Fingerprint,
+        Self::Orphan,
+        Self::Unattributed,
+    ];
 }
 
 /// A value and where it came from.
@@ -74,6 +124,8 @@ pub struct Attribution {
     pub parent: Option<Sourced<AgentId>>,
     /// For whom the identity says it acts, or `user` of the body (recorded, not trusted).
     pub on_behalf_of: Option<Sourced<Principal>>,
+    /// Where it was joined to what came before it, if anything was inferred.
+    pub joined: Option<Joined>,
 }
 
 impl Attribution {

@@ -1,5 +1,6 @@
 //! The commands, each thin. Exit codes follow sysexits: 64 usage, 78 configuration.
 
+pub mod agent;
 pub mod audit;
 mod book;
 pub mod check;
@@ -69,6 +70,8 @@ enum Command {
     Escalation(escalation::EscalationArgs),
     /// List, release and reconcile money of which nobody knows whether it was spent
     Doubt(doubt::DoubtArgs),
+    /// List the agents that were seen, with what gives them names
+    Agent(agent::AgentArgs),
     /// Verify, trace and export the journal
     Audit(audit::AuditArgs),
     /// What was spent, by one dimension
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Key(args) => key::run(args, &cli.config),
         Command::Route(args) => route::run(args, &cli.config),
         Command::Prices(args) => prices::run(args, &cli.config),
+        Command::Agent(args) => agent::run(args, &cli.config),
         Command::Audit(args) => audit::run(args, &cli.config),
         Command::Report(args) => report::run(args, &cli.config),
         Command::Replay(args) => replay::run(args, &cli.config),

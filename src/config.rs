@@ -32,7 +32,7 @@ mod vertex;
 mod warn;
 mod window;
 
-pub use attribution::{AttributionRules, KnownAgent, TaskSource, Unattributed};
+pub use attribution::{AgentMatch, AttributionRules, KnownAgent, TaskSource, Unattributed};
 pub use aws::AwsKeys;
 pub use bounds::{Bounds, OutputWhenUnasked, UnlistedFields};
 pub use context::{ContextCaps, ContextRule, OnContext};

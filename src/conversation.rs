@@ -1,14 +1,16 @@
 //! The chain of prefix digests over a call's messages: `d0 = H(system, tools)`,
 //! `dn = H(dn-1, H(message n))`; and what is known of prefixes seen before.
 //!
-//! Digests are 128-bit XXH3 keyed with a secret drawn at start. The key matters: a digest stands for
+//! Digests are 128-bit XXH3 keyed with a secret. The key matters: a digest stands for
 //! a prefix whose token count is known, so whoever could make two prefixes collide could have a long
-//! one pass for a short one and make a quote too small. Nothing outside the process sees a digest or
-//! the key, and the digests mean nothing after a restart.
+//! one pass for a short one and make a quote too small. The store keeps the secret, so that calls are
+//! joined over a restart ([`crate::inference`]); without a store it is drawn at start. Nothing outside
+//! sees it. Journal rows of calls whose task was inferred hold digests.
 
+use sha2::{Digest as _, Sha256};
 use std::ops::Range;
-use std::sync::LazyLock;
-use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_128_with_secret};
+use std::sync::{LazyLock, OnceLock};
+use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_64_with_secret, xxh3_128_with_secret};
 
 mod known;
 
@@ -28,6 +30,8 @@ pub struct Chain {
     pub root: u128,
     /// One for each message, in order.
     pub links: Vec<Link>,
+    /// So many of them, from the first on, are system text, which `root` holds too.
+    pub heads: usize,
 }
 
 /// One message in the chain.
@@ -176,14 +180,38 @@ struct Key {
     start: Xxh3,
 }
 
-/// Drawn once.
-static KEY: LazyLock<Key> = LazyLock::new(|| {
+/// What [`use_seed`] was given.
+static SEED: OnceLock<[u8; SECRET_BYTES]> = OnceLock::new();
+
+/// Has all digests of this process depend on `seed`, which is secret. Without effect once a digest
+/// was taken.
+pub fn use_seed(seed: &[u8; 32]) {
     let mut secret = [0; SECRET_BYTES];
-    #[expect(
-        clippy::expect_used,
-        reason = "without randomness from the system nothing here is safe to run"
-    )]
-    getrandom::fill(&mut secret).expect("the system gives random bytes");
+    for (part, slot) in (0_u8..).zip(secret.chunks_exact_mut(32)) {
+        let digest = Sha256::new().chain_update(seed).chain_update([part]);
+        slot.copy_from_slice(&digest.finalize());
+    }
+    // A second gateway in one process keeps to the first one's.
+    let _ = SEED.set(secret);
+}
+
+/// A digest of bytes by themselves.
+#[must_use]
+pub fn keyed(bytes: &[u8]) -> u64 {
+    xxh3_64_with_secret(bytes, &KEY.secret)
+}
+
+/// Fixed once.
+static KEY: LazyLock<Key> = LazyLock::new(|| {
+    let secret = SEED.get().copied().unwrap_or_else(|| {
+        let mut secret = [0; SECRET_BYTES];
+        #[expect(
+            clippy::expect_used,
+            reason = "without randomness from the system nothing here is safe to run"
+        )]
+        getrandom::fill(&mut secret).expect("the system gives random bytes");
+        secret
+    });
     let start = Xxh3Builder::new().with_secret(secret).build();
     Key { secret, start }
 });

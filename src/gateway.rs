@@ -6,6 +6,7 @@ pub mod contexts;
 mod cover;
 pub mod doubt;
 pub mod health;
+mod likeness;
 pub mod pins;
 pub mod places;
 pub mod provider;
@@ -17,8 +18,10 @@ pub use provider::{NoToken, Provider};
 use crate::attribution::Attribution;
 use crate::config::{self, Loaded, Unattributed};
 use crate::conversation::Known;
+use crate::dialect::Call;
 use crate::escalation::Escalations;
 use crate::form::Forms;
+use crate::inference::{Inference, Likeness};
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::Purse;
@@ -51,6 +54,7 @@ pub struct Live {
     pub routes: Routes,
     roles: HashMap<AgentId, Role>,
     calendar: Calendar,
+    likenesses: likeness::Likenesses,
 }
 
 /// Why a configuration that reads well cannot be used.
@@ -105,6 +109,7 @@ impl Live {
             routes,
             roles,
             calendar: Calendar::default(),
+            likenesses: likeness::Likenesses::default(),
             loaded,
         })
     }
@@ -119,6 +124,12 @@ impl Live {
     #[must_use]
     pub fn role_of(&self, agent: &AgentId) -> Option<&Role> {
         self.roles.get(agent)
+    }
+
+    /// Which agent a call looks like.
+    #[must_use]
+    pub fn likeness(&self, call: &Call) -> Arc<Likeness> {
+        self.likenesses.of(call, &self.config().agents)
     }
 
     /// The owner's task for calls that name none; `None` if such calls are refused.
@@ -213,6 +224,8 @@ pub struct Gateway {
     pub unlisted: Unlisted,
     /// What is remembered of tasks to know loops by.
     pub watching: Watching,
+    /// What calls that do not say whose they are can be joined to.
+    pub inference: Inference,
     /// Answers that are given again.
     pub recall: Recall,
     finishing: TaskTracker,
@@ -249,6 +262,7 @@ impl Gateway {
             pins: pins::Pins::default(),
             unlisted: Unlisted::default(),
             watching: Watching::default(),
+            inference: Inference::default(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })

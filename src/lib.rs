@@ -15,6 +15,7 @@ pub mod escalation;
 pub mod flights;
 pub mod form;
 pub mod gateway;
+pub mod inference;
 pub mod json;
 pub mod ledger;
 pub mod loops;

@@ -3,6 +3,7 @@
 //! [`gate`] says who may; each file below serves one part of the API; [`show`] says how things look.
 
 pub mod accounts;
+pub mod agents;
 pub mod books;
 pub mod crew;
 pub mod deployment;
@@ -63,6 +64,7 @@ pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads, config: Option<&Path>) 
         .route("/api/suspend", post(stop::suspend))
         .route("/api/resume", post(stop::resume))
         .route("/api/accounts", get(accounts::list))
+        .route("/api/agents", get(agents::list))
         .route("/api/escalations", get(escalations::list))
         .route("/api/escalations/{id}", get(escalations::show_one))
         .route("/api/escalations/{id}/approve", post(escalations::approve))
@@ -91,7 +93,7 @@ pub fn router(gateway: &Arc<Gateway>, reloads: &Reloads, config: Option<&Path>) 
 /// What `/` says.
 const INDEX: &str = "\
 Bursar's ops listener: /livez, /readyz, /metrics, and a JSON API: GET /api/health, /api/tasks[/{id}], \
-/api/accounts, /api/escalations[/{id}], /api/doubts, /api/report, /api/audit/trace/{task}, /api/providers, \
+/api/accounts, /api/agents, /api/escalations[/{id}], /api/doubts, /api/report, /api/audit/trace/{task}, /api/providers, \
 /api/limits; POST /api/tasks, /api/tasks/{id}/top-up|suspend|resume|close, /api/suspend, /api/resume, \
 /api/escalations/{id}/approve|deny, \
 /api/doubts/release|reconcile, /api/reload. docs/OPERATIONS.md says what each takes and gives.

@@ -272,6 +272,8 @@ pub struct CallEntry {
     pub status: Option<u16>,
     /// What the watch found new in it, as [`crate::loops::Recording`] wrote it.
     pub steps: Option<Arc<[u8]>>,
+    /// What later calls can be joined by, as [`crate::inference`] wrote it.
+    pub joins: Option<Arc<[u8]>>,
     /// The accounts that covered it.
     pub accounts: Arc<[AccountKey]>,
 }
@@ -585,6 +587,9 @@ pub trait Store: Send + Sync + 'static {
     /// Who called whom in a task: pairs of an agent and its parent, in the order in which they first
     /// came, at most so many.
     fn agents(&self, task: TaskKey, most: usize) -> Pending<'_, Vec<(Option<AgentId>, AgentId)>>;
+
+    /// Calls since then that later ones can be joined to, oldest first, at most so many of the newest.
+    fn joined(&self, since: UnixMs, most: usize) -> Pending<'_, Vec<CallRow>>;
 
     /// Holds a task to a model, unless it is held to one already; the answer is what is in force.
     fn pin(&self, task: TaskKey, pin: ModelPin) -> Pending<'_, ModelPin>;

@@ -394,6 +394,7 @@ impl<'a> Reader<'a> {
         }
         digester.add(&self.tools_digest.to_le_bytes());
         self.call.chain.root = digester.digest();
+        self.call.chain.heads = self.system_messages;
         let mut before = self.call.chain.root;
         for link in &mut self.call.chain.links {
             link.join(before, self.body, &self.cuts);

@@ -82,6 +82,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
             invocation: None,
             parent: None,
             on_behalf_of: None,
+            joined: None,
         }),
         trace: None,
         dialect: "openai-chat",
@@ -104,6 +105,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         tools: vec![],
         status: None,
         steps: None,
+        joins: None,
         accounts: Arc::clone(&hold.accounts),
     })
 }

@@ -2,9 +2,12 @@
 
 use super::reload::Reloads;
 use super::{Bounds, Listener, serve, tls};
+use crate::clock;
 use crate::config::{Address, Config, Durability, Loaded};
+use crate::conversation;
 use crate::escalation::{ALLOWED_TURNS, courier};
 use crate::gateway::{Gateway, Live, LiveError, doubt, seeds};
+use crate::inference::Past;
 use crate::ledger::{Ledger, Settings};
 use crate::ops;
 use crate::ops::metrics::Metrics;
@@ -12,6 +15,7 @@ use crate::purse::Purse;
 use crate::stack;
 use crate::store::{self, SqliteStore, Store, StoreError};
 use crate::task::Tasks;
+use crate::units::UnixMs;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -128,6 +132,7 @@ pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, Sta
             StoreError::Locked(_) => StartError::Store(error),
             error => StartError::Open(loaded.config.store.sqlite.display().to_string(), error),
         })?;
+    conversation::use_seed(&found.seed.0);
     let store: Arc<dyn Store> = Arc::new(store);
     let live = Live::new(loaded, None)?;
     live.loaded.policies.not_before(found.last_call_at);
@@ -148,10 +153,32 @@ pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, Sta
     let tasks = Tasks::new(Arc::clone(&store), found.switches);
     let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
     let gateway = Gateway::new(live, purse, tasks, Arc::new(metrics));
+    remember(&gateway).await?;
     gateway
         .purse
         .seed_by(seeds::seeds(Arc::downgrade(&gateway)));
     listen(gateway, config).await
+}
+
+/// Calls of the run before this one that are looked at for what the next can be joined to.
+const MAX_JOINED: usize = 20_000;
+
+/// What calls of the run before this one can be joined to.
+async fn remember(gateway: &Gateway) -> Result<(), StoreError> {
+    let live = gateway.live();
+    let rules = &live.config().attribution;
+    if !rules.infer {
+        return Ok(());
+    }
+    let window_ms = i64::try_from(rules.infer_window.as_millis()).unwrap_or(i64::MAX);
+    let since = UnixMs(clock::now().0.saturating_sub(window_ms));
+    let rows = gateway.purse.store().joined(since, MAX_JOINED).await?;
+    let past = rows.iter().filter_map(|row| {
+        let body = row.body().ok()?;
+        Some((Past::of(&body)?, body.joins()?))
+    });
+    gateway.inference.restore(past, window_ms);
+    Ok(())
 }
 
 async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running, StartError> {

@@ -4,6 +4,7 @@
 //! [`Attribution`]; on the way back it stamps every answer, refusals too, with what it found.
 
 pub mod ids;
+pub(super) mod inferring;
 
 use super::endpoint::Target;
 use super::respond::Arrival;
@@ -13,9 +14,11 @@ use crate::clock;
 use crate::config::{Identity, TaskSource};
 use crate::dialect::Call;
 use crate::gateway::{Gateway, Live};
+use crate::inference::Inferred;
 use crate::units::{AgentId, Role, TaskId};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use ids::{BadId, Said, rank};
+use inferring::Named;
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -60,9 +63,11 @@ where
                     request.extensions_mut().insert(task_usd);
                 }
                 request.extensions_mut().insert(Arc::clone(&attribution));
+                let gateway = attribution.joined.map(|_| Arc::clone(&self.gateway));
                 Attributed::Inner {
                     future: self.inner.call(request),
                     attribution,
+                    gateway,
                 }
             }
             Err(refused) => Attributed::Refused {
@@ -81,7 +86,9 @@ impl<S> Attribute<S> {
         let Some(identity) = extensions.get::<Arc<Identity>>() else {
             return Err(Refused::internal("attribute stands behind authenticate"));
         };
-        let Arrival { target, live, .. } = arrival(extensions);
+        let Arrival {
+            target, live, id, ..
+        } = arrival(extensions);
         let call = extensions.get::<Arc<Call>>();
         let mut said = ids::from_headers(request.headers());
         from_path(target, &mut said);
@@ -124,10 +131,12 @@ impl<S> Attribute<S> {
                 )
             })?)),
         };
-        Ok((
-            assemble(identity, live, call.map(|call| &**call), said)?,
-            task_usd,
-        ))
+        let call = call.map(|call| &**call);
+        let infer = |named: &Named<'_>| {
+            let what = (call, target, id);
+            inferring::infer(&self.gateway, live, what, request.headers(), named)
+        };
+        Ok((assemble(identity, live, call, said, infer)?, task_usd))
     }
 }
 
@@ -195,14 +204,12 @@ fn assemble(
     live: &Live,
     call: Option<&Call>,
     said: Said<'_>,
+    infer: impl FnOnce(&Named<'_>) -> Option<Inferred>,
 ) -> Result<Attribution, Refused> {
-    let task = match said.task.take()? {
-        Some((value, source)) => Sourced {
-            value: TaskId::from(&*value),
-            source,
-        },
-        None => unattributed(live, call.is_some())?,
-    };
+    let task = said.task.take()?.map(|(value, source)| Sourced {
+        value: TaskId::from(&*value),
+        source,
+    });
     let agent = match said.agent.take()? {
         Some((value, source)) => Some(Sourced {
             value: AgentId::from(&*value),
@@ -210,6 +217,23 @@ fn assemble(
         }),
         None => bound(identity.agent.as_ref()),
     };
+    let parent = said.parent.take()?.map(|(value, source)| Sourced {
+        value: (&*value).into(),
+        source,
+    });
+    let inferred = infer(&Named {
+        owner: &identity.owner,
+        task: task.as_ref(),
+        agent: agent.as_ref(),
+        parent: parent.as_ref(),
+    });
+    let inferred = inferred.unwrap_or_default();
+    let task = match task.or(inferred.task) {
+        Some(task) => task,
+        None => unattributed(live, call.is_some())?,
+    };
+    let agent = agent.or(inferred.agent);
+    let parent = parent.or(inferred.parent);
     let role = match said.role.take()? {
         Some((value, source)) => Some(Sourced {
             value: Role::from(&*value),
@@ -227,10 +251,7 @@ fn assemble(
         value: (&*value).into(),
         source,
     });
-    let parent = said.parent.take()?.map(|(value, source)| Sourced {
-        value: (&*value).into(),
-        source,
-    });
+    let invocation = invocation.or(inferred.invocation);
     let on_behalf_of = match said.on_behalf_of.take()? {
         Some(_) if !identity.may_say_on_behalf_of => {
             let message = format!(
@@ -261,6 +282,7 @@ fn assemble(
         invocation,
         parent,
         on_behalf_of,
+        joined: inferred.joined,
     })
 }
 
@@ -299,7 +321,13 @@ pin_project! {
     #[project = AttributedProj]
     pub enum Attributed<F> {
         /// On its way.
-        Inner { #[pin] future: F, attribution: Arc<Attribution> },
+        Inner {
+            #[pin]
+            future: F,
+            attribution: Arc<Attribution>,
+            // Who must hear that a call came to nothing, where that tells whose the next one is.
+            gateway: Option<Arc<Gateway>>,
+        },
         /// Refused: a malformed id.
         Refused { refused: Option<Refused> },
     }
@@ -316,11 +344,17 @@ where
             AttributedProj::Inner {
                 future,
                 attribution,
+                gateway,
             } => {
                 let mut result = ready!(future.poll(cx));
                 match &mut result {
                     Ok(answer) => stamp(answer.headers_mut(), attribution),
-                    Err(refused) => stamp(&mut refused.headers, attribution),
+                    Err(refused) => {
+                        if let Some(gateway) = gateway {
+                            inferring::refused(gateway, attribution);
+                        }
+                        stamp(&mut refused.headers, attribution);
+                    }
                 }
                 Poll::Ready(result)
             }
@@ -342,10 +376,10 @@ fn stamp(headers: &mut HeaderMap, attribution: &Attribution) {
     if let Some(agent) = &attribution.agent {
         set(&headers::AGENT_ID, agent.value.as_str());
     }
-    let how = if attribution.is_unattributed() {
-        "none"
-    } else {
-        "explicit"
+    let how = match attribution.task.source {
+        Source::Unattributed => "none",
+        source if source.is_inferred() => "inferred",
+        _ => "explicit",
     };
     headers.insert(&headers::ATTRIBUTION, HeaderValue::from_static(how));
 }

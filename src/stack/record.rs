@@ -217,7 +217,7 @@ impl Record {
     pub fn keep(&self) -> crate::dialect::answer::Keep {
         let declared = self.facts.watched.declared.as_ref();
         let checked = declared.map(|declared| declared.keep()).unwrap_or_default();
-        let is_named_later = self.call.ids.is_thread;
+        let is_named_later = self.call.ids.is_thread || self.flight().attribution.joined.is_some();
         crate::dialect::answer::Keep {
             calls: checked.calls || is_named_later,
             text: checked.text || is_named_later,

@@ -6,6 +6,7 @@
 mod agents;
 mod asked;
 mod fold;
+mod joined;
 mod pins;
 mod report;
 mod seed;

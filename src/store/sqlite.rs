@@ -100,6 +100,17 @@ impl Options {
     }
 }
 
+/// What digests of conversations are keyed with. Secret.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seed(pub [u8; 32]);
+
+impl std::fmt::Debug for Seed {
+    /// Never the seed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seed")
+    }
+}
+
 /// What was found at start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
@@ -113,6 +124,8 @@ pub struct Loaded {
     pub doubted: Vec<(AccountKey, Amounts)>,
     /// The stop buttons that are pressed.
     pub switches: Vec<Switch>,
+    /// What digests of conversations are keyed with.
+    pub seed: Seed,
 }
 
 /// The SQLite store. Dropped without [`Store::stop`], it writes what was posted and leaves the
@@ -407,6 +420,10 @@ impl Store for SqliteStore {
 
     fn agents(&self, task: TaskKey, most: usize) -> Pending<'_, Vec<(Option<AgentId>, AgentId)>> {
         Box::pin(self.long_query(move |reader| reader.agents(&task, most)))
+    }
+
+    fn joined(&self, since: UnixMs, most: usize) -> Pending<'_, Vec<CallRow>> {
+        Box::pin(self.long_query(move |reader| reader.joined(since, most)))
     }
 
     fn pin(&self, task: TaskKey, pin: ModelPin) -> Pending<'_, ModelPin> {

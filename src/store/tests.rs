@@ -88,6 +88,7 @@ fn call(
             invocation: None,
             parent: Some(header("lead".into())),
             on_behalf_of: None,
+            joined: None,
         }),
         trace: Some(TraceIds {
             trace: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
@@ -113,6 +114,7 @@ fn call(
         tools: vec![("search".into(), 2)],
         status: Some(200),
         steps: None,
+        joins: None,
         accounts: accounts.into(),
     }
 }

@@ -30,6 +30,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
             invocation: None,
             parent: parent.map(|parent| by_header(AgentId::from(parent))),
             on_behalf_of: None,
+            joined: None,
         }),
         trace: None,
         dialect: "openai-chat",
@@ -52,6 +53,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         tools: vec![],
         status: None,
         steps: None,
+        joins: None,
         accounts: [].into(),
     }
 }

@@ -99,6 +99,12 @@ impl<'a> Piece<'a> {
 }
 
 impl GivenCall {
+    /// Its id as it was written; empty if it has none.
+    #[must_use]
+    pub fn id(&self) -> &[u8] {
+        &self.id
+    }
+
     /// The tool's name.
     #[must_use]
     pub fn name(&self) -> &str {

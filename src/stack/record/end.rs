@@ -4,6 +4,7 @@
 use super::{Charged, Outcome, Record};
 use crate::dialect::{Answer, Dialect};
 use crate::purse;
+use crate::stack::attribute::inferring;
 use crate::stack::check;
 use crate::store::Ending;
 use crate::units::{Amounts, Meter, NanoUsd};
@@ -77,6 +78,15 @@ impl Record {
             self.learn(answer.as_deref(), &quoted, &charged, told);
             self.hear(answer.as_deref());
         }
+        let joins = match self.progress.goes_on || self.facts.aside {
+            true => None,
+            false => inferring::answered(
+                &self.gateway,
+                &self.flight().attribution,
+                self.dialect(),
+                answer.as_deref(),
+            ),
+        };
         let ended = check::Ended {
             ending,
             reason,
@@ -84,7 +94,7 @@ impl Record {
             given: answer.as_mut().and_then(|answer| answer.given.take()),
             finish: answer.as_mut().and_then(|answer| answer.finish.take()),
         };
-        let entry = self.entry(
+        let mut entry = self.entry(
             ending,
             reason,
             (quoted, charged, told),
@@ -92,6 +102,7 @@ impl Record {
             accounts,
             overrun,
         );
+        entry.joins = joins;
         let answered = entry.answered.as_ref();
         let answered = answered
             .filter(|model| **model != self.facts.model)

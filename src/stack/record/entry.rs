@@ -73,6 +73,7 @@ impl Record {
             tools: count_tools(answer),
             status: self.progress.status.map(|status| status.as_u16()),
             steps: self.facts.steps.clone().map(|steps| steps.0),
+            joins: None,
             accounts,
         }
     }
@@ -162,6 +163,7 @@ pub(in crate::stack) fn journal_entry(
         tools: Vec::new(),
         status: None,
         steps: None,
+        joins: None,
         accounts: Arc::new([]),
     }
 }

@@ -191,6 +191,15 @@ pub struct CallBody<'a> {
     /// What the watch found new in it, digests only: base64url of what [`crate::loops::Recording`] wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Text<'a>>,
+    /// Which stay in the agent. Left out where nothing tells an agent's stays apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<Text<'a>>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation_from: Option<Text<'a>>,
+    /// What later calls can be joined by, digests only: base64url of what [`crate::inference`] wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Text<'a>>,
     /// The accounts charged, by number (see the `account` rows).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<i64>,
@@ -208,6 +217,7 @@ impl<'a> CallBody<'a> {
         let (role, role_from) = sourced(who.role.as_ref());
         let (parent, parent_from) = sourced(who.parent.as_ref());
         let (on_behalf_of, on_behalf_of_from) = sourced(who.on_behalf_of.as_ref());
+        let (invocation, invocation_from) = sourced(who.invocation.as_ref());
         let text = |text: &'a Option<Arc<str>>| text.as_deref().map(Text::from);
         let identity = who.identity.as_str();
         let settled = call.ending == Ending::Settle;
@@ -269,6 +279,12 @@ impl<'a> CallBody<'a> {
                 .steps
                 .as_deref()
                 .map(|steps| Text::from(STEPS.encode(steps))),
+            invocation,
+            invocation_from,
+            joins: call
+                .joins
+                .as_deref()
+                .map(|joins| Text::from(STEPS.encode(joins))),
             accounts,
         }
     }
@@ -297,6 +313,15 @@ impl<'a> CallBody<'a> {
     pub fn steps(&self) -> Option<Vec<u8>> {
         let steps = self.steps.as_ref()?;
         STEPS.decode(steps.as_str()).ok()
+    }
+}
+
+impl CallBody<'_> {
+    /// What later calls can be joined by; `None` if nothing was inferred of this one.
+    #[must_use]
+    pub fn joins(&self) -> Option<Vec<u8>> {
+        let joins = self.joins.as_ref()?;
+        STEPS.decode(joins.as_str()).ok()
     }
 }
 

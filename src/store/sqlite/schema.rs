@@ -6,7 +6,7 @@
 
 use super::super::StoreError;
 use super::super::chain::{self, Hash};
-use super::{Durability, Options};
+use super::{Durability, Options, Seed};
 use crate::units::{Amounts, Meter, UnixMs};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use std::ffi::OsString;
@@ -302,6 +302,7 @@ fn create_or_take(tx: &Transaction<'_>) -> Result<Meta, StoreError> {
         tx.execute_batch(&format!("PRAGMA user_version = {SCHEMA};"))?;
     }
     tx.execute_batch(super::pins::TABLE)?;
+    draw_seed(tx)?;
     let mut meta = read_meta(tx)?;
     meta.epoch += 1;
     tx.execute("UPDATE meta SET epoch = ?1, clean = 0", [meta.epoch])?;
@@ -313,6 +314,31 @@ fn new_node() -> Result<String, StoreError> {
     getrandom::fill(&mut random[..8])
         .map_err(|error| StoreError::Failed(format!("no randomness: {error}")))?;
     Ok(chain::hex(&random)[..16].to_owned())
+}
+
+/// What the digests of conversations are keyed with; drawn once a file.
+const SECRETS: &str = "
+CREATE TABLE IF NOT EXISTS secrets (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) WITHOUT ROWID;
+";
+
+/// Reads the seed of this file's digests, or draws it.
+fn draw_seed(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute_batch(SECRETS)?;
+    let mut seed = [0_u8; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| StoreError::Failed(format!("no randomness: {error}")))?;
+    let sql = "INSERT OR IGNORE INTO secrets VALUES ('conversation', ?1)";
+    tx.execute(sql, [seed.as_slice()])?;
+    Ok(())
+}
+
+/// The seed of this file's digests.
+pub(super) fn seed(conn: &Connection) -> Result<Seed, StoreError> {
+    let sql = "SELECT value FROM secrets WHERE name = 'conversation'";
+    Ok(Seed(conn.query_row(sql, [], |row| row.get(0))?))
 }
 
 /// The `meta` row.

@@ -112,6 +112,7 @@ impl Writer {
             after_crash,
             last_call_at: self.meta.head.last_call_at,
             switches: tasks::switches(&self.conn)?,
+            seed: super::schema::seed(&self.conn)?,
             doubted: Vec::new(),
         };
         self.transact(|group| {
