@@ -24,6 +24,7 @@ use crate::price::Catalogue;
 use crate::purse::Purse;
 use crate::recall::{Durable, Recall};
 use crate::stack::route::WarmCaches;
+use crate::stack::socket::Sockets;
 use crate::stack::watch::Watching;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
@@ -215,6 +216,8 @@ pub struct Gateway {
     pub watching: Watching,
     /// Answers that are given again.
     pub recall: Recall,
+    /// WebSockets.
+    pub sockets: Sockets,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -249,6 +252,7 @@ impl Gateway {
             pins: pins::Pins::default(),
             unlisted: Unlisted::default(),
             watching: Watching::default(),
+            sockets: Sockets::default(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })
@@ -321,6 +325,7 @@ impl Gateway {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.escalations.drain();
+        self.sockets.stop();
     }
 
     /// New calls are refused: the gateway is about to stop.

@@ -48,21 +48,35 @@ def python_with(requirements):
     return prepare
 
 
-def node(home):
-    """Node with the packages of the lock file."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        raise Skip("node and npm are not installed")
-    text = (HERE / "package-lock.json").read_bytes()
-    place = home / f"npm-{hashlib.sha256(text).hexdigest()[:12]}"
-    if not (place / "complete").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, place)
-        install = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-        subprocess.run(install, cwd=place, check=True)
-        (place / "complete").touch()
-    return ["node"], {"NODE_HOME": str(place)}
+def node_with(folder):
+    """Node with the packages of the folder's lock file."""
+
+    def prepare(home):
+        if not shutil.which("node") or not shutil.which("npm"):
+            raise Skip("node and npm are not installed")
+        text = (HERE / folder / "package-lock.json").read_bytes()
+        place = home / f"npm-{hashlib.sha256(text).hexdigest()[:12]}"
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(HERE / folder / name, place)
+            install = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+            subprocess.run(install, cwd=place, check=True)
+            (place / "complete").touch()
+        return ["node"], {"NODE_HOME": str(place)}
+
+    return prepare
+
+
+def python_beside(prepare_node):
+    """This interpreter, for a suite that runs programs of Node."""
+
+    def prepare(home):
+        _, environment = prepare_node(home)
+        return [sys.executable], environment
+
+    return prepare
 
 
 def shell(_):
@@ -82,7 +96,8 @@ SUITES = {
     "openai-translated": ("openai_translated.py", python_with("requirements.txt")),
     "openai-translated-2": ("openai_translated.py", python_with("requirements-openai2.txt")),
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
-    "openai-node": ("openai_node.mjs", node),
+    "openai-socket": ("openai_socket.py", FRAMEWORKS),
+    "openai-node": ("openai_node.mjs", node_with(".")),
     "curl": ("curl.sh", shell),
     "langgraph": ("langgraph_crew.py", FRAMEWORKS),
     "openai-agents": ("openai_agents_crew.py", FRAMEWORKS),
@@ -92,11 +107,17 @@ SUITES = {
     "examples": ("examples.py", FRAMEWORKS),
     "trees": ("trees.py", FRAMEWORKS, "LangGraph", "OpenAI Agents SDK", "Claude"),
     "trees-crewai": ("trees.py", CREWAI),
+    "hop": ("hop.py", FRAMEWORKS),
 }
 
 # What takes longer.
 LARGE = {
     "crewai": ("crewai_crew.py", CREWAI),
+    "trees-more": ("trees.py", FRAMEWORKS, "AutoGen", "Pydantic AI"),
+    "trees-openai-2": ("trees.py", python_with("requirements-frameworks-openai2.txt")),
+    "trees-semantic-kernel": ("trees.py", python_with("requirements-semantic-kernel.txt")),
+    "trees-openai-swarm": ("trees.py", python_with("requirements-openai-swarm.txt")),
+    "trees-js": ("trees.py", python_beside(node_with("frameworks-js"))),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.
@@ -123,8 +144,8 @@ class Places:
         return self.futures[(SUITES | LARGE)[name][1]].result()
 
 
-def run_suite(words, environment):
-    """Runs one suite, passing its lines on: (passed, failed)."""
+def run_suite(words, environment, scored):
+    """Runs one suite, passing its lines on: (passed, failed). Keeps those that begin with `scored`."""
     child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, cwd=HERE)
     alarm = threading.Timer(SUITE_SECONDS_MAX, child.kill)
     alarm.start()
@@ -134,6 +155,8 @@ def run_suite(words, environment):
             print(f"  {line}", end="", flush=True)
             passed += line.startswith("ok ")
             failed += line.startswith("FAILED ")
+            if line.startswith("scored "):
+                scored.append(line.removeprefix("scored ").rstrip())
     alarm.cancel()
     if child.returncode != 0 and failed == 0:
         print(f"  FAILED {' '.join(words[1:])}: ended with {child.returncode}")
@@ -153,6 +176,7 @@ def main():
         if not name.upper().startswith(FOREIGN)
     }
     passed = failed = 0
+    scored = []
     names = list(chosen(wanted))
     places = Places(home, names)
     with World(binary) as world:
@@ -164,10 +188,13 @@ def main():
                 print(f"  skipped {name}: {why}")
                 continue
             environment = clean | world.environment() | extra | {"PYTHONDONTWRITEBYTECODE": "1"}
-            good, bad = run_suite([*runner, str(HERE / script), *words], environment)
+            good, bad = run_suite([*runner, str(HERE / script), *words], environment, scored)
             passed, failed = passed + good, failed + bad
         if failed:
             print(world.logs())
+    if scored:
+        print("what the gateway works out by itself, with nothing but the base URL:")
+        print("\n".join(f"  {line}" for line in sorted(scored)))
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

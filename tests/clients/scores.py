@@ -6,6 +6,9 @@ import dataclasses
 # The least shares of calls that must be in the right task, of the right agent, under the right parent.
 TASK_MIN, AGENT_MIN, PARENT_MIN = 0.95, 0.95, 0.90
 
+# Where the journal says that a task or an agent came from, if nobody said it.
+INFERRED = ("prefix", "echo", "argument", "fingerprint", "orphan")
+
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
@@ -36,8 +39,8 @@ class Score:
 
 
 def is_inferred(rows):
-    """Whether the gateway worked anything out."""
-    return any(str(row.get("task_from", "")).startswith("inferred") for row in rows)
+    """Whether the gateway worked anything out: then it is judged by it."""
+    return any(row.get("task_from") in INFERRED or row.get("agent_from") in INFERRED for row in rows)
 
 
 def score(rows, truth, nameless=False):

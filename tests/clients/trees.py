@@ -12,21 +12,20 @@ Programs whose framework is not installed here are left to another suite's packa
 import dataclasses
 import functools
 import importlib.util
+import json
 import os
 import pathlib
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
 import looping
+import pages
 import scores
 from suite import main, register
 from world import CREW_KEY
 
-PAGES = pathlib.Path(__file__).parent / "../../docs/frameworks"
 # What a program takes that hangs is more than that; this machine may be busy.
 PROGRAM_SECONDS_MAX = 120
 # Runs of a program side by side of which nothing is said.
@@ -75,6 +74,8 @@ class Program:
     environment: tuple = ()
     # Agents whose ids the framework makes up itself, as the truth has them.
     own_ids: bool = False
+    # Known to be beyond what can be worked out: scored, and not judged.
+    is_hard: bool = False
 
 
 def supervised(page, heading, needs, first, second, lead="supervisor", search=SEARCH, **more):
@@ -96,15 +97,20 @@ def asked(tool, **arguments):
 
 
 def crewai_delegates(coworker):
-    return asked("delegate_work_to_coworker", task="Do your part.", context="The purse is lost.", coworker=coworker)
+    return asked("delegate_work_to_coworker", task="Do your part about the purse.", context="It is lost.", coworker=coworker)
 
 
 def claude_spawns(agent):
-    words = {"description": "A part", "prompt": f"Do the {agent}'s part.", "subagent_type": agent, "run_in_background": False}
+    words = {"description": "A part", "prompt": f"Do the {agent}'s part about the purse.", "subagent_type": agent, "run_in_background": False}
     return "Agent", words
 
 
-RESEARCH, WRITE = asked("research", input="Find the purse."), asked("write", input="Write it down.")
+def final(answer):
+    return asked("final_answer", answer=answer)
+
+
+CHAT = (("CHAT", "1"),)
+RESEARCH, WRITE = asked("research", input="Find the purse."), asked("write", input="Write of the purse.")
 CREWAI_FLAGS = (("CREWAI_DISABLE_TELEMETRY", "true"), ("CREWAI_TRACING_ENABLED", "false"))
 PROGRAMS = [
     supervised(
@@ -114,10 +120,10 @@ PROGRAMS = [
     handed_over("openai-agents", "OpenAI Agents SDK, handoffs", "agents", ("transfer_to_writer", {})),
     supervised("openai-agents", "OpenAI Agents SDK, agents as tools", "agents", RESEARCH, WRITE),
     handed_over(
-        "openai-agents", "OpenAI Agents SDK, handoffs", "agents", ("transfer_to_writer", {}), environment=(("CHAT", "1"),)
+        "openai-agents", "OpenAI Agents SDK, handoffs", "agents", ("transfer_to_writer", {}), environment=CHAT
     ),
     supervised(
-        "openai-agents", "OpenAI Agents SDK, agents as tools", "agents", RESEARCH, WRITE, environment=(("CHAT", "1"),)
+        "openai-agents", "OpenAI Agents SDK, agents as tools", "agents", RESEARCH, WRITE, environment=CHAT
     ),
     Program(
         "crewai",
@@ -148,21 +154,91 @@ PROGRAMS = [
         own_ids=True,
         refusals=3,
     ),
+    supervised(
+        "pydantic-ai",
+        "Pydantic AI, agents as tools",
+        "pydantic_ai",
+        asked("research", question="Find the purse."),
+        asked("write", findings="What is known of the purse."),
+    ),
+    handed_over("autogen", "AutoGen, swarm", "autogen_agentchat", ("transfer_to_writer", {})),
+    Program(
+        "autogen",
+        "AutoGen, selector",
+        "autogen_agentchat",
+        {"selector": None, "researcher": "selector", "writer": "selector"},
+        {"selector": ["researcher", "writer"], "researcher": [SEARCH, FOUND], "writer": [looping.ANSWER]},
+        is_hard=True,
+    ),
+    handed_over("llama-index", "LlamaIndex, handoffs", "llama_index", asked("handoff", to_agent="writer", reason="All of the purse is found.")),
+    Program(
+        "smolagents",
+        "smolagents, managed agents",
+        "smolagents",
+        {"manager": None, "researcher": "manager", "writer": "manager"},
+        {
+            "manager": [asked("researcher", task="Find the purse."), asked("writer", task="Write of the purse."), final(looping.ANSWER)],
+            "researcher": [SEARCH, final(FOUND)],
+            "writer": [final(WRITTEN)],
+        },
+        refusals=3,
+    ),
+    supervised(
+        "google-adk",
+        "Google ADK, agents as tools",
+        "google.adk",
+        asked("researcher", request="Find the purse."),
+        asked("writer", request="Write of the purse."),
+        refusals=3,
+    ),
+    supervised(
+        "semantic-kernel",
+        "Semantic Kernel, agents as plugins",
+        "semantic_kernel",
+        asked("researcher-researcher", messages="Find the purse."),
+        asked("writer-writer", messages="Write of the purse."),
+        search=("Library-search", {"subject": "the purse"}),
+        refusals=3,
+    ),
+    handed_over("openai-swarm", "OpenAI Swarm, handoffs", "swarm", ("transfer_to_writer", {})),
+    handed_over("openai-agents-js", "OpenAI Agents SDK (js), handoffs", "@openai/agents", ("transfer_to_writer", {})),
+    supervised("openai-agents-js", "OpenAI Agents SDK (js), agents as tools", "@openai/agents", RESEARCH, WRITE, refusals=3),
+    handed_over(
+        "openai-agents-js", "OpenAI Agents SDK (js), handoffs", "@openai/agents", ("transfer_to_writer", {}), environment=CHAT
+    ),
+    supervised(
+        "openai-agents-js", "OpenAI Agents SDK (js), agents as tools", "@openai/agents", RESEARCH, WRITE, environment=CHAT
+    ),
+    supervised("vercel-ai", "Vercel AI SDK, agents as tools", "ai", RESEARCH, WRITE, refusals=3),
+    supervised(
+        "mastra",
+        "Mastra, sub-agents",
+        "@mastra/core",
+        asked("agent-researcher", prompt="Find the purse."),
+        asked("agent-writer", prompt="Write of the purse."),
+        refusals=3,
+    ),
 ]
 
 
-def programs_of(page):
-    """The programs of a page, by the heading of their section: the language and the text."""
-    for section in (PAGES / f"{page}.md").read_text().split("\n## ")[1:]:
-        found = re.findall(r"```(python|js)\n(.*?)```", section, re.DOTALL)
-        if found:
-            yield section.partition("\n")[0], found[-1]
-
-
 def is_installed(program):
-    if "NODE_HOME" in os.environ:
+    is_js = pages.program(program.page, program.heading)[0] == "js"
+    if is_js != ("NODE_HOME" in os.environ):
+        return False
+    if is_js:
         return os.path.isdir(os.path.join(os.environ["NODE_HOME"], "node_modules", program.needs))
-    return not program.needs.startswith("@") and importlib.util.find_spec(program.needs) is not None
+    try:
+        return importlib.util.find_spec(program.needs) is not None
+    except ModuleNotFoundError:  # What it is a part of is not there.
+        return False
+
+
+def of_run(step, run):
+    """The step of one run: what is talked of is another thing in each."""
+    text = json.dumps(step)
+    for same in ("the purse", FOUND, WRITTEN):
+        text = text.replace(same, f"{same} {run}")
+    return json.loads(text)
 
 
 class Stage(looping.Scene):
@@ -171,7 +247,7 @@ class Stage(looping.Scene):
     def __init__(self, program):
         super().__init__(limits=LIMITS)
         self.program = program
-        self.language, self.text = dict(programs_of(program.page))[program.heading]
+        self.language, self.text = pages.program(program.page, program.heading)
 
     def model(self, agent, run):
         return f"sim-{agent}-{run}"
@@ -181,7 +257,7 @@ class Stage(looping.Scene):
         for agent, steps in self.program.steps.items():
             if tool_steps is not None and self.program.tool in steps:
                 steps = tool_steps
-            self.told(self.model(agent, run), *steps)
+            self.told(self.model(agent, run), *(of_run(step, run) for step in steps))
 
     def run(self, run, task=None, question="Where is the purse?"):
         """Runs the program to its end: its output, and what it says aside."""
@@ -189,30 +265,27 @@ class Stage(looping.Scene):
         environment |= {"GATEWAY": self.url, "BURSAR_KEY": CREW_KEY, "MODEL": f"sim-{{}}-{run}"}
         environment |= dict(self.program.environment) | ({"TASK": task} if task else {})
         with tempfile.TemporaryDirectory(prefix="bursar-program-") as place:
-            words, place = self.command_line(place)
-            # In a group of its own: what it started itself must end with it.
+            words = self.command_line(place)
             child = subprocess.Popen(
-                [*words, question], env=environment, cwd=place, text=True, start_new_session=True,
+                [*words, question], env=environment, cwd=place, text=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
             try:
                 said, aside = child.communicate(timeout=PROGRAM_SECONDS_MAX)
             except subprocess.TimeoutExpired:
+                child.kill()
                 raise AssertionError(f"it hangs; {self.calls_of(run)} calls were made") from None
-            finally:
-                if child.poll() is None:
-                    os.killpg(child.pid, 9)
-                    child.communicate()
         assert child.returncode == 0, f"ended with {child.returncode}: {said[-1000:]}\n{aside[-2000:]}"
         return said, aside
 
     def command_line(self, place):
-        """Node finds its packages from the place of the file."""
-        if self.language == "python":
-            return [sys.executable, "-c", self.text], place
-        path = pathlib.Path(os.environ["NODE_HOME"]) / f"program-{os.path.basename(place)}.mjs"
-        path.write_text(self.text)
-        return ["node", str(path)], place
+        """The program as a file; Node finds its packages from there."""
+        if self.language == "js":
+            packages = pathlib.Path(os.environ["NODE_HOME"]) / "node_modules"
+            (pathlib.Path(place) / "node_modules").symlink_to(packages)
+        name, runner = ("crew.py", sys.executable) if self.language == "python" else ("crew.mjs", "node")
+        (pathlib.Path(place) / name).write_text(self.text)
+        return [runner, name]
 
     def rows(self):
         """All calls in the journal."""
@@ -280,8 +353,8 @@ def nothing_is_said(program):
         assert all(row["ending"] == "settle" for row in rows), rows
         truth = [scores.Truth(run, agent, program.tree[agent]) for agent, run in map(stage.agent_of, rows)]
         score = scores.score(rows, truth, program.own_ids)
-        print(f"     {title(program)}: {score}", flush=True)
-        if scores.is_inferred(rows):
+        print(f"scored {title(program):<45} {score}\n", end="", flush=True)
+        if scores.is_inferred(rows) and not program.is_hard:
             score.check()
 
 
@@ -290,15 +363,16 @@ def refused(program, way, tool_steps, code):
     with Stage(program) as stage:
         stage.tell(way, tool_steps)
         said, aside = stage.run(way, task=task)
-        if program.refusals == 1:
-            assert looping.WORDS[code] in said, f"{said}\n{aside[-2000:]}"
+        # A parent that is told what its child is refused may end well by itself, with what is left.
+        if program.refusals == 1 or way == "turns":
+            # Some show it as a dictionary's text.
+            assert looping.WORDS[code] in said.replace("\\'", "'"), f"{said}\n{aside[-2000:]}"
         denied = looping.until("the refusal", lambda: looping.denials(stage, task))
         time.sleep(0.5)
         denied = looping.denials(stage, task)
         assert denied[0]["reason"] == code, denied
         assert len(denied) <= program.refusals, f"tried again: {denied}"
         stage.books_agree(task)
-
 
 
 def is_chat(program):
