@@ -21,8 +21,6 @@ PAGE = pathlib.Path(__file__).parent / "../../docs/FRAMEWORKS.md"
 EXAMPLE_SECONDS_MAX = 120
 FRAMEWORKS = {
     "Anthropic's tool runner": "anthropic",
-    "Pydantic AI": "pydantic_ai",
-    "AutoGen": "autogen_agentchat",
 }
 
 
