@@ -196,9 +196,10 @@ pub(super) fn accepted(
     let Some(HasPlace(has_place)) = request.extensions().get() else {
         return Ok(None);
     };
-    let endpoint = &arrival(request.extensions()).target.endpoint;
-    let Endpoint::Metered(dialect) = endpoint else {
-        return Ok(None);
+    let dialect = match arrival(request.extensions()).target.endpoint {
+        Endpoint::Metered(dialect) => dialect,
+        Endpoint::CountTokens => Dialect::AnthropicMessages,
+        _ => return Ok(None),
     };
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
