@@ -27,6 +27,7 @@ use crate::price::Catalogue;
 use crate::purse::Purse;
 use crate::recall::{Durable, Recall};
 use crate::stack::route::WarmCaches;
+use crate::stack::socket::Sockets;
 use crate::stack::watch::Watching;
 use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
@@ -228,6 +229,8 @@ pub struct Gateway {
     pub inference: Inference,
     /// Answers that are given again.
     pub recall: Recall,
+    /// WebSockets.
+    pub sockets: Sockets,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -263,6 +266,7 @@ impl Gateway {
             unlisted: Unlisted::default(),
             watching: Watching::default(),
             inference: Inference::default(),
+            sockets: Sockets::default(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })
@@ -335,6 +339,7 @@ impl Gateway {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.escalations.drain();
+        self.sockets.stop();
     }
 
     /// New calls are refused: the gateway is about to stop.

@@ -291,12 +291,16 @@ where
             let activity = activity.clone();
             async move {
                 let answer = answer.await;
-                activity.end();
+                // What becomes a socket has its own patience, and no heads any more.
+                let status = answer.as_ref().map(http::Response::status);
+                if status != Ok(http::StatusCode::SWITCHING_PROTOCOLS) {
+                    activity.end();
+                }
                 answer
             }
         });
         let http = self.http.of(version);
-        let connection = http.serve_connection(TokioIo::new(io), service);
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended early");
         }

@@ -23,6 +23,7 @@ pub mod record;
 pub mod respond;
 mod retry;
 pub mod route;
+pub mod socket;
 pub mod throttle;
 mod tools;
 pub mod trace;
@@ -68,7 +69,9 @@ pub fn build(
         // The bytes leave.
         .service(upstream::Send);
     ServiceBuilder::new()
-        // Outermost: whatever is refused below leaves in the caller's dialect, with an id.
+        // Before all: each frame of a WebSocket takes the whole way down by itself.
+        .layer(layer_fn(|inner| socket::Socket::new(gateway(), inner)))
+        // Whatever is refused below leaves in the caller's dialect, with an id.
         .layer(layer_fn(|inner| respond::Respond::new(gateway(), inner)))
         // Before anything can fail, so that every answer belongs to a trace.
         .layer(GateLayer(trace::Continue))

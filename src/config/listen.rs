@@ -63,6 +63,8 @@ pub struct Listen {
     pub max_connections: usize,
     /// HTTP/2 streams open at once on one connection.
     pub max_streams: u32,
+    /// WebSockets open at once; none are opened at 0.
+    pub max_sockets: usize,
     /// Bytes of a request's head.
     pub max_header_bytes: usize,
     /// From the first byte of a request's head (or of the TLS handshake) to its last.
@@ -81,6 +83,7 @@ impl Default for Listen {
             tls: None,
             max_connections: 10_000,
             max_streams: 200,
+            max_sockets: 1_000,
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(120),
@@ -109,6 +112,7 @@ pub(super) fn read(parent: &Section<'_>, top_level: &[&str]) -> Listen {
             let number = value::count_in(1, 100_000)(value)?;
             u32::try_from(number).map_err(|error| error.to_string())
         }),
+        max_sockets: section.or("max_sockets", usual.max_sockets, value::size_in(0, 100_000)),
         max_header_bytes: section.or("max_header_bytes", usual.max_header_bytes, |value| {
             match value::bytes(value)? {
                 size if (8 << 10..=1 << 20).contains(&size) => Ok(size),

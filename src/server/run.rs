@@ -262,7 +262,12 @@ impl Running {
         let bounds = self.gateway.live().config().bounds.clone();
         self.gateway.drain();
         self.stop.cancel();
-        match self.agents_done.await {
+        let sockets = self.gateway.sockets.closed(bounds.drain);
+        let (connections, sockets) = tokio::join!(self.agents_done, sockets);
+        if sockets > 0 {
+            tracing::warn!(sockets, "sockets were cut off");
+        }
+        match connections {
             Ok(0) => {}
             Ok(open) => tracing::warn!(connections = open, "connections were cut off"),
             Err(error) => tracing::error!(%error, "the listener failed"),

@@ -2,15 +2,16 @@
 //!
 //! Needs the endpoint. Adds the [`Call`]. A body of any other endpoint is not touched.
 
-use super::body::BodyError;
+use super::body::{AnswerBody, BodyError};
 use super::endpoint::Endpoint;
+use super::socket::{self, Arriving};
 use super::upstream::Outgoing;
 use super::{Code, Refused, arrival, live};
 use crate::dialect::{Call, Dialect};
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
@@ -39,9 +40,12 @@ pub struct Decode<S> {
     pub(super) inner: S,
 }
 
-impl<S> Service<Request<Incoming>> for Decode<S>
+impl<S> Service<Request<Arriving>> for Decode<S>
 where
-    S: Service<Request<Outgoing>, Error = Refused> + Clone + Send + 'static,
+    S: Service<Request<Outgoing>, Response = Response<AnswerBody>, Error = Refused>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     type Response = S::Response;
@@ -52,26 +56,32 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<Arriving>) -> Self::Future {
         let mut inner = self.inner.clone();
         Box::pin(async move {
+            // No call yet: a socket over which calls will come.
+            if *request.method() == Method::GET
+                && let Some(answer) = socket::accepted(&request)?
+            {
+                return Ok(answer);
+            }
             let request = read(request).await?;
             inner.call(request).await
         })
     }
 }
 
-async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> {
+async fn read(request: Request<Arriving>) -> Result<Request<Outgoing>, Refused> {
     let dialect = match arrival(request.extensions()).target.endpoint {
         Endpoint::Metered(dialect) => dialect,
         Endpoint::CountTokens => Dialect::AnthropicMessages,
-        _ => return Ok(request.map(Outgoing::Stream)),
+        _ => {
+            return Ok(request.map(|body| match body {
+                Arriving::Wire(body) => Outgoing::Stream(body),
+                Arriving::Frame(bytes) => Outgoing::Whole(bytes),
+            }));
+        }
     };
-    // Other upgrades (`h2c`, which some clients offer with every call) may be left unanswered.
-    if asks_for_websocket(request.headers()) {
-        let message = "WebSockets are not supported here; send a POST.";
-        return Err(Refused::new(Code::InvalidRequest, message).status(426));
-    }
     if *request.method() != Method::POST {
         let message = format!("{} is not supported here; send a POST.", request.method());
         let mut refused = Refused::new(Code::InvalidRequest, &message).status(405);
@@ -83,22 +93,21 @@ async fn read(request: Request<Incoming>) -> Result<Request<Outgoing>, Refused> 
     let max_bytes = live.config().bounds.max_body;
     let pause = live.config().listen.body_timeout;
     let (mut parts, body) = request.into_parts();
-    let reading = collect(&mut parts.headers, body, max_bytes, pause);
-    let bytes = tokio::time::timeout(pause.saturating_mul(PAUSES_MAX), reading)
-        .await
-        .map_err(|_| too_slow())??;
+    let bytes = match body {
+        Arriving::Wire(body) => {
+            let reading = collect(&mut parts.headers, body, max_bytes, pause);
+            tokio::time::timeout(pause.saturating_mul(PAUSES_MAX), reading)
+                .await
+                .map_err(|_| too_slow())??
+        }
+        Arriving::Frame(bytes) => bytes,
+    };
     let target = &arrival(&parts.extensions).target;
     let deployment = target.ids.deployment.as_deref();
     let call = crate::dialect::decode_for(dialect, bytes.clone(), deployment)
         .map_err(|error| Refused::new(Code::InvalidRequest, &error.to_string()))?;
     parts.extensions.insert(Arc::new(call) as Arc<Call>);
     Ok(Request::from_parts(parts, Outgoing::Whole(bytes)))
-}
-
-fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
-    let upgrades = headers.get_all(header::UPGRADE).into_iter();
-    let mut offers = upgrades.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    offers.any(|offer| offer.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 async fn collect(

@@ -20,12 +20,7 @@ PAGE = pathlib.Path(__file__).parent / "../../docs/FRAMEWORKS.md"
 # What an example takes that is not stopped is more than that.
 EXAMPLE_SECONDS_MAX = 120
 FRAMEWORKS = {
-    "LangGraph": "langgraph",
-    "OpenAI Agents SDK": "agents",
     "Anthropic's tool runner": "anthropic",
-    "Pydantic AI": "pydantic_ai",
-    "AutoGen": "autogen_agentchat",
-    "CrewAI": "crewai",
 }
 
 
@@ -38,7 +33,7 @@ def examples():
 
 
 def runs(program):
-    environment = dict(os.environ, GATEWAY=GATEWAY, BURSAR_KEY=CREW_KEY, CREWAI_DISABLE_TELEMETRY="true")
+    environment = dict(os.environ, GATEWAY=GATEWAY, BURSAR_KEY=CREW_KEY)
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,

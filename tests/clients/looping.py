@@ -262,6 +262,7 @@ WORDS = {
     "loop_detected": "Loop detected",
     "task_suspended": "is suspended",
     "task_budget_exceeded": "The task's budget",
+    "turns_exceeded": "The task's cap of",
 }
 
 

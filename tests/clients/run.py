@@ -9,6 +9,7 @@ packages) from one run to the next. Ends with `N passed, N failed`; names each s
 and why. Leaves nothing running.
 """
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -21,8 +22,8 @@ import venv
 from world import World
 
 HERE = pathlib.Path(__file__).parent
-# One suite takes seconds; a hung one is ended, so that the run ends too.
-SUITE_SECONDS_MAX = 300
+# A suite takes a minute at most; a hung one is ended, so that the run ends too. This machine may be busy.
+SUITE_SECONDS_MAX = 600
 
 
 class Skip(Exception):
@@ -47,21 +48,35 @@ def python_with(requirements):
     return prepare
 
 
-def node(home):
-    """Node with the packages of the lock file."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        raise Skip("node and npm are not installed")
-    text = (HERE / "package-lock.json").read_bytes()
-    place = home / f"npm-{hashlib.sha256(text).hexdigest()[:12]}"
-    if not (place / "complete").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, place)
-        install = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-        subprocess.run(install, cwd=place, check=True)
-        (place / "complete").touch()
-    return ["node"], {"NODE_HOME": str(place)}
+def node_with(folder):
+    """Node with the packages of the folder's lock file."""
+
+    def prepare(home):
+        if not shutil.which("node") or not shutil.which("npm"):
+            raise Skip("node and npm are not installed")
+        text = (HERE / folder / "package-lock.json").read_bytes()
+        place = home / f"npm-{hashlib.sha256(text).hexdigest()[:12]}"
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(HERE / folder / name, place)
+            install = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
+            subprocess.run(install, cwd=place, check=True)
+            (place / "complete").touch()
+        return ["node"], {"NODE_HOME": str(place)}
+
+    return prepare
+
+
+def python_beside(prepare_node):
+    """This interpreter, for a suite that runs programs of Node."""
+
+    def prepare(home):
+        _, environment = prepare_node(home)
+        return [sys.executable], environment
+
+    return prepare
 
 
 def shell(_):
@@ -71,7 +86,9 @@ def shell(_):
 
 
 FRAMEWORKS = python_with("requirements-frameworks.txt")
+CREWAI = python_with("requirements-crewai.txt")
 
+# The script, what it needs, and the words that it is given.
 SUITES = {
     "openai-python": ("openai_python.py", python_with("requirements.txt")),
     "openai-python-2": ("openai_python.py", python_with("requirements-openai2.txt")),
@@ -81,7 +98,8 @@ SUITES = {
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "google-genai": ("google_genai.py", python_with("requirements-google.txt")),
     "boto3": ("bedrock_boto3.py", python_with("requirements-boto3.txt")),
-    "openai-node": ("openai_node.mjs", node),
+    "openai-socket": ("openai_socket.py", FRAMEWORKS),
+    "openai-node": ("openai_node.mjs", node_with(".")),
     "curl": ("curl.sh", shell),
     "langgraph": ("langgraph_crew.py", FRAMEWORKS),
     "openai-agents": ("openai_agents_crew.py", FRAMEWORKS),
@@ -89,12 +107,19 @@ SUITES = {
     "autogen": ("autogen_crew.py", FRAMEWORKS),
     "pydantic-ai": ("pydantic_ai_crew.py", FRAMEWORKS),
     "examples": ("examples.py", FRAMEWORKS),
+    "trees": ("trees.py", FRAMEWORKS, "LangGraph", "OpenAI Agents SDK", "Claude"),
+    "trees-crewai": ("trees.py", CREWAI),
+    "hop": ("hop.py", FRAMEWORKS),
 }
 
-# Their packages come to a gigabyte.
+# What takes longer.
 LARGE = {
-    "crewai": ("crewai_crew.py", python_with("requirements-crewai.txt")),
-    "crewai-example": ("examples.py", python_with("requirements-crewai.txt")),
+    "crewai": ("crewai_crew.py", CREWAI),
+    "trees-more": ("trees.py", FRAMEWORKS, "AutoGen", "Pydantic AI"),
+    "trees-openai-2": ("trees.py", python_with("requirements-frameworks-openai2.txt")),
+    "trees-semantic-kernel": ("trees.py", python_with("requirements-semantic-kernel.txt")),
+    "trees-openai-swarm": ("trees.py", python_with("requirements-openai-swarm.txt")),
+    "trees-js": ("trees.py", python_beside(node_with("frameworks-js"))),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.
@@ -109,8 +134,22 @@ def chosen(wanted):
     return wanted or SUITES
 
 
-def run_suite(words, environment):
-    """Runs one suite, passing its lines on: (passed, failed)."""
+class Places:
+    """What the suites need, installed one after the other beside the suites that run already."""
+
+    def __init__(self, home, names):
+        prepared = list(dict.fromkeys((SUITES | LARGE)[name][1] for name in names))
+        installing = concurrent.futures.ThreadPoolExecutor(1)
+        self.futures = {prepare: installing.submit(prepare, home) for prepare in prepared}
+        installing.shutdown(wait=False)
+
+    def ready(self, name):
+        """The interpreter and the environment of a suite, once they are there."""
+        return self.futures[(SUITES | LARGE)[name][1]].result()
+
+
+def run_suite(words, environment, scored):
+    """Runs one suite, passing its lines on: (passed, failed). Keeps those that begin with `scored`."""
     child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, cwd=HERE)
     alarm = threading.Timer(SUITE_SECONDS_MAX, child.kill)
     alarm.start()
@@ -120,12 +159,14 @@ def run_suite(words, environment):
             print(f"  {line}", end="", flush=True)
             passed += line.startswith("ok ")
             failed += line.startswith("FAILED ")
+            if line.startswith("scored "):
+                scored.append(line.removeprefix("scored ").rstrip())
     alarm.cancel()
     if child.returncode != 0 and failed == 0:
-        print(f"  FAILED {words[-1]}: ended with {child.returncode}")
+        print(f"  FAILED {' '.join(words[1:])}: ended with {child.returncode}")
         failed = 1
     if passed + failed == 0:
-        print(f"  FAILED {words[-1]}: no case ran")
+        print(f"  FAILED {' '.join(words[1:])}: no case ran")
         failed = 1
     return passed, failed
 
@@ -139,19 +180,25 @@ def main():
         if not name.upper().startswith(FOREIGN)
     }
     passed = failed = 0
+    scored = []
+    names = list(chosen(wanted))
+    places = Places(home, names)
     with World(binary) as world:
-        for name in chosen(wanted):
-            script, prepare = (SUITES | LARGE)[name]
+        for name in names:
+            script, _, *words = (SUITES | LARGE)[name]
             try:
-                runner, extra = prepare(home)
+                runner, extra = places.ready(name)
             except Skip as why:
                 print(f"  skipped {name}: {why}")
                 continue
             environment = clean | world.environment() | extra | {"PYTHONDONTWRITEBYTECODE": "1"}
-            good, bad = run_suite([*runner, str(HERE / script)], environment)
+            good, bad = run_suite([*runner, str(HERE / script), *words], environment, scored)
             passed, failed = passed + good, failed + bad
         if failed:
             print(world.logs())
+    if scored:
+        print("what the gateway works out by itself, with nothing but the base URL:")
+        print("\n".join(f"  {line}" for line in sorted(scored)))
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

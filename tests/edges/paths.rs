@@ -117,6 +117,10 @@ async fn wrong_methods_and_upgrades_are_refused() {
         }
         let reply = world.request(Method::HEAD, path).send().await;
         assert_eq!(reply.status, 405);
+        // That one may be a socket: tests/socket.rs.
+        if path == "/v1/responses" {
+            continue;
+        }
         let upgrade = world
             .get(path)
             .headers([
