@@ -7,9 +7,9 @@
     reason = "a test may panic where it sets things up"
 )]
 
-mod common;
 #[path = "common/account.rs"]
 mod account;
+mod common;
 #[path = "edges/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of edges")]
 mod rig;

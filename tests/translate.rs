@@ -2,9 +2,9 @@
 //! quoted and billed as what leaves.
 #![allow(clippy::expect_used, reason = "a test may panic")]
 
-mod common;
 #[path = "common/account.rs"]
 mod account;
+mod common;
 #[path = "translate/google.rs"]
 mod google;
 

@@ -47,6 +47,16 @@ def python_with(requirements):
     return prepare
 
 
+def told(prepare, **environment):
+    """The same, with these variables."""
+
+    def more(home):
+        runner, extra = prepare(home)
+        return runner, extra | environment
+
+    return more
+
+
 def node(home):
     """Node with the packages of the lock file."""
     if not shutil.which("node") or not shutil.which("npm"):
@@ -78,6 +88,7 @@ SUITES = {
     "anthropic-python": ("anthropic_python.py", python_with("requirements.txt")),
     "openai-translated": ("openai_translated.py", python_with("requirements.txt")),
     "openai-translated-2": ("openai_translated.py", python_with("requirements-openai2.txt")),
+    "openai-google": ("openai_translated.py", told(python_with("requirements.txt"), TARGET="google")),
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "google-genai": ("google_genai.py", python_with("requirements-google.txt")),
     "openai-node": ("openai_node.mjs", node),
