@@ -119,6 +119,8 @@ struct Declaration<'a> {
     parameters_json_schema: Option<&'a RawValue>,
     #[serde(borrow, rename = "response")]
     _response: Option<&'a RawValue>,
+    #[serde(borrow, rename = "responseJsonSchema", alias = "response_json_schema")]
+    _response_json_schema: Option<&'a RawValue>,
     #[serde(borrow, rename = "behavior")]
     _behavior: Option<Text<'a>>,
 }
