@@ -5,8 +5,6 @@
 
 use crate::dialect::Dialect;
 use crate::dialect::answer::StreamFilter;
-use crate::dialect::answer::scan::Cursor;
-use crate::sse::{Boundary, Event};
 use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -162,11 +160,10 @@ fn once(api: &str, raw: &Bytes, sizes: impl Iterator<Item = usize>) -> Outcome {
         "openai.responses" => Dialect::OpenaiResponses,
         "anthropic.messages" => Dialect::AnthropicMessages,
         "openai.completions" => Dialect::OpenaiCompletions,
-        // Gemini is no dialect yet: its bytes pass through the chat path, its usage is read here.
+        api if api.starts_with("gemini") => Dialect::Gemini,
         _ => Dialect::OpenaiChat,
     };
     let mut filter = StreamFilter::new(dialect, false);
-    let mut gemini = api.starts_with("gemini").then(Gemini::default);
     let mut passed = Vec::with_capacity(raw.len());
     let mut rest = raw.clone();
     for size in sizes {
@@ -174,9 +171,6 @@ fn once(api: &str, raw: &Bytes, sizes: impl Iterator<Item = usize>) -> Outcome {
             break;
         }
         let chunk = rest.split_to(size.min(rest.len()));
-        if let Some(gemini) = &mut gemini {
-            gemini.push(&chunk);
-        }
         filter.push(chunk);
         while let Some(piece) = filter.pop() {
             passed.extend_from_slice(&piece);
@@ -186,58 +180,13 @@ fn once(api: &str, raw: &Bytes, sizes: impl Iterator<Item = usize>) -> Outcome {
     while let Some(piece) = filter.pop() {
         passed.extend_from_slice(&piece);
     }
-    let usage = match &mut gemini {
-        Some(gemini) => gemini.finish(),
-        None => filter
-            .reader()
-            .usage_json()
-            .map(|json| String::from_utf8_lossy(json).into_owned()),
-    };
+    let usage = filter
+        .reader()
+        .usage_json()
+        .map(|json| String::from_utf8_lossy(json).into_owned());
     Outcome {
         identical: passed == raw[..],
         usage,
-    }
-}
-
-/// Reads `usageMetadata` off a Gemini stream; the last one wins.
-#[derive(Default)]
-struct Gemini {
-    boundary: Boundary,
-    partial: Vec<u8>,
-    usage: Option<String>,
-}
-
-impl Gemini {
-    fn push(&mut self, mut chunk: &[u8]) {
-        while let Some(end) = self.boundary.end_of_event(chunk) {
-            self.partial.extend_from_slice(&chunk[..end]);
-            self.event();
-            chunk = &chunk[end..];
-        }
-        self.partial.extend_from_slice(chunk);
-    }
-
-    fn event(&mut self) {
-        let block = std::mem::take(&mut self.partial);
-        let Some(data) = Event::parse(&block).data else {
-            return;
-        };
-        let mut usage = None;
-        let read = Cursor::new(&data).object(|key, cursor| {
-            match key {
-                b"usageMetadata" => usage = cursor.present()?,
-                _ => drop(cursor.skip()?),
-            }
-            Ok(())
-        });
-        if let (Ok(()), Some(usage)) = (read, usage) {
-            self.usage = Some(String::from_utf8_lossy(usage).into_owned());
-        }
-    }
-
-    fn finish(&mut self) -> Option<String> {
-        self.event();
-        self.usage.take()
     }
 }
 

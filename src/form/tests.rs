@@ -1,6 +1,6 @@
 use super::*;
 use crate::dialect::answer::{AnswerReader, StreamFilter};
-use crate::dialect::decode;
+use crate::dialect::{decode, decode_for};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn search_schema() -> Value {
 }
 
 fn declare(dialect: Dialect, body: Value) -> Option<Arc<Declared>> {
-    let call = decode(dialect, Bytes::from(body.to_string())).unwrap();
+    let call = decode_for(dialect, Bytes::from(body.to_string()), Some("m")).unwrap();
     Forms::default().of(&call)
 }
 
@@ -331,7 +331,13 @@ fn structured_answers_in_each_dialect() {
     let older = json!({"model": "m", "max_tokens": 9, "messages": [],
         "output_format": {"type": "json_schema", "schema": schema}});
     type Case = (Dialect, Value, fn(&str) -> Value);
-    let cases: [Case; 4] = [
+    let gemini = json!({"contents": [], "generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": schema}});
+    let cases: [Case; 5] = [
+        (
+            Dialect::Gemini,
+            gemini,
+            |text| json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [{"text": "hm", "thought": true}, {"text": text}]}}]}),
+        ),
         (
             Dialect::OpenaiChat,
             chat,
@@ -389,4 +395,30 @@ fn too_much_to_keep_is_not_judged() {
     let declared = chat(json!([function("search", &search_schema())])).unwrap();
     let long = format!("{{\"count\":\"{}\"}}", "x".repeat(300_000));
     assert_eq!(called(&declared, "search", &long), Verdict::Unknown);
+}
+
+#[test]
+fn geminis_functions_stand_in_a_list_within_the_list() {
+    let function = json!({"name": "search", "parametersJsonSchema": search_schema()});
+    let tools = json!([{"functionDeclarations": [function, {"name": "stop"}]}]);
+    let body = json!({"contents": [], "tools": tools});
+    let declared = declare(Dialect::Gemini, body).unwrap();
+    let called = |name: &str, args: Value| {
+        let part = json!({"functionCall": {"name": name, "args": args}});
+        let candidate = json!({"finishReason": "STOP", "content": {"parts": [part]}});
+        read(
+            &declared,
+            Dialect::Gemini,
+            &json!({"candidates": [candidate]}),
+        )
+    };
+    assert_eq!(called("search", json!({"query": "x"})), Verdict::Good);
+    assert_eq!(called("stop", json!({})), Verdict::Good);
+    let missing = Verdict::Bad(Fault::Breaks(
+        Some("search".to_owned()),
+        "required".to_owned(),
+    ));
+    assert_eq!(called("search", json!({"count": 1})), missing);
+    let undeclared = Verdict::Bad(Fault::Undeclared("look".to_owned()));
+    assert_eq!(called("look", json!({})), undeclared);
 }

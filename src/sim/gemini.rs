@@ -1,5 +1,6 @@
 //! Gemini's `generateContent`, on Google's own host and on Vertex: what a request asks for. Fields that the
-//! real one does not know are refused here too, and so are ids of tool calls on Vertex.
+//! real one does not know are refused here too, and so are ids of tool calls on Vertex. Names may be written in
+//! either way, as Google's own client does.
 
 mod answer;
 
@@ -25,19 +26,19 @@ const ASKS_FOR_TOOL: &str = "use a tool";
 struct Wire<'a> {
     #[serde(borrow)]
     contents: Option<Vec<Content<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "system_instruction")]
     system_instruction: Option<Content<'a>>,
     #[serde(borrow)]
     tools: Option<Vec<Toolbox<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "tool_config")]
     tool_config: Option<ToolConfig<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "generation_config")]
     generation_config: Option<GenerationConfig<'a>>,
-    #[serde(borrow, rename = "safetySettings")]
+    #[serde(borrow, rename = "safetySettings", alias = "safety_settings")]
     _safety_settings: Option<&'a RawValue>,
     #[serde(borrow, rename = "labels")]
     _labels: Option<&'a RawValue>,
-    #[serde(borrow, rename = "serviceTier")]
+    #[serde(borrow, rename = "serviceTier", alias = "service_tier")]
     _service_tier: Option<&'a RawValue>,
 }
 
@@ -55,13 +56,13 @@ struct Content<'a> {
 struct Part<'a> {
     #[serde(borrow)]
     text: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "inline_data")]
     inline_data: Option<Blob<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "function_call")]
     function_call: Option<FunctionCall<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "function_response")]
     function_response: Option<FunctionResponse<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "thought_signature")]
     thought_signature: Option<Text<'a>>,
     #[serde(rename = "thought")]
     _thought: Option<bool>,
@@ -70,7 +71,7 @@ struct Part<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Blob<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "mime_type")]
     mime_type: Text<'a>,
     #[serde(borrow)]
     data: Text<'a>,
@@ -101,7 +102,7 @@ struct FunctionResponse<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Toolbox<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "function_declarations")]
     function_declarations: Option<Vec<&'a RawValue>>,
 }
 
@@ -114,10 +115,12 @@ struct Declaration<'a> {
     _description: Option<Text<'a>>,
     #[serde(borrow)]
     parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "parameters_json_schema")]
     parameters_json_schema: Option<&'a RawValue>,
     #[serde(borrow, rename = "response")]
     _response: Option<&'a RawValue>,
+    #[serde(borrow, rename = "responseJsonSchema", alias = "response_json_schema")]
+    _response_json_schema: Option<&'a RawValue>,
     #[serde(borrow, rename = "behavior")]
     _behavior: Option<Text<'a>>,
 }
@@ -125,7 +128,7 @@ struct Declaration<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ToolConfig<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "function_calling_config")]
     function_calling_config: Option<Calling<'a>>,
 }
 
@@ -134,44 +137,48 @@ struct ToolConfig<'a> {
 struct Calling<'a> {
     #[serde(borrow)]
     mode: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "allowed_function_names")]
     allowed_function_names: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct GenerationConfig<'a> {
+    #[serde(alias = "max_output_tokens")]
     max_output_tokens: Option<u64>,
+    #[serde(alias = "candidate_count")]
     candidate_count: Option<u64>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "response_mime_type")]
     response_mime_type: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "response_schema")]
     response_schema: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "response_json_schema")]
     response_json_schema: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "thinking_config")]
     thinking_config: Option<ThinkingConfig<'a>>,
     temperature: Option<f64>,
-    #[serde(rename = "topP")]
+    #[serde(rename = "topP", alias = "top_p")]
     _top_p: Option<f64>,
-    #[serde(rename = "topK")]
+    #[serde(rename = "topK", alias = "top_k")]
     _top_k: Option<f64>,
     #[serde(rename = "seed")]
     _seed: Option<i64>,
-    #[serde(rename = "frequencyPenalty")]
+    #[serde(rename = "frequencyPenalty", alias = "frequency_penalty")]
     _frequency_penalty: Option<f64>,
-    #[serde(rename = "presencePenalty")]
+    #[serde(rename = "presencePenalty", alias = "presence_penalty")]
     _presence_penalty: Option<f64>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "stop_sequences")]
     stop_sequences: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ThinkingConfig<'a> {
+    #[serde(alias = "thinking_budget")]
     thinking_budget: Option<i64>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "thinking_level")]
     thinking_level: Option<Text<'a>>,
+    #[serde(alias = "include_thoughts")]
     include_thoughts: Option<bool>,
 }
 

@@ -3,7 +3,9 @@
 import base64
 import subprocess
 
+import google.auth.exceptions
 import google.genai
+import google.oauth2.credentials
 import pydantic
 from google.genai import errors, types
 from google.oauth2 import service_account
@@ -12,6 +14,8 @@ from suite import SIM, billed, case, get_json, main
 
 SUITE = f"google-genai {google.genai.__version__}"
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk")
+# A client that nobody holds is closed, also under its own `models`.
+CLIENTS = []
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -27,7 +31,12 @@ def options(task, retries=1, **more):
 
 
 def client(task, **more):
-    return google.genai.Client(api_key="sk-sim-google", http_options=options(task, **more))
+    return held(google.genai.Client(api_key="sk-sim-google", http_options=options(task, **more)))
+
+
+def held(made):
+    CLIENTS.append(made)
+    return made
 
 
 def key_file(name):
@@ -46,9 +55,8 @@ def key_file(name):
 
 def on_vertex(task, name="agents"):
     credentials = service_account.Credentials.from_service_account_info(key_file(name), scopes=[SCOPE])
-    return google.genai.Client(
-        vertexai=True, project="p-1", location="europe-west4", credentials=credentials, http_options=options(task)
-    )
+    place = {"project": "p-1", "location": "europe-west4"}
+    return held(google.genai.Client(vertexai=True, credentials=credentials, http_options=options(task), **place))
 
 
 def counted(answer, task, calls=1):
@@ -320,14 +328,21 @@ def vertex_refuses_ids_of_calls():
 
 @case
 def vertex_without_a_token():
-    anonymous = google.genai.Client(api_key="sk-sim-google", http_options=options("nobody"))
-    path = "projects/p-1/locations/europe-west4/publishers/google/models/sim-plain:generateContent"
+    credentials = google.oauth2.credentials.Credentials("ya29.nobody-gave-this")
+    place = {"project": "p-1", "location": "europe-west4"}
+    talk = held(google.genai.Client(vertexai=True, credentials=credentials, http_options=options("nobody"), **place))
     try:
-        anonymous._api_client.request("POST", f"../v1/{path}", {"contents": [{"parts": [{"text": "Hi."}]}]})
+        talk.models.generate_content(model="sim-plain", contents="Hi.")
     except errors.ClientError as error:
-        assert error.code in (401, 404), error
+        assert (error.code, error.status) == (401, "UNAUTHENTICATED"), error
     else:
         raise AssertionError("taken")
+    try:
+        on_vertex("nobody", "broken").models.generate_content(model="sim-plain", contents="Hi.")
+    except google.auth.exceptions.RefreshError as error:
+        assert "invalid_grant" in str(error)
+    else:
+        raise AssertionError("a token was given")
 
 
 if __name__ == "__main__":

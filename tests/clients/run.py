@@ -79,6 +79,16 @@ def python_beside(prepare_node):
     return prepare
 
 
+def told(prepare, **environment):
+    """The same, with these variables."""
+
+    def more(home):
+        runner, extra = prepare(home)
+        return runner, extra | environment
+
+    return more
+
+
 def shell(_):
     if not shutil.which("curl"):
         raise Skip("curl is not installed")
@@ -95,6 +105,7 @@ SUITES = {
     "anthropic-python": ("anthropic_python.py", python_with("requirements.txt")),
     "openai-translated": ("openai_translated.py", python_with("requirements.txt")),
     "openai-translated-2": ("openai_translated.py", python_with("requirements-openai2.txt")),
+    "openai-google": ("openai_translated.py", told(python_with("requirements.txt"), TARGET="google")),
     "anthropic-translated": ("anthropic_translated.py", python_with("requirements.txt")),
     "google-genai": ("google_genai.py", python_with("requirements-google.txt")),
     "boto3": ("bedrock_boto3.py", python_with("requirements-boto3.txt")),

@@ -46,6 +46,14 @@ api_key = "env:SIM_API_KEY"
 forward_attribution = true
 
 [[provider]]
+name = "google"
+kind = "gemini"
+base_url = "http://127.0.0.1:{sim}"
+api_key = "env:SIM_API_KEY"
+models = ["never"]
+forward_attribution = true
+
+[[provider]]
 name = "plain"
 kind = "openai"
 base_url = "http://127.0.0.1:{sim}/v1"

@@ -218,7 +218,9 @@ impl<'a> Reader<'a> {
                     reader.call.prompt.structured |= kind.is_some_and(|kind| kind != "text/plain");
                 }
                 "responseModalities" => reader.modes(cursor)?,
-                _ => drop(cursor.skip()?),
+                _ => {
+                    cursor.skip()?;
+                }
             }
             reader.frame.add(name.as_bytes());
             reader.frame.end();
