@@ -272,7 +272,10 @@ impl Admission {
                 let suffix = arrival(request.extensions()).target.suffix.as_str();
                 provider.address(suffix, request.uri().query(), model)
             }
-            Some(translation) => provider.address(translation.suffix(), None, model),
+            Some(translation) => {
+                let suffix = translation.suffix(self.call.stream);
+                provider.address(suffix, None, model)
+            }
         };
         uri.map_err(|_| Refused::new(Code::InvalidRequest, "The query is too long."))
     }
