@@ -66,16 +66,20 @@ impl Decoder {
     ///
     /// # Errors
     /// The bytes are no frames; the same error from then on.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let frame = self.frame();
         if let Err(error) = frame {
-            self.failed = Some(error);
-            self.held = BytesMut::new();
+            self.fail(error);
         }
         frame
+    }
+
+    fn fail(&mut self, error: FrameError) {
+        self.failed = Some(error);
+        self.held = BytesMut::new();
     }
 
     /// Nothing more comes.
@@ -215,8 +219,14 @@ impl Frame {
 /// # Errors
 /// The bytes are no frames. What came before is in `out`.
 pub fn events(decoder: &mut Decoder, out: &mut BytesMut) -> Result<(), FrameError> {
-    while let Some(frame) = decoder.next()? {
-        frame.write(out)?;
+    while let Some(frame) = decoder.next_frame()? {
+        let from = out.len();
+        if let Err(error) = frame.write(out) {
+            // Nothing of it is told, and nothing behind it.
+            out.truncate(from);
+            decoder.fail(error);
+            return Err(error);
+        }
     }
     Ok(())
 }

@@ -273,7 +273,7 @@ impl Admission {
                 provider.address(suffix, request.uri().query(), model)
             }
             Some(translation) => {
-                let suffix = translation.suffix();
+                let suffix = translation.suffix(self.call.stream);
                 provider.address(suffix, None, model)
             }
         };

@@ -55,14 +55,14 @@ fn published_frames_are_read() {
     let mut decoder = Decoder::default();
     decoder.push(&[EMPTY, BYTE, SHORT, &json_vector()].concat());
     for _ in 0..3 {
-        let frame = decoder.next().unwrap().unwrap();
+        let frame = decoder.next_frame().unwrap().unwrap();
         assert!(frame.payload.is_empty());
         assert_eq!(frame.header("byte"), Ok(None), "it is no text");
     }
-    let frame = decoder.next().unwrap().unwrap();
+    let frame = decoder.next_frame().unwrap().unwrap();
     assert_eq!(frame.header("content-type"), Ok(Some("application/json")));
     assert_eq!(&*frame.payload, b"{'foo':'bar'}");
-    assert_eq!(decoder.next(), Ok(None));
+    assert_eq!(decoder.next_frame(), Ok(None));
     assert_eq!(decoder.end(), Ok(()));
 }
 
@@ -110,11 +110,20 @@ fn what_makes_no_sense_is_an_error_for_good() {
     let sum = crc32fast::hash(&long[..8]).to_be_bytes();
     long[8..12].copy_from_slice(&sum);
     assert_eq!(read(&long).1, Err(FrameError::Length));
+    // What came whole before it is told; the fault stays.
+    let mut decoder = Decoder::default();
+    let mut out = BytesMut::new();
+    decoder.push(&[whole.clone(), nameless, whole.clone()].concat());
+    assert_eq!(events(&mut decoder, &mut out), Err(FrameError::Headers));
+    assert_eq!(&*out, b"data: {\"messageStop\":{}}\n\n");
+    decoder.push(&whole);
+    assert_eq!(events(&mut decoder, &mut out), Err(FrameError::Headers));
+    assert_eq!(decoder.end(), Err(FrameError::Headers));
     let mut decoder = Decoder::default();
     decoder.push(&long);
-    assert_eq!(decoder.next(), Err(FrameError::Length));
+    assert_eq!(decoder.next_frame(), Err(FrameError::Length));
     decoder.push(&whole);
-    assert_eq!(decoder.next(), Err(FrameError::Length));
+    assert_eq!(decoder.next_frame(), Err(FrameError::Length));
     assert_eq!(decoder.end(), Err(FrameError::Length));
 }
 

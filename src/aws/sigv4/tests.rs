@@ -7,6 +7,16 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const HOST: (&str, &str) = ("host", "example.amazonaws.com");
 const DATE: (&str, &str) = ("x-amz-date", "20150830T123600Z");
 
+/// Method, path, query, headers, body, and the signature.
+type Case<'a> = (
+    &'a str,
+    &'a str,
+    &'a str,
+    &'a [(&'a str, &'a str)],
+    &'a [u8],
+    &'a str,
+);
+
 fn signed(method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
     let body_digest = hex_digest(body);
     let message = Message {
@@ -44,7 +54,7 @@ fn requests_of_the_suite_get_its_signatures() {
         ("my-header2", " \"a   b   c\""),
         DATE,
     ];
-    let cases: [(&str, &str, &str, &[(&str, &str)], &[u8], &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         (
             "GET",
             "/",

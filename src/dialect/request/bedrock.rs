@@ -44,7 +44,9 @@ impl<'a> Reader<'a> {
                     reader.call.places.answer_form = format.at.clone();
                     reader.call.prompt.structured |= !reader.is_nothing(&format);
                 }
-                _ => drop(cursor.skip()?),
+                _ => {
+                    cursor.skip()?;
+                }
             }
             Ok(())
         })?;
@@ -63,13 +65,21 @@ impl<'a> Reader<'a> {
             cursor.skip()?;
             return Err(DecodeError::field("messages.content", "must be an array"));
         }
+        let mut last_end = None;
         cursor.array(|cursor, _| {
             if cursor.peek() != Some(b'{') {
                 cursor.skip()?;
                 let message = "must hold objects";
                 return Err(DecodeError::field("messages.content", message));
             }
-            self.block(cursor).map(drop)
+            let at = self.block(cursor)?;
+            let inside = self.body[at.clone()].get(1..).unwrap_or_default();
+            // Marks move from call to call and never enter the prompt: they are left out of digests, comma and all.
+            if let Some(end) = last_end.filter(|_| inside.starts_with(CACHE_POINT)) {
+                self.cuts.push(end..at.end);
+            }
+            last_end = Some(at.end);
+            Ok(())
         })?;
         Ok(())
     }

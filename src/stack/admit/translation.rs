@@ -19,8 +19,6 @@ pub struct Translation {
     dropped: Option<HeaderValue>,
     /// An output cap that the target had to be told and the caller did not name.
     output_cap: Option<u64>,
-    /// The answer is streamed.
-    stream: bool,
 }
 
 impl Translation {
@@ -78,12 +76,12 @@ impl Translation {
     }
 
     /// The target's endpoint below `/v1`, or below its model.
-    pub(super) const fn suffix(&self) -> &'static str {
+    pub(super) const fn suffix(&self, stream: bool) -> &'static str {
         match self.target() {
-            Dialect::Gemini if self.stream => ":streamGenerateContent",
+            Dialect::Gemini if stream => ":streamGenerateContent",
             Dialect::Gemini => ":generateContent",
             Dialect::AnthropicMessages => "/messages",
-            Dialect::Bedrock if self.stream => "/converse-stream",
+            Dialect::Bedrock if stream => "/converse-stream",
             Dialect::Bedrock => "/converse",
             _ => "/chat/completions",
         }
@@ -178,15 +176,13 @@ impl Admission {
         let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
         let call = decode_for(pair.target(), translated.body, Some(model));
         let mut call = call.map_err(|error| invalid(&error.to_string()))?;
-        if call.dialect.is_named_by_path() {
-            call.stream = self.came.stream;
-        }
+        // Where the path says it, the body does not.
+        call.stream |= self.came.stream;
         let dropped = (!translated.dropped.is_empty()).then(|| translated.dropped.join(","));
         let translation = Translation {
             back: translated.back,
             dropped: dropped.and_then(|names| HeaderValue::from_str(&names).ok()),
             output_cap: translated.output_cap,
-            stream: call.stream,
         };
         Ok((Arc::new(call), translation))
     }

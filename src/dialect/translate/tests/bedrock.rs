@@ -140,6 +140,28 @@ fn what_leaves_is_bounded_by_what_stands_in_it() {
 }
 
 #[test]
+fn a_cache_mark_that_moves_on_leaves_what_was_said_the_same() {
+    let marked = |at: usize| {
+        let mark = json!({"type": "ephemeral"});
+        let said = |text: &str, here: usize| {
+            let mut part = json!({"type": "text", "text": text});
+            if here == at {
+                part["cache_control"] = mark.clone();
+            }
+            json!({"role": "user", "content": [part]})
+        };
+        let body = json!({"model": "m", "max_tokens": 9, "messages": [said("one", 0),
+            {"role": "assistant", "content": "two"}, said("three", 1)]});
+        let told = translated(PAIR, &body).body;
+        let call = decode_for(Dialect::Bedrock, told, Some("m")).expect("it decodes");
+        assert!(call.selectors.cache_write_5m);
+        let digests: Vec<_> = call.chain.links.iter().map(|link| link.digest).collect();
+        digests
+    };
+    assert_eq!(marked(0), marked(1));
+}
+
+#[test]
 fn tools_that_must_not_be_used_are_not_declared() {
     let body = json!({"model": "m", "max_tokens": 9, "tool_choice": "none",
         "messages": [{"role": "user", "content": "hi"}],
