@@ -14,6 +14,7 @@ mod check;
 pub mod decode;
 pub mod elsewhere;
 pub mod endpoint;
+mod estimate;
 pub mod failed;
 pub mod gate;
 mod headers;

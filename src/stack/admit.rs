@@ -26,7 +26,7 @@ mod wrap_up;
 pub use context::Trimmed;
 use context::{Aside, Asides};
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
-pub use translation::Translation;
+pub use translation::{Translation, put_into};
 pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
