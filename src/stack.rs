@@ -20,6 +20,7 @@ pub mod gate;
 mod headers;
 pub mod held;
 pub mod meter;
+mod race;
 pub mod record;
 pub mod respond;
 mod retry;

@@ -88,6 +88,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         trace: None,
         dialect: "openai-chat",
         translated: None,
+        hedge: None,
         model: "m".into(),
         provider: None,
         answered: None,

@@ -32,6 +32,7 @@ pub use wrap_up::NUDGED;
 use super::body::AnswerBody;
 use super::failed::NoAnswer;
 use super::meter::Admitted;
+use super::race::Runner;
 use super::route::Routed;
 use super::trace::Trace;
 use super::upstream::Outgoing;
@@ -172,6 +173,8 @@ pub(super) struct Admission {
     put: Option<Arc<Call>>,
     /// What is known of earlier tries.
     again: Option<Box<again::Again>>,
+    /// Another target may be asked beside this one.
+    runner: Option<Runner>,
     /// Targets of a route that it did not fit at, in words.
     tried: Option<String>,
     /// It is a call of the gateway's own.
@@ -234,6 +237,7 @@ impl Admission {
             translation: None,
             put: None,
             again: None,
+            runner: None,
             tried: None,
             aside: extensions.get::<Aside>().is_some(),
             asides: None,
