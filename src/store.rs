@@ -236,6 +236,8 @@ pub struct CallEntry {
     pub dialect: &'static str,
     /// The one that it was put into for its provider, if that is another.
     pub translated: Option<&'static str>,
+    /// Which of two asks it is, where a second target was asked beside the first.
+    pub hedge: Option<&'static str>,
     /// The model asked for.
     pub model: Arc<str>,
     /// The provider it went to.

@@ -111,15 +111,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// it is no more than that. No bound: for choosing a model, not for money.
 #[must_use]
 pub fn size(call: &Call, least: u64) -> u64 {
-    let media = &call.prompt.media;
-    let counts = [
-        media.images,
-        media.files.saturating_add(media.unknown),
-        media.audio,
-    ];
-    let typical = counts.into_iter().zip(TYPICAL);
-    let media = typical.map(|(count, tokens)| count.saturating_mul(tokens));
-    let media = media.fold(0, u64::saturating_add);
+    let media = typical(&call.prompt.media);
     let cheap = media.saturating_add(call.prompt.text_bytes);
     if cheap <= least {
         return cheap;
@@ -130,6 +122,39 @@ pub fn size(call: &Call, least: u64) -> u64 {
         false => call.prompt.text_bytes / BYTES_PER_TOKEN,
     };
     media.saturating_add(text)
+}
+
+/// About how many tokens a call's input takes where its provider has no count to give: what it has counted
+/// of the conversation's beginning, if that is known, and [`size`]'s measure of the rest. No bound.
+#[must_use]
+pub fn estimate(call: &Call, seen: &Seen) -> u64 {
+    let Some(prefix) = &seen.prefix else {
+        return size(call, 0);
+    };
+    let last = call.chain.links.last();
+    let media = last.map_or(call.prompt.media, |link| link.media);
+    let rest = literal(call, seen);
+    let bytes = as_u64(rest.len());
+    let text = match rest.len() <= EXACT_BYTES_MAX {
+        true => count(bpe_openai::o200k_base(), call, rest),
+        false => bytes / BYTES_PER_TOKEN,
+    };
+    prefix
+        .tokens
+        .saturating_add(typical(&media.since(&prefix.media)))
+        .saturating_add(text)
+}
+
+/// What media usually take.
+fn typical(media: &Media) -> u64 {
+    let counts = [
+        media.images,
+        media.files.saturating_add(media.unknown),
+        media.audio,
+    ];
+    let typical = counts.into_iter().zip(TYPICAL);
+    let tokens = typical.map(|(count, tokens)| count.saturating_mul(tokens));
+    tokens.fold(0, u64::saturating_add)
 }
 
 /// The bytes that are not covered by a known count: the messages behind the prefix, or everything.

@@ -7,11 +7,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod common;
+
 use bursar::config::Loaded;
 use bursar::server::run;
 use bursar::sim::{Settings, Sim};
 use bursar::units::NanoUsd;
 use bytes::Bytes;
+use common::program::Ends as _;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -45,8 +48,7 @@ fn the_demo_stops_the_runaway_and_nobody_else() {
         // The environment of another gateway changes nothing, and what is left behind would show.
         .env("BURSAR_KEY", "a key of another gateway")
         .env("TMPDIR", temporary.path())
-        .output()
-        .unwrap();
+        .ended();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{said}", output.status);
     let summary: Value = serde_json::from_str(&said).unwrap();
@@ -98,7 +100,7 @@ fn the_demo_stops_the_runaway_and_nobody_else() {
 
 #[test]
 fn the_demo_shows_its_figures_where_there_is_no_terminal() {
-    let output = bursar().args(["demo", "--seconds", "3"]).output().unwrap();
+    let output = bursar().args(["demo", "--seconds", "3"]).ended();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{said}", output.status);
     assert!(
@@ -124,8 +126,7 @@ fn prices_are_shown_and_checked_as_they_are_in_force() {
         let output = bursar()
             .args(["prices", "show", "gpt-4o", "--config"])
             .arg(at(config))
-            .output()
-            .unwrap();
+            .ended();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -138,8 +139,7 @@ fn prices_are_shown_and_checked_as_they_are_in_force() {
         .arg("check")
         .arg("--config")
         .arg(at("bursar.toml"))
-        .output();
-    let check = check.unwrap();
+        .ended();
     assert_eq!(check.status.code(), Some(78), "{check:?}");
     let said = String::from_utf8_lossy(&check.stderr);
     assert!(said.contains("prices.toml:6: "), "{said}");
@@ -328,7 +328,8 @@ async fn agent(gateway: String, number: usize, max_tokens: Option<u64>) -> Tally
             .body(Full::from(body.to_string()))
             .unwrap();
         let begun = Instant::now();
-        let response = client.request(request).await.unwrap();
+        let sent = common::bounded("an answer", client.request(request)).await;
+        let response = sent.unwrap();
         let status = response.status();
         let answer = response.into_body().collect().await.unwrap().to_bytes();
         if status != 200 {

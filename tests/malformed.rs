@@ -13,6 +13,7 @@ use bursar::sim::{Settings, Sim};
 use common::books;
 use common::calls::{Ask, Caller, Dialect, Http, Reply};
 use common::gateway::Gateway;
+use common::program::Ends as _;
 use common::setup::Setup;
 use common::until;
 use serde_json::{Value, json};
@@ -55,8 +56,7 @@ fn bursar(gateway: &Gateway, words: &[&str]) -> String {
         .arg("--config")
         .arg(gateway.config())
         .env("BURSAR_OPS", &gateway.ops)
-        .output()
-        .expect("the binary");
+        .ended();
     assert!(done.status.success(), "{words:?}: {done:?}");
     String::from_utf8_lossy(&done.stdout).into_owned()
 }

@@ -18,6 +18,8 @@ mod crowds;
 mod dialects;
 #[path = "resilience/elsewhere.rs"]
 mod elsewhere;
+#[path = "resilience/hedged.rs"]
+mod hedged;
 #[path = "resilience/retries.rs"]
 mod retries;
 #[path = "resilience/rig.rs"]

@@ -7,6 +7,7 @@ mod common;
 use bursar::sim::{Settings, Sim};
 use common::calls::{Ask, Http, Reply};
 use common::gateway::Gateway;
+use common::program::Ends as _;
 use common::setup::Setup;
 use common::{books, until};
 use serde_json::{Value, json};
@@ -60,8 +61,7 @@ impl Scene {
             .arg("--config")
             .arg(self.gateway.config())
             .env("BURSAR_OPS", &self.gateway.ops)
-            .output()
-            .expect("the binary");
+            .ended();
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 }

@@ -10,7 +10,7 @@ mod google;
 
 use bursar::sim::{Settings, Sim};
 use common::books;
-use common::calls::{Ask, Dialect, Reply};
+use common::calls::{Ask, Dialect, Http, Reply};
 use common::fake::{self, Fake, Then};
 use common::gateway::Gateway;
 use common::setup::Setup;
@@ -485,4 +485,72 @@ async fn an_answer_that_is_none_of_its_dialect_is_an_error_and_in_doubt() {
     gateway.quiet().await;
     let entries = books::calls(&gateway.store());
     assert!(entries.iter().all(|entry| entry.ending == "unreconciled"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_of_tokens_is_an_estimate_where_the_call_is_translated() {
+    let (sim, gateway) = scene(|setup| setup).await;
+    let http = Http::new();
+    let url = format!("{}/v1/messages/count_tokens", gateway.agents);
+    let count = async |model: &str, more: Value| {
+        let words = "A purse holds what is left. ".repeat(40);
+        let mut body = json!({"model": model, "system": "You are a librarian.",
+            "messages": [{"role": "user", "content": words}]});
+        let members = more.as_object().expect("members").clone();
+        body.as_object_mut().expect("members").extend(members);
+        http.post(&url, &body).await.expect("an answer")
+    };
+    let own = count("sim-anthropic/sim-plain", json!({})).await;
+    assert_eq!(own.header("x-bursar-estimated"), None);
+    let estimate = count("sim/sim-plain", json!({})).await;
+    assert_eq!(estimate.status, 200, "{}", estimate.text());
+    let header = |name: &str| estimate.header(name);
+    assert_eq!(
+        header("x-bursar-estimated").as_deref(),
+        Some("input_tokens")
+    );
+    assert_eq!(
+        header("x-bursar-translated").as_deref(),
+        Some("openai-chat")
+    );
+    assert_eq!(header("x-bursar-output-cap"), None);
+    let tokens = estimate.json()["input_tokens"].as_u64().expect("a count");
+    assert!((200..500).contains(&tokens), "{tokens}");
+    // What the call would be refused for.
+    let refused = count("sim/sim-plain", json!({"top_k": 5})).await;
+    assert_eq!(refused.refusal().as_deref(), Some("invalid_request"));
+    assert!(refused.text().contains("`top_k` cannot be carried"));
+    assert_eq!(sim.bill().calls, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_twice_in_one_object_is_refused_by_name() {
+    let (sim, gateway) = scene(|setup| setup).await;
+    let http = Http::new();
+    let url = format!("{}/v1/chat/completions", gateway.agents);
+    let send = async |model: &str| {
+        let body = format!(
+            r#"{{"model":"{model}","messages":[{{"role":"user","content":[{{"type":"text","text":"Hello.","x":1,"x":2}}]}}]}}"#
+        );
+        let request = http::Request::post(&url)
+            .header("content-type", "application/json")
+            .body(bytes::Bytes::from(body).into());
+        let answer = http.send(request.expect("a request")).await;
+        Reply::read(answer.expect("an answer"))
+            .await
+            .expect("a body")
+    };
+    let refused = send("sim-anthropic/sim-plain").await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.refusal().as_deref(), Some("invalid_request"));
+    assert!(
+        refused.text().contains("`x` stands twice"),
+        "{}",
+        refused.text()
+    );
+    // As it came, it is the provider's to say.
+    let passed = send("sim/sim-plain").await;
+    assert_eq!(passed.status, 200, "{}", passed.text());
+    gateway.quiet().await;
+    assert_eq!(sim.bill().calls, 1);
 }

@@ -14,6 +14,7 @@ use crate::dialect::Dialect;
 use crate::units::{NanoUsd, ProviderName};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most targets of one route.
 pub const TARGETS_MAX: usize = 32;
@@ -248,6 +249,8 @@ pub struct RouteRule {
     /// What the first call at another model may cost beyond what it would have cost at the one whose prompt
     /// cache has its conversation; `None`: nobody looks.
     pub max_switch_cost: Option<NanoUsd>,
+    /// How long the first target is given before a second one is asked as well; `None`: nobody else is.
+    pub hedge_after: Option<Duration>,
     /// Where it is written.
     pub place: Place,
 }

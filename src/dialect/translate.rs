@@ -21,6 +21,7 @@ mod messages_chat;
 mod read;
 mod responses_chat;
 mod stream;
+mod twice;
 mod write;
 
 use super::Dialect;
@@ -155,6 +156,11 @@ pub enum Unfit {
         /// Between which dialects.
         pair: Pair,
     },
+    /// A name that stands twice in one object: which of the two is meant, the provider would have said.
+    #[error(
+        "`{0}` stands twice in one object, and a call that is translated cannot say which is meant."
+    )]
+    Twice(String),
     /// Not of the caller's dialect's form.
     #[error("`{0}` is not of the form that its dialect has")]
     Malformed(String),
@@ -178,6 +184,9 @@ pub struct Translated {
 /// # Errors
 /// See [`Unfit`].
 pub fn request(pair: Pair, body: &[u8], to: &To<'_>) -> Result<Translated, Unfit> {
+    if let Some(name) = twice::twice(body) {
+        return Err(Unfit::Twice(name));
+    }
     let malformed = || Unfit::Malformed("body".to_owned());
     let asked = Raw::parse(body).and_then(Raw::members);
     let mut asked = asked.ok_or_else(malformed)?;

@@ -82,6 +82,7 @@ pub struct Metrics {
     turns: IntCounterVec,
     tool_calls: IntCounterVec,
     translated: IntCounterVec,
+    hedged: IntCounterVec,
     /// Refusals, by code and limit.
     pub denials: IntCounterVec,
     /// Loops, by kind.
@@ -183,6 +184,13 @@ impl Metrics {
                     "Calls sent in another dialect than their caller's",
                 ),
                 &["dialect", "target"],
+            )?,
+            hedged: IntCounterVec::new(
+                Opts::new(
+                    "bursar_hedged_calls_total",
+                    "Calls that a second target was to be asked as well, by who answered first",
+                ),
+                &["route", "result"],
             )?,
             tool_calls: IntCounterVec::new(
                 Opts::new("bursar_tool_calls_total", "Tool calls asked for by answers"),
@@ -363,12 +371,13 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 38] = [
+        let all: [Box<dyn prometheus::core::Collector>; 39] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
             Box::new(self.tool_calls.clone()),
             Box::new(self.translated.clone()),
+            Box::new(self.hedged.clone()),
             Box::new(self.denials.clone()),
             Box::new(self.loops.clone()),
             Box::new(self.held_usd.clone()),
@@ -526,6 +535,11 @@ impl Metrics {
     /// A call in this dialect was sent in that one.
     pub fn translated(&self, dialect: &str, target: &str) {
         self.translated.with_label_values(&[dialect, target]).inc();
+    }
+
+    /// A second target was to be asked as well; who answered first.
+    pub fn hedged(&self, route: &str, result: &str) {
+        self.hedged.with_label_values(&[route, result]).inc();
     }
 
     /// The text exposition.

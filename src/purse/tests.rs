@@ -9,6 +9,8 @@ use crate::store::{Options, SqliteStore};
 use crate::units::{Meter, NanoUsd, TaskKey};
 
 const NEVER: UnixMs = UnixMs(i64::MAX);
+/// The longest that anything is waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn purse() -> (tempfile::TempDir, Arc<Purse>) {
     let directory = tempfile::tempdir().unwrap();
@@ -87,6 +89,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
         trace: None,
         dialect: "openai-chat",
         translated: None,
+        hedge: None,
         model: "m".into(),
         provider: None,
         answered: None,
@@ -117,7 +120,9 @@ fn settle(hold: Hold, nano: u64) {
 
 /// What the ledger and the store have settled, once both know.
 async fn settled(purse: &Arc<Purse>, key: &AccountKey) -> (u64, u64) {
+    let begun = std::time::Instant::now();
     loop {
+        assert!(begun.elapsed() < PATIENCE, "never known");
         let here = purse.look(|ledger| {
             let account = ledger.account(key).filter(|account| account.loaded);
             account.map(|account| (account.settled.usd().0, account.held.usd().0))
@@ -167,7 +172,9 @@ async fn an_account_that_is_added_counts_what_ends_before_and_after_it_is_known(
         async move { purse.load(&[key]).await }
     });
     // A quick store may have answered by then.
+    let begun = std::time::Instant::now();
     while purse.look(|ledger| ledger.footing(holds[0].id())) == Some(Footing::Unknown) {
+        assert!(begun.elapsed() < PATIENCE, "never asked for");
         tokio::task::yield_now().await;
     }
     settle(holds.remove(0), 20);

@@ -252,7 +252,9 @@ async fn shutting_down_answers_what_is_in_flight() {
     let client = world.client.clone();
     let call = tokio::spawn(async move { client.request(request).await });
     // The call is on the bill once it is being answered.
+    let begun = std::time::Instant::now();
     while world.sim.bill().calls == 0 {
+        assert!(begun.elapsed().as_secs() < 60, "it is never answered");
         tokio::task::yield_now().await;
     }
     world.sim.shutdown().await;

@@ -26,12 +26,13 @@ mod wrap_up;
 pub use context::Trimmed;
 use context::{Aside, Asides};
 pub use refusal::{TASKS_PER_HOUR, deadline_refusal, stop_refusal};
-pub use translation::Translation;
+pub use translation::{Translation, put_into};
 pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
 use super::failed::NoAnswer;
 use super::meter::Admitted;
+use super::race::Runner;
 use super::route::Routed;
 use super::trace::Trace;
 use super::upstream::Outgoing;
@@ -172,6 +173,8 @@ pub(super) struct Admission {
     put: Option<Arc<Call>>,
     /// What is known of earlier tries.
     again: Option<Box<again::Again>>,
+    /// Another target may be asked beside this one.
+    runner: Option<Runner>,
     /// Targets of a route that it did not fit at, in words.
     tried: Option<String>,
     /// It is a call of the gateway's own.
@@ -234,6 +237,7 @@ impl Admission {
             translation: None,
             put: None,
             again: None,
+            runner: None,
             tried: None,
             aside: extensions.get::<Aside>().is_some(),
             asides: None,

@@ -7,7 +7,7 @@
 use super::body::{AnswerBody, Upstream};
 use super::endpoint::Endpoint;
 use super::upstream::Outgoing;
-use super::{Code, Refused, arrival, headers, live, route};
+use super::{Code, Refused, arrival, estimate, headers, live, route};
 use crate::attribution::Attribution;
 use crate::config::Identity;
 use crate::dialect::{Call, Dialect};
@@ -187,7 +187,8 @@ async fn list_of(provider: &Arc<Provider>, asked: &Request<Outgoing>) -> Option<
     }
 }
 
-/// Anthropic's token count: free, and asked with the caller's own body.
+/// Anthropic's token count: free, and asked with the caller's own body; an estimate where the call would
+/// be translated.
 async fn count_tokens(
     gateway: &Gateway,
     live: &Live,
@@ -205,16 +206,13 @@ async fn count_tokens(
         call: &call,
         model: &call.model,
     };
+    // At the target that the call itself would be tried at first.
     let mut targets = std::iter::successors(Some(asked.find().await?), route::Routed::next);
-    let spoken = targets.find(|routed| routed.provider.speaks(call.dialect));
-    let routed = spoken.ok_or_else(|| {
-        let message = format!(
-            "Tokens of `{}` cannot be counted: its provider does not speak {}, and a count is not translated.",
-            call.model,
-            call.dialect.name()
-        );
-        Refused::new(Code::InvalidRequest, &message).status(404)
-    })?;
+    let taken = targets.find(|routed| routed.provider.takes(call.dialect));
+    let routed = taken.ok_or_else(|| estimate::none(&call))?;
+    if !routed.provider.speaks(call.dialect) {
+        return estimate::count(gateway, live, (&call, &routed));
+    }
     let edits = crate::dialect::Edits {
         model: (*call.model != *routed.model).then(|| routed.model.to_string()),
         strip_foreign: !call.ids.foreign.is_empty(),

@@ -25,6 +25,7 @@ names! {
     TRIMMED = "x-bursar-trimmed";
     TRANSLATED = "x-bursar-translated";
     DROPPED = "x-bursar-dropped";
+    ESTIMATED = "x-bursar-estimated";
     COST_USD = "x-bursar-cost-usd";
     SAVED_USD = "x-bursar-saved-usd";
     CACHE = "x-bursar-cache";

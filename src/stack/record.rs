@@ -19,6 +19,7 @@ pub use head::Charged;
 use super::Refused;
 use super::admit::Translation;
 use super::check::Watched;
+use super::race::Runner;
 use super::route::{Course, Shadow};
 use super::trace::Trace;
 use crate::conversation::Lane;
@@ -133,6 +134,10 @@ pub struct Facts {
     pub steps: Option<super::watch::Steps>,
     /// It is a call of the gateway's own: a summary.
     pub aside: bool,
+    /// A stream of it is ended if it chants, by the rules for the call as it came.
+    pub ends_chants: bool,
+    /// Another target may be asked beside this one.
+    pub runner: Option<Runner>,
 }
 
 #[derive(Default)]
@@ -257,6 +262,9 @@ impl Record {
         self.progress.status = Some(status);
         if status.is_success() {
             self.health.alive();
+            if let Some(runner) = &self.facts.runner {
+                runner.hears();
+            }
         }
     }
 
@@ -292,10 +300,19 @@ impl Record {
             || self.is_more_than_told(reader.visible_bytes())
     }
 
+    /// Why its end is in doubt if it is read on without a caller and does not come in time.
+    #[must_use]
+    pub fn unread(&self) -> &'static str {
+        match &self.facts.runner {
+            Some(runner) if runner.has_lost() => "hedged",
+            _ => "client_gone",
+        }
+    }
+
     /// A stream of this call is ended if it chants.
     #[must_use]
-    pub fn listens(&self) -> bool {
-        super::watch::ends_chants(&self.live, &self.call, &self.flight().attribution)
+    pub const fn listens(&self) -> bool {
+        self.facts.ends_chants
     }
 
     /// It does: a count and an event.

@@ -96,6 +96,7 @@ fn call(
         }),
         dialect: "openai-chat",
         translated: None,
+        hedge: None,
         model: "gpt-4o-mini".into(),
         provider: Some("openai".into()),
         answered: Some("gpt-4o-mini-2024-07-18".into()),

@@ -20,6 +20,8 @@ pub struct Entry {
     pub quoted: Amounts,
     pub charged: Amounts,
     pub overrun: u64,
+    /// Which of two asks of one call, if there were two.
+    pub hedge: String,
 }
 
 /// The calls of the journal that reached a provider, or might have.
@@ -47,6 +49,9 @@ pub fn calls(store: &Path) -> Vec<Entry> {
                 quoted: body.quoted.0,
                 charged: body.charged.0,
                 overrun: body.overrun,
+                hedge: (body.hedge.as_ref())
+                    .map_or("", |hedge| hedge.as_str())
+                    .to_owned(),
             });
         }
         Ok(true)

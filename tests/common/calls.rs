@@ -245,7 +245,7 @@ impl Http {
 
     /// Any request; returns as soon as the head of the answer is there.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
-        let sent = self.0.request(request).await;
+        let sent = super::bounded("the head of an answer", self.0.request(request)).await;
         sent.map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))
     }
 }
@@ -335,7 +335,7 @@ impl Caller {
         let id = text_of(response.headers(), "x-bursar-request-id");
         let mut body = response.into_body();
         for _ in 0..after {
-            if body.frame().await.is_none() {
+            if super::bounded("a piece", body.frame()).await.is_none() {
                 break;
             }
         }
@@ -355,7 +355,8 @@ impl Reply {
     /// Reads an answer to its end.
     pub async fn read(response: Response<Incoming>) -> Result<Self, String> {
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| error.to_string())?;
+        let body = super::bounded("the end of an answer", body.collect()).await;
+        let body = body.map_err(|error| error.to_string())?;
         Ok(Self {
             status: parts.status,
             headers: parts.headers,

@@ -196,12 +196,18 @@ fn spawn(dir: &TempDir) -> (Child, String, String) {
         .spawn()
         .expect("the binary");
     let said = child.stdout.take().expect("piped");
-    let mut lines = BufReader::new(said).lines();
+    let (told, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            let _ = told.send(line);
+        }
+    });
     let mut url = |name: &str| {
-        let line = lines.next().and_then(Result::ok).unwrap_or_default();
+        let line = lines.recv_timeout(PATIENCE).unwrap_or_default();
         match line.split_once(' ') {
             Some((first, url)) if first == name => url.to_owned(),
             _ => {
+                let _ = child.kill();
                 let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
                 panic!("no `{name}` line, but `{line}`; its log:\n{log}");
             }

@@ -15,9 +15,25 @@ pub mod frames;
 pub mod gateway;
 pub mod load;
 pub mod ops;
+pub mod program;
 pub mod setup;
 
 use std::time::Duration;
+
+/// The longest that a test waits for any one thing: this machine may be busy, but a test that hangs
+/// says where.
+pub const LONGEST: Duration = Duration::from_secs(150);
+
+/// Waits for this, at most [`LONGEST`].
+///
+/// # Panics
+/// If it does not come.
+pub async fn bounded<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(LONGEST, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what}: not within {LONGEST:?}"),
+    }
+}
 
 /// Waits until `what` is there, looking often, at most `most`.
 ///

@@ -2,6 +2,7 @@
 //! goes on.
 
 use crate::common::gateway::{Gateway, command};
+use crate::common::program::ends_within;
 use crate::common::setup::{Setup, store_in};
 use crate::common::{books, until};
 use crate::rig::{CHAT, HIGH_LIMITS, Shape, World, assert_refused, chat};
@@ -38,18 +39,12 @@ fn run(dir: &TempDir) -> (ExitStatus, String) {
         let _ = said.read_to_string(&mut text);
         text
     });
-    let began = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("a child") {
-            break status;
-        }
-        if began.elapsed() > PATIENCE {
-            let _ = child.kill();
-            panic!("it started, or hangs: {:?}", reading.join());
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
+    let status = ends_within(&mut child, PATIENCE);
+    let said = reading.join().expect("a reader");
+    let Some(status) = status else {
+        panic!("it started, or hangs: {said:?}");
     };
-    (status, reading.join().expect("a reader"))
+    (status, said)
 }
 
 async fn sim() -> Sim {

@@ -1,9 +1,10 @@
 //! Reload and drain: limits, keys and providers change without a restart and usage is kept; a stop
 //! lets calls in flight end.
 
-use crate::common::calls::{Ask, Reply};
+use crate::common::calls::{Ask, Http, Reply};
+use crate::common::program::Ends as _;
 use crate::common::setup::Setup;
-use crate::common::{books, until};
+use crate::common::{books, bounded, until};
 use crate::rig::{CHAT, Provider, Shape, World, answer, assert_refused, chat, chat_answer};
 use bursar::sim::{Settings, Sim};
 use http_body_util::BodyExt;
@@ -16,7 +17,11 @@ const SOON: Duration = Duration::from_secs(20);
 
 impl World {
     fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.gateway.dir().join(file), text).expect("a file");
+        // In one step: nobody reads half of it.
+        let file = self.gateway.dir().join(file);
+        let new = file.with_extension("new");
+        std::fs::write(&new, text).expect("a file");
+        std::fs::rename(new, file).expect("a file");
     }
 
     fn read(&self, file: &str) -> String {
@@ -36,6 +41,9 @@ impl World {
             (self.reloads(result).await > before).then_some(())
         })
         .await;
+        // What was counted may have begun before the change; this one reads what stands there now.
+        let url = format!("{}/api/reload", self.gateway.ops);
+        let _ = Http::new().post(&url, &json!({})).await.expect("an answer");
     }
 
     async fn limits(&self, toml: &str) {
@@ -269,8 +277,7 @@ fn key(world: &World, args: &[&str]) -> Value {
         .args(args)
         .arg("--config")
         .arg(config)
-        .output()
-        .expect("the binary");
+        .ended();
     assert!(
         output.status.success(),
         "{}",
@@ -384,7 +391,8 @@ async fn a_stop_lets_calls_in_flight_end() {
     ] {
         let ask = Ask::chat("sim-a").dialect(dialect).stream();
         let mut stream = caller.open(&ask).await.expect("an answer").into_body();
-        stream.frame().await.expect("a chunk").expect("a chunk");
+        let chunk = bounded("a chunk", stream.frame()).await;
+        chunk.expect("a chunk").expect("a chunk");
         streams.push(tokio::spawn(stream.collect()));
     }
     // A connection that has had a call before.

@@ -3,7 +3,7 @@
 
 use crate::common::gateway::Gateway;
 use crate::common::setup::Setup;
-use crate::common::until;
+use crate::common::{bounded, until};
 use crate::rig::{
     CHAT, HIGH_LIMITS, Provider, Shape, World, answer, assert_refused, chat, chat_answer, echo,
 };
@@ -80,7 +80,8 @@ fn post(url: &str, body: &serde_json::Value) -> Request<Full<Bytes>> {
 }
 
 async fn text(answer: Response<hyper::body::Incoming>) -> String {
-    let body = answer.into_body().collect().await.expect("a body");
+    let body = bounded("a body", answer.into_body().collect()).await;
+    let body = body.expect("a body");
     String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8")
 }
 
@@ -144,7 +145,7 @@ async fn tls_speaks_both_versions_by_alpn() {
         .await
         .expect("bytes");
     let mut said = Vec::new();
-    let _ = plain.read_to_end(&mut said).await;
+    let _ = bounded("the end", plain.read_to_end(&mut said)).await;
     assert!(!said.starts_with(b"HTTP/"), "{said:?}");
     // Nor does anybody hold a place by never finishing a handshake.
     let mut slow = TcpStream::connect(format!("127.0.0.1:{port}"))

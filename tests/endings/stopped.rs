@@ -11,7 +11,9 @@ use std::time::Duration;
 /// A gateway whose buttons are pressed through its API.
 async fn scene() -> Scene {
     let settings = Settings {
-        slow_delay: Duration::from_millis(30),
+        // A button is pressed within that, also on a busy machine.
+        slow_delay: Duration::from_millis(300),
+        chunk_tokens: 20,
         ..Settings::default()
     };
     Scene::with(settings, |setup| setup.limits(ONE_DOLLAR)).await

@@ -2,6 +2,7 @@
 
 use crate::common::calls::{Ask, Http, Reply};
 use crate::common::gateway::Gateway;
+use crate::common::program::Ends as _;
 use crate::common::setup::Setup;
 use crate::common::until;
 use bursar::sim::{Settings, Sim};
@@ -120,8 +121,7 @@ impl Scene {
             .arg(self.gateway.config())
             .env("BURSAR_OPS", &self.gateway.ops)
             .env("USER", "ann")
-            .output()
-            .expect("the binary");
+            .ended();
         let said = String::from_utf8_lossy(&done.stdout).into_owned()
             + &String::from_utf8_lossy(&done.stderr);
         (said, done.status.code())

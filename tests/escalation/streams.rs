@@ -1,6 +1,7 @@
 //! Streams that wait: comments keep them alive, then their own events or the dialect's error follow.
 
 use super::rig::Scene;
+use crate::common::bounded;
 use crate::common::calls::{Ask, Dialect, Reply};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -23,7 +24,8 @@ async fn comments_keep_a_stream_alive_until_its_answer_follows() {
     assert_eq!(answer.headers()["x-bursar-escalation"], id.as_str());
     assert!(answer.headers().contains_key("x-bursar-request-id"));
     let (parts, mut body) = answer.into_parts();
-    let first = body.frame().await.expect("a frame").expect("a comment");
+    let first = bounded("a frame", body.frame()).await;
+    let first = first.expect("a frame").expect("a comment");
     let first = first.into_data().expect("data");
     assert!(first.starts_with(b": waiting for a person"), "{first:?}");
     scene.approve(&id, json!({"turns": 1})).await;

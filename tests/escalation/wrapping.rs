@@ -82,7 +82,7 @@ async fn after_a_top_up_there_is_another_last_call() {
     let ask = Ask::chat("sim-cheap");
     let mut last = 0;
     for _ in 0..2 {
-        loop {
+        for _ in 0..20 {
             let reply = call(&scene, "writer", &ask).await;
             scene.gateway.quiet().await;
             match reply.refusal() {

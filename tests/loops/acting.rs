@@ -2,6 +2,7 @@
 //! warning; and who gets through all the same.
 
 use crate::common::calls::Reply;
+use crate::common::program::Ends as _;
 use crate::common::until;
 use crate::runs::step;
 use crate::talk::{Form, Scene, Talk};
@@ -121,8 +122,7 @@ async fn a_refusal_names_rule_calls_and_digests_in_each_dialect() {
     let done = Command::new(env!("CARGO_BIN_EXE_bursar"))
         .args(["audit", "trace", "deny-0", "--json", "--config"])
         .arg(scene.gateway.config())
-        .output()
-        .expect("the binary");
+        .ended();
     let trace = String::from_utf8_lossy(&done.stdout);
     assert!(
         trace.contains("loop_detected") && trace.contains("repeat"),

@@ -1,5 +1,6 @@
 //! What would have fired, by the digests in the journal: the same as did.
 
+use crate::common::program::Ends as _;
 use crate::runs::{harmless, loops};
 use crate::talk::{Form, Scene, first_warning};
 use serde_json::Value;
@@ -17,8 +18,7 @@ async fn replayed(scene: &Scene, more: &[&str]) -> HashMap<String, Value> {
         .args(["replay", "--loops", "--journal", "--json", "--config"])
         .arg(scene.gateway.config())
         .args(more)
-        .output()
-        .expect("the binary");
+        .ended();
     let errors = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{errors}");
     let lines = String::from_utf8(done.stdout).expect("text");
@@ -110,8 +110,7 @@ async fn refused_calls_are_replayed_too_and_rows_say_nothing_that_was_said() {
     let export = Command::new(env!("CARGO_BIN_EXE_bursar"))
         .args(["audit", "export", "--config"])
         .arg(scene.gateway.config())
-        .output()
-        .expect("the binary");
+        .ended();
     let rows = String::from_utf8(export.stdout).expect("text");
     assert!(rows.contains("\"steps\":\""));
     assert!(!rows.contains("Nothing of that name") && !rows.contains("purse"));

@@ -1,5 +1,6 @@
 //! Each kind of loop, on each dialect, fires at the call at which `replay` says that it would.
 
+use crate::common::program::Ends as _;
 use crate::runs::{harmless, loops};
 use crate::talk::{Form, Scene, first_warning};
 use serde_json::Value;
@@ -20,8 +21,7 @@ fn replayed(runs: &[Value]) -> HashMap<String, Option<(usize, String)>> {
     let done = Command::new(env!("CARGO_BIN_EXE_bursar"))
         .args(["replay", "--loops"])
         .arg(file.path())
-        .output()
-        .expect("the binary");
+        .ended();
     assert!(
         done.status.success(),
         "{}",

@@ -1,6 +1,8 @@
 //! An operator: requests to `ops`, and the command line.
 
+use crate::common::bounded;
 use crate::common::gateway::Gateway;
+use crate::common::program::Ends as _;
 use crate::common::setup::Setup;
 use bursar::sim::{Settings, Sim};
 use bytes::Bytes;
@@ -98,9 +100,11 @@ impl Operator {
         }
         let request = request.body(Full::new(Bytes::from(body.to_owned())));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let answer = client.request(request.expect("a request")).await;
+        let sent = client.request(request.expect("a request"));
+        let answer = bounded("the head of an answer", sent).await;
         let (head, body) = answer.expect("an answer").into_parts();
-        let body = body.collect().await.expect("a body").to_bytes();
+        let body = bounded("the end of an answer", body.collect()).await;
+        let body = body.expect("a body").to_bytes();
         let said = serde_json::from_slice(&body)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
         (head.status, said)
@@ -157,8 +161,8 @@ pub async fn bursar(config: &Path, args: &[&str]) -> Output {
         .env_remove("BURSAR_OPS")
         .env_remove("BURSAR_OPS_TOKEN")
         .env("USER", "tester");
-    let done = tokio::task::spawn_blocking(move || command.output());
-    done.await.expect("a thread").expect("the binary")
+    let done = tokio::task::spawn_blocking(move || command.ended());
+    done.await.expect("a thread")
 }
 
 /// Runs the command line, which must succeed, and returns what it prints.

@@ -1,5 +1,6 @@
 //! Suspending, resuming and closing: streams end at once, and later calls are refused.
 
+use crate::common::bounded;
 use crate::common::calls::{Ask, Caller, Reply};
 use crate::common::gateway::Gateway;
 use crate::common::setup::Setup;
@@ -20,7 +21,8 @@ async fn streaming(caller: &Caller) -> (tokio::task::JoinHandle<String>, Instant
     let answer = caller.open(&long()).await.unwrap();
     assert_eq!(answer.status(), 200);
     let mut body = answer.into_body();
-    let first = body.frame().await.expect("a piece").expect("of the body");
+    let first = bounded("a piece", body.frame()).await;
+    let first = first.expect("a piece").expect("of the body");
     assert!(first.data_ref().is_some_and(|data| !data.is_empty()));
     let rest = tokio::spawn(async move {
         let rest = body.collect().await.expect("it ends in good order");
@@ -31,7 +33,7 @@ async fn streaming(caller: &Caller) -> (tokio::task::JoinHandle<String>, Instant
 
 /// The stream ends soon, and tells the code.
 async fn ends_with((rest, since): (tokio::task::JoinHandle<String>, Instant), code: &str) {
-    let rest = rest.await.unwrap();
+    let rest = bounded("the end of a stream", rest).await.unwrap();
     assert!(rest.contains(code), "no `{code}` in {rest}");
     assert!(
         since.elapsed() < Duration::from_secs(8),

@@ -1,5 +1,6 @@
 //! `Idempotency-Key`.
 
+use crate::common::bounded;
 use crate::common::calls::Reply;
 use crate::rig::{CHAT, HIGH_LIMITS, Shape, World, assert_refused, chat};
 use crate::{assert_again, assert_billed};
@@ -115,7 +116,8 @@ async fn who_hangs_up_finds_the_answer_when_asking_again() {
     let body = stream("sim-slow");
     let open = world.post(CHAT, &body).header("idempotency-key", "k");
     let mut answer = open.open().await;
-    let piece = answer.frame().await.expect("a piece").expect("data");
+    let piece = bounded("a piece", answer.frame()).await;
+    let piece = piece.expect("a piece").expect("data");
     drop(answer);
     let reply = call(&world, "k", &body).await;
     assert_eq!(reply.header(AGAIN.0).as_deref(), Some(AGAIN.1));

@@ -37,15 +37,16 @@ async fn run(first: Option<Sim>, addr: SocketAddr, second: Sim, usd: &str) -> En
         setup.routes(BOTH).limits(&limits).provider(PROVIDER)
     })
     .await;
-    crowd(rig, CALLERS, CALLS, any).await
+    crowd(rig, (CALLERS, CALLS), any, 1).await
 }
 
-/// So many callers make so many calls each, as workers; compares the books with both bills.
+/// So many callers make so many calls each, as workers; compares the books with both bills, on which a
+/// call may stand as settled so often.
 pub async fn crowd(
     mut rig: Rig,
-    callers: usize,
-    calls: usize,
+    (callers, calls): (usize, usize),
     any: fn(&mut Draw, &str) -> Ask,
+    most: usize,
 ) -> Ended {
     let counts = Arc::new([const { AtomicUsize::new(0) }; 4]);
     let mut crowd = JoinSet::new();
@@ -77,7 +78,7 @@ pub async fn crowd(
     while let Some(joined) = crowd.join_next().await {
         joined.expect("a caller");
     }
-    let sums = rig.settles().await;
+    let sums = rig.settles_so_often(most).await;
     let [plain, translated, refused, failed] =
         counts.each_ref().map(|count| count.load(Ordering::Relaxed));
     let answered = plain + translated;

@@ -193,7 +193,7 @@ async fn both_unwell_in_two_dialects_near_the_cap() {
         chaos::PROVIDER,
     )
     .await;
-    let ended = chaos::crowd(rig, 10, 20, any).await;
+    let ended = chaos::crowd(rig, (10, 20), any, 1).await;
     let Ended {
         sums,
         answered,

@@ -1,6 +1,7 @@
 //! What is told without being done: shadow mode and `bursar route explain`.
 
 use crate::common::calls::{Ask, Dialect};
+use crate::common::program::Ends as _;
 use crate::rig::Rig;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -75,7 +76,7 @@ fn explain(rig: &Rig, args: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bursar"));
     let command = command.args(["route", "explain", "--config"]);
     let command = command.arg(rig.gateway.config()).args(args);
-    command.output().expect("a run")
+    command.ended()
 }
 
 fn explained(rig: &Rig, args: &[&str]) -> Value {

@@ -35,6 +35,7 @@ fn call(agent: &str, parent: Option<&str>, nano: u64) -> CallEntry {
         trace: None,
         dialect: "openai-chat",
         translated: None,
+        hedge: None,
         model: "gpt-4o-mini".into(),
         provider: None,
         answered: None,

@@ -74,6 +74,7 @@ fn alias(section: &Section<'_>) -> Option<RouteRule> {
         pins,
         downgrade: Vec::new(),
         max_switch_cost: None,
+        hedge_after: None,
         place: section.place(),
     })
 }
@@ -100,15 +101,29 @@ fn route(section: &Section<'_>, index: usize) -> Option<RouteRule> {
     let durable_answers = section.or("durable_answers", false, value::flag);
     let downgrade = rungs(section);
     let max_switch_cost = section.get("max_switch_cost", value::money);
+    let hedge_after = section.get("hedge_after", value::positive_span);
+    let to = targets(section)?;
+    if hedge_after.is_some() {
+        if to.len() + downgrade.len() < 2 {
+            section.fault_of("hedge_after", "`hedge_after` needs a second target to ask");
+        }
+        if pins {
+            section.fault_of(
+                "hedge_after",
+                "`hedge_after`: a pinned task has no other target to ask; leave out `pin` or this",
+            );
+        }
+    }
     Some(RouteRule {
         name: name.map_or_else(|| Arc::from(format!("route {}", index + 1)), Arc::from),
         matches,
-        to: targets(section)?,
+        to,
         shadow,
         durable_answers,
         pins,
         downgrade,
         max_switch_cost,
+        hedge_after,
         place: section.place(),
     })
 }

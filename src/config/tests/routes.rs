@@ -172,6 +172,25 @@ fn a_ladder_falls_and_a_budget_stands_behind_it() {
 }
 
 #[test]
+fn a_hedge_needs_another_target() {
+    let text = "[[route]]\nto = [\"p/x\", \"p/y\"]\nhedge_after = \"1500ms\"\n";
+    let route = &parse(text).routes[0];
+    assert_eq!(
+        route.hedge_after,
+        Some(std::time::Duration::from_millis(1_500))
+    );
+    let text = "[[route]]\nto = \"p/x\"\nhedge_after = \"1s\"\n\
+                [[route]]\nto = [\"p/x\", \"p/y\"]\nhedge_after = \"0s\"\n\
+                [[route]]\nto = [\"p/x\", \"p/y\"]\npin = \"task\"\nhedge_after = \"1s\"\n";
+    let expected = [
+        "3: `hedge_after` needs a second target to ask",
+        "6: `hedge_after`: this must be more than nothing",
+        "10: `hedge_after`: a pinned task has no other target to ask; leave out `pin` or this",
+    ];
+    assert_eq!(faults(text), expected);
+}
+
+#[test]
 fn only_a_budget_that_does_not_look_at_the_model_downgrades() {
     let limit =
         |more: &str| format!("[[limit]]\nname = \"l\"\n{more}\non_exceed = \"downgrade\"\n");

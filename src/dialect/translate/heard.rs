@@ -1,7 +1,9 @@
 //! What chat servers answer, in all the ways that they have of saying it.
 
+use super::Unreadable;
 use super::read::{Members, Raw};
 use crate::price::usage::{Shape, from_json};
+use std::borrow::Cow;
 
 /// How deep content parts may nest (Mistral puts text in a thinking part in the content).
 const PARTS_DEPTH_MAX: usize = 3;
@@ -60,6 +62,35 @@ fn add<'a>(content: Raw<'a>, part: Part, pieces: &mut Vec<(Part, &'a str)>, dept
             add(value, part, pieces, depth + 1);
         }
     }
+}
+
+/// The first choice of a chunk; `None` if it has none.
+///
+/// # Errors
+/// It is none.
+pub(super) fn choice<'a>(said: &Members<'a>) -> Result<Option<Members<'a>>, Unreadable> {
+    let choices = said.get("choices").and_then(Raw::items).unwrap_or_default();
+    let choice = choices.first().map(|choice| choice.members());
+    choice
+        .map(|choice| choice.ok_or(Unreadable::Form))
+        .transpose()
+}
+
+/// Why a choice says that the model stopped, if it says so yet.
+pub(super) fn finish<'a>(choice: &Members<'a>) -> Option<Cow<'a, str>> {
+    choice
+        .text("finish_reason")
+        .filter(|finish| !finish.is_empty())
+}
+
+/// Pieces of tool calls in a delta.
+///
+/// # Errors
+/// One is none.
+pub(super) fn calls<'a>(delta: &Members<'a>) -> Result<Vec<Members<'a>>, Unreadable> {
+    let calls = delta.get("tool_calls").and_then(Raw::items);
+    let calls = calls.unwrap_or_default().into_iter().map(Raw::members);
+    calls.map(|call| call.ok_or(Unreadable::Form)).collect()
 }
 
 /// Token counts as chat servers report them.

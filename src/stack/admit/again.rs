@@ -5,6 +5,8 @@
 //! stays in doubt, and the new one comes on top. What is kept for it is kept only where there is such a
 //! way on.
 
+mod hedge;
+
 use super::{Admission, NotYet, Placed};
 use crate::clock;
 use crate::config::Alone;
@@ -81,6 +83,7 @@ where
     S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer>,
 {
     let spare = head_of(&request);
+    let mut hedge = admission.hedges_after();
     let mut tries = Tries {
         began: Instant::now(),
         most: admission.routed.provider.timeouts.total,
@@ -90,7 +93,20 @@ where
     };
     let mut admitted = admission.depart(request, placed).await?;
     loop {
-        let failed = match inner.call(admitted).await {
+        let calling = inner.call(admitted);
+        let answered = match (hedge.take(), admission.runner.clone()) {
+            (Some(after), Some(runner)) => {
+                let way = (&spare, &mut tries);
+                let race = hedge::race(admission, runner, after, (calling, &mut inner), way);
+                let answered;
+                (admission, answered) = Box::pin(race).await;
+                answered
+            }
+            _ => calling.await,
+        };
+        // Of the tries after it, each is alone.
+        admission.runner = None;
+        let failed = match answered {
             Ok(mut answer) => {
                 drop(admission);
                 // A stream may last, and the body is large.
@@ -277,6 +293,19 @@ impl Admission {
         let here = place(&self.routed);
         self.routed.course.is_some()
             && all.any(|routed| place(&routed) != here && !failed.contains(&place(&routed)))
+    }
+
+    /// Another target of the route has failed the call.
+    fn fails_at(&mut self, place: usize) {
+        self.again.get_or_insert_default().failed.push(place);
+    }
+
+    /// The provider's prompt cache has the conversation now.
+    pub(super) fn is_warm_now(&self) {
+        if self.live.routes.minds_caches() {
+            let warm = &self.gateway.warm;
+            warm.left(&self.attribution, &self.call, &self.routed);
+        }
     }
 
     fn begin_again(&mut self, stays: bool) {

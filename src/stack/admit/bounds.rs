@@ -1,8 +1,8 @@
 //! The most that a call can cost on each meter: its price card, the bound on its input, the quote.
 
-use super::Admission;
 use super::covers::Covers;
 use super::wrap_up::LAST_TOKENS;
+use super::{Admission, pace};
 use crate::config::{Preset, UnlistedFields};
 use crate::conversation::Lane;
 use crate::dialect::{Call, Dialect};
@@ -109,7 +109,7 @@ impl Bound {
         in_usd: bool,
     ) -> Result<(), Refused> {
         let call = &admission.call;
-        let input = admission.with_notice(input);
+        let input = pace::with_markers(call, admission.with_notice(input));
         let bounds = &admission.live.config().bounds;
         let role = admission
             .attribution

@@ -30,7 +30,7 @@ pub use trimming::Trimmed;
 const MAX_CALLS: usize = 10_000;
 
 /// What the caps on contexts made of a call.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Fitted {
     /// Whom the task will have met once the call leaves.
     pub entering: Option<Entry>,

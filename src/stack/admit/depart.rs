@@ -12,6 +12,7 @@ use crate::stack::meter::Admitted;
 use crate::stack::record::{Facts, Record};
 use crate::stack::trace::Trace;
 use crate::stack::upstream::Outgoing;
+use crate::stack::watch;
 use crate::stack::{Refused, headers};
 use crate::store::NoteKind;
 use crate::task::Task;
@@ -41,10 +42,7 @@ impl Admission {
         let call = &self.call;
         let (edits, hide_usage) = self.edits(&bound, &hold);
         self.note(&hold);
-        if self.live.routes.minds_caches() {
-            let warm = &self.gateway.warm;
-            warm.left(&self.attribution, &self.call, &self.routed);
-        }
+        self.is_warm_now();
         if let Some(course) = &self.routed.course {
             self.gateway
                 .metrics
@@ -79,6 +77,9 @@ impl Admission {
             translation: self.translation.clone(),
             steps: self.steps.clone(),
             aside: self.aside,
+            ends_chants: self.came.stream
+                && watch::ends_chants(&self.live, &self.came, &self.attribution),
+            runner: self.runner.clone(),
         };
         self.fitted.left(&self.gateway, facts.notice);
         let joins = entered.is_some_and(Entered::admit);

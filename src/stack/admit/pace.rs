@@ -6,7 +6,26 @@
 
 use crate::dialect::Call;
 use crate::ledger::{Elastic, Remaining};
+use crate::tokens::InputBound;
 use crate::units::{Amounts, Meter};
+
+/// The most that a marker of what is left takes: a line of words with two numbers in it, tokens.
+const MARKER_TOKENS: u64 = 64;
+
+/// The bound on the input with the markers that the provider puts among the messages of a call with a task
+/// budget: the caller's bytes do not show them, and they are input like any other. One behind each message
+/// at most, and one in front.
+pub(super) fn with_markers(call: &Call, input: InputBound) -> InputBound {
+    if call.places.task_budget.is_none() {
+        return input;
+    }
+    let markers = call.prompt.messages.saturating_add(1);
+    let more = markers.saturating_mul(MARKER_TOKENS);
+    InputBound {
+        all: input.all.saturating_add(more),
+        fresh: input.fresh.saturating_add(more),
+    }
+}
 
 /// What the call's task budget should say is left, if it says more than that. `held` is the call's own
 /// hold, which `remaining` is without.
@@ -115,5 +134,27 @@ mod tests {
             };
             assert_eq!(filled(&budget, left), budget);
         }
+    }
+
+    #[test]
+    fn markers_are_bounded_where_there_is_a_budget() {
+        let bound = |more: Value| {
+            let mut body = json!({"model": "m", "max_tokens": 9, "messages": [
+                {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]});
+            let members = more.as_object().unwrap().clone();
+            body.as_object_mut().unwrap().extend(members);
+            let call = decode(Dialect::AnthropicMessages, body.to_string().into()).unwrap();
+            let bound = with_markers(
+                &call,
+                InputBound {
+                    all: 100,
+                    fresh: 40,
+                },
+            );
+            (bound.all, bound.fresh)
+        };
+        assert_eq!(bound(json!({})), (100, 40));
+        let budget = json!({"output_config": {"task_budget": {"type": "tokens", "total": 50_000}}});
+        assert_eq!(bound(budget), (100 + 4 * 64, 40 + 4 * 64));
     }
 }

@@ -5,6 +5,7 @@ use super::Admission;
 use super::walk::Miss;
 use crate::dialect::translate::{self, Back, Pair, To};
 use crate::dialect::{Call, Dialect, decode_for};
+use crate::gateway::Live;
 use crate::stack::route::Routed;
 use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused, headers};
@@ -149,41 +150,51 @@ impl Admission {
     }
 
     fn put(&self, pair: Pair) -> Result<(Arc<Call>, Translation), Refused> {
-        let invalid = |why: &str| Refused::new(Code::InvalidRequest, why);
-        let (provider, model) = (&self.routed.provider, &*self.routed.model);
         let role = self.attribution.role.as_ref();
         let role = role.map(|role| role.value.as_str());
-        let card = self.live.catalogue.find(provider.family(), model).ok();
-        let unasked = self
-            .live
-            .config()
-            .bounds
-            .output_when_unasked
-            .of(model, role);
-        let most = card.as_ref().and_then(|card| card.max_output);
-        let field = match (pair.target(), provider.output_cap_field()) {
-            (Dialect::OpenaiChat, Some(field)) => Some(field.name()),
-            (target, _) => card.as_ref().and_then(|card| card.output_cap_field(target)),
-        };
-        let to = To {
-            model,
-            output_cap_field: field.unwrap_or("max_tokens"),
-            output_when_unasked: most.map_or(unasked, |most| most.min(unasked)),
-            asks_usage: provider.config.preset.asks_usage,
-            drop: &provider.config.drop,
-        };
-        let translated = translate::request(pair, &self.came.body, &to);
-        let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
-        let call = decode_for(pair.target(), translated.body, Some(model));
-        let mut call = call.map_err(|error| invalid(&error.to_string()))?;
-        // Where the path says it, the body does not.
-        call.stream |= self.came.stream;
-        let dropped = (!translated.dropped.is_empty()).then(|| translated.dropped.join(","));
-        let translation = Translation {
-            back: translated.back,
-            dropped: dropped.and_then(|names| HeaderValue::from_str(&names).ok()),
-            output_cap: translated.output_cap,
-        };
-        Ok((Arc::new(call), translation))
+        let put = put_into(pair, &self.live, &self.came, &self.routed, role);
+        put.map(|(call, translation)| (Arc::new(call), translation))
     }
+}
+
+/// The call in the pair's target dialect, as it would leave for this target.
+///
+/// # Errors
+/// It says what that dialect cannot. Not journalled.
+pub fn put_into(
+    pair: Pair,
+    live: &Live,
+    came: &Call,
+    routed: &Routed,
+    role: Option<&str>,
+) -> Result<(Call, Translation), Refused> {
+    let invalid = |why: &str| Refused::new(Code::InvalidRequest, why);
+    let (provider, model) = (&routed.provider, &*routed.model);
+    let card = live.catalogue.find(provider.family(), model).ok();
+    let unasked = live.config().bounds.output_when_unasked.of(model, role);
+    let most = card.as_ref().and_then(|card| card.max_output);
+    let field = match (pair.target(), provider.output_cap_field()) {
+        (Dialect::OpenaiChat, Some(field)) => Some(field.name()),
+        (target, _) => card.as_ref().and_then(|card| card.output_cap_field(target)),
+    };
+    let to = To {
+        model,
+        output_cap_field: field.unwrap_or("max_tokens"),
+        output_when_unasked: most.map_or(unasked, |most| most.min(unasked)),
+        asks_usage: provider.config.preset.asks_usage,
+        drop: &provider.config.drop,
+    };
+    let translated = translate::request(pair, &came.body, &to);
+    let translated = translated.map_err(|unfit| invalid(&unfit.to_string()))?;
+    let call = decode_for(pair.target(), translated.body, Some(model));
+    let mut call = call.map_err(|error| invalid(&error.to_string()))?;
+    // Where the path says it, the body does not.
+    call.stream |= came.stream;
+    let dropped = (!translated.dropped.is_empty()).then(|| translated.dropped.join(","));
+    let translation = Translation {
+        back: translated.back,
+        dropped: dropped.and_then(|names| HeaderValue::from_str(&names).ok()),
+        output_cap: translated.output_cap,
+    };
+    Ok((call, translation))
 }

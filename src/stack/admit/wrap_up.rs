@@ -27,7 +27,7 @@ const TOLD_AT_PERMILLE: u16 = 800;
 pub const NUDGED: &str = "context";
 
 /// What is said to the model with this call.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Words {
     /// It is the last one, by this limit.
     last: Option<String>,

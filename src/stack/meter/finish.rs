@@ -22,7 +22,7 @@ pub(super) fn see_through(part: Part, record: Box<Record>) {
         }
         let outcome = match timeout(bounded, read_to_end(part, &mut record)).await {
             Ok(outcome) => outcome,
-            Err(_) => Outcome::Doubt("client_gone"),
+            Err(_) => Outcome::Doubt(record.unread()),
         };
         record.end(outcome);
     });

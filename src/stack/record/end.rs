@@ -40,6 +40,9 @@ impl Record {
         let Some(hold) = self.hold.take() else {
             return Charged::default();
         };
+        if let Some(runner) = &self.facts.runner {
+            self.progress.goes_on |= runner.ends(outcome.is_whole());
+        }
         let quoted = hold.terms.quoted;
         let told = hold.terms.told;
         self.end_beat(&outcome);
@@ -76,7 +79,9 @@ impl Record {
         }
         if ending == Ending::Settle {
             self.learn(answer.as_deref(), &quoted, &charged, told);
-            self.hear(answer.as_deref());
+            if !self.progress.goes_on {
+                self.hear(answer.as_deref());
+            }
         }
         let joins = match self.progress.goes_on || self.facts.aside {
             true => None,

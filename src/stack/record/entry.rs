@@ -2,6 +2,7 @@
 //! what is no call.
 
 use super::super::admit::NUDGED;
+use super::super::race::Runner;
 use super::super::{Refused, admit, trace::Trace, watch::Steps};
 use super::Record;
 use crate::attribution::Attribution;
@@ -54,6 +55,7 @@ impl Record {
             trace: self.facts.trace.map(|trace| trace.ids),
             dialect: self.dialect().name(),
             translated: translated.map(|translation| translation.target().name()),
+            hedge: self.facts.runner.as_ref().and_then(Runner::row),
             model: Arc::clone(&self.facts.model),
             provider: Some(self.provider.name.shared()),
             answered,
@@ -145,6 +147,7 @@ pub(in crate::stack) fn journal_entry(
         trace: None,
         dialect: "-",
         translated: None,
+        hedge: None,
         model: "-".into(),
         provider: None,
         answered: None,

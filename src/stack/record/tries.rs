@@ -113,7 +113,7 @@ impl Record {
             Outcome::Void(_) => None,
             Outcome::Doubt(reason) => {
                 counters.in_doubt.inc();
-                let its_own = !["client_gone", "abandoned", "too_long"].contains(reason);
+                let its_own = !["client_gone", "hedged", "abandoned", "too_long"].contains(reason);
                 its_own.then_some(true)
             }
         };

@@ -134,6 +134,9 @@ pub struct CallBody<'a> {
     /// The dialect that it was put into for its provider, if that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated: Option<Text<'a>>,
+    /// `first` or `second`, where two targets were asked at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Text<'a>>,
     /// The model that the provider was asked for.
     pub model: Text<'a>,
     /// The route that chose it. Left out if the caller did.
@@ -246,6 +249,7 @@ impl<'a> CallBody<'a> {
             span,
             dialect: Text::from(call.dialect),
             translated: call.translated.map(Text::from),
+            hedge: call.hedge.map(Text::from),
             model: Text::from(&*call.model),
             route: text(&call.route),
             asked: text(&call.asked).filter(|asked| *asked.0 != *call.model),

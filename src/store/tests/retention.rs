@@ -13,7 +13,9 @@ async fn rotated(retention: Retention, path: &Path) -> SqliteStore {
     // An archive is written beside the writer; it reports back before a later verb is answered,
     // once its thread is done.
     let mut base = 0;
+    let begun = std::time::Instant::now();
     while base == 0 {
+        assert!(begun.elapsed().as_secs() < 60, "no archive is written");
         store.flush().await.unwrap();
         tokio::task::yield_now().await;
         base = Reader::open(path).unwrap().base().unwrap();

@@ -4,7 +4,7 @@
 //! and tool calls one after the other. Usage comes at the end there, so `message_start` says zero.
 
 use super::super::Unreadable;
-use super::super::heard::{CallPiece, Calls, Counts, Part, Place, pieces};
+use super::super::heard::{CallPiece, Calls, Counts, Part, Place, calls, choice, finish, pieces};
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
 use super::super::write::Writer;
@@ -48,16 +48,13 @@ impl Voice {
         if let Some(counts) = Counts::of(said) {
             self.counts = counts;
         }
-        let choices = said.get("choices").and_then(Raw::items).unwrap_or_default();
-        let Some(choice) = choices.first() else {
+        let Some(choice) = choice(said)? else {
             return Ok(());
         };
-        let choice = choice.members().ok_or(Unreadable::Form)?;
         if let Some(delta) = choice.get("delta").and_then(Raw::members) {
             self.delta(&delta, events)?;
         }
-        let finish = choice.text("finish_reason");
-        if let Some(finish) = finish.filter(|finish| !finish.is_empty()) {
+        if let Some(finish) = finish(&choice) {
             self.close(events);
             self.stop = Some(if self.refused {
                 "refusal"
@@ -77,9 +74,8 @@ impl Voice {
             };
             self.text(block, text, events);
         }
-        let calls = delta.get("tool_calls").and_then(Raw::items);
-        for call in calls.unwrap_or_default() {
-            self.tool(&call.members().ok_or(Unreadable::Form)?, events)?;
+        for call in calls(delta)? {
+            self.tool(&call, events)?;
         }
         Ok(())
     }

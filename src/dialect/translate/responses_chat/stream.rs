@@ -5,7 +5,7 @@
 
 use super::super::Unreadable;
 use super::super::created;
-use super::super::heard::{CallPiece, Calls, Counts, Part, Place, pieces};
+use super::super::heard::{CallPiece, Calls, Counts, Part, Place, calls, choice, finish, pieces};
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
 use super::super::write::Writer;
@@ -81,16 +81,13 @@ impl Voice {
         if let Some(counts) = Counts::of(said) {
             self.usage = usage_of(Some(counts));
         }
-        let choices = said.get("choices").and_then(Raw::items).unwrap_or_default();
-        let Some(choice) = choices.first() else {
+        let Some(choice) = choice(said)? else {
             return Ok(());
         };
-        let choice = choice.members().ok_or(Unreadable::Form)?;
         if let Some(delta) = choice.get("delta").and_then(Raw::members) {
             self.delta(&delta, events)?;
         }
-        let finish = choice.text("finish_reason");
-        if let Some(finish) = finish.filter(|finish| !finish.is_empty()) {
+        if let Some(finish) = finish(&choice) {
             self.close(item_status(&finish), events);
             self.finish = Some(finish.into_owned());
         }
@@ -189,9 +186,8 @@ impl Voice {
             }
             self.piece(&format!("response.{kind}.delta"), text, events)?;
         }
-        let calls = delta.get("tool_calls").and_then(Raw::items);
-        for call in calls.unwrap_or_default() {
-            self.call(&call.members().ok_or(Unreadable::Form)?, events)?;
+        for call in calls(delta)? {
+            self.call(&call, events)?;
         }
         Ok(())
     }

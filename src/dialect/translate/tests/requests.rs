@@ -318,3 +318,50 @@ fn a_refusal_names_what_and_the_way_out() {
     let told = translated_with(Pair::ChatMessages, &body, &["seed"]).expect("dropped");
     assert_eq!(told.dropped, ["seed"]);
 }
+
+/// What a body as written is told.
+fn told(pair: Pair, body: &str) -> Option<String> {
+    let unfit = request(pair, body.as_bytes(), &to(&[], field(pair))).err();
+    unfit.map(|unfit| unfit.to_string())
+}
+
+#[test]
+fn what_stands_twice_deep_inside_is_refused_by_name() {
+    let twice = |name: &str| {
+        Some(format!(
+            "`{name}` stands twice in one object, and a call that is translated cannot say which is meant."
+        ))
+    };
+    let url = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a/","url":"https://b/"}}]}]}"#;
+    assert_eq!(told(Pair::ChatMessages, url), twice("url"));
+    let function = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"a","description":"x","description":"y"}}]}"#;
+    assert_eq!(told(Pair::ChatMessages, function), twice("description"));
+    let format = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}],"output_config":{"format":{"type":"json_schema","schema":{},"schema":{}}}}"#;
+    assert_eq!(told(Pair::MessagesChat, format), twice("schema"));
+    // Written otherwise, it is the same name still.
+    let effort = r#"{"model":"m","input":"x","text":{"verbosity":"low","\u0076erbosity":"high"}}"#;
+    assert_eq!(told(Pair::ResponsesChat, effort), twice("verbosity"));
+}
+
+#[test]
+fn what_is_carried_as_it_stands_may_say_things_twice() {
+    let input = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"look","input":{"at":1,"at":2}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"y"}]}]}"#;
+    assert_eq!(told(Pair::MessagesChat, input), None);
+    let schema = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"a","parameters":{"type":"object","type":"object"}}}]}"#;
+    assert_eq!(told(Pair::ChatMessages, schema), None);
+}
+
+#[test]
+fn a_name_among_many_is_found() {
+    let members: Vec<String> = (0..5_000).map(|n| format!("\"k{n}\":\"\"")).collect();
+    let body = |members: &str| {
+        format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"metadata":{{{members}}}}}"#
+        )
+    };
+    let once = body(&members.join(","));
+    assert_eq!(super::super::twice::twice(once.as_bytes()), None);
+    let again = body(&format!("{},\"k17\":\"\"", members.join(",")));
+    let found = super::super::twice::twice(again.as_bytes());
+    assert_eq!(found.as_deref(), Some("k17"));
+}
