@@ -24,9 +24,11 @@ use crate::price::Catalogue;
 use crate::purse::Purse;
 use crate::recall::{Durable, Recall};
 use crate::stack::route::WarmCaches;
+use crate::stack::upstream::PoolError;
 use crate::stack::watch::Watching;
-use crate::store::{Entry, Note, NoteKind};
+use crate::store::{Entry, Note, NoteKind, TaskState};
 use crate::task::Tasks;
+use crate::traces::{Exporting, Said, Traces};
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
@@ -49,6 +51,8 @@ pub struct Live {
     pub providers: Vec<Arc<Provider>>,
     /// `policies/routes.toml`.
     pub routes: Routes,
+    /// Who gets spans.
+    pub exporting: Exporting,
     roles: HashMap<AgentId, Role>,
     calendar: Calendar,
 }
@@ -62,6 +66,9 @@ pub enum LiveError {
     /// A provider.
     #[error("provider `{0}`: {1}")]
     Provider(ProviderName, ProviderError),
+    /// An exporter of spans.
+    #[error("exporter `{0}`: {1}")]
+    Exporter(Arc<str>, PoolError),
 }
 
 impl Live {
@@ -93,6 +100,9 @@ impl Live {
         });
         let providers = providers.collect::<Result<Vec<_>, _>>()?;
         let routes = Routes::new(&loaded.routes, &providers, &loaded.config.providers);
+        let known = before.map(|before| &before.exporting);
+        let exporting = Exporting::new(&loaded.config.traces, known)
+            .map_err(|(name, error)| LiveError::Exporter(name, error))?;
         let roles = loaded.config.agents.iter();
         let roles = roles.filter_map(|agent| Some((agent.id.clone(), agent.role.clone()?)));
         let roles = roles.collect();
@@ -103,6 +113,7 @@ impl Live {
             catalogue,
             providers,
             routes,
+            exporting,
             roles,
             calendar: Calendar::default(),
             loaded,
@@ -215,6 +226,8 @@ pub struct Gateway {
     pub watching: Watching,
     /// Answers that are given again.
     pub recall: Recall,
+    /// Spans of calls, agents and tasks.
+    pub traces: Arc<Traces>,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -249,6 +262,7 @@ impl Gateway {
             pins: pins::Pins::default(),
             unlisted: Unlisted::default(),
             watching: Watching::default(),
+            traces: Traces::new(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })
@@ -299,6 +313,17 @@ impl Gateway {
                 subject: subject.into(),
                 detail: detail.into(),
             })));
+        }
+    }
+
+    /// The task's span tells its state; closed, it ends.
+    pub fn tell_state(&self, record: &crate::store::TaskRecord) {
+        let state = record.state;
+        let said = Said::Text(state.name().into());
+        self.traces
+            .note(&record.key, "task_state", &[("state", said)]);
+        if state == TaskState::Closed {
+            self.traces.closed(&record.key);
         }
     }
 
