@@ -93,6 +93,7 @@ SUITES = {
 LARGE = {
     "crewai": ("crewai_crew.py", python_with("requirements-crewai.txt")),
     "crewai-example": ("examples.py", python_with("requirements-crewai.txt")),
+    "traces": ("traces.py", python_with("requirements-traces.txt")),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.
