@@ -27,6 +27,7 @@ mod recall;
 mod resilience;
 mod routes;
 mod secret;
+mod traces;
 mod value;
 mod vertex;
 mod warn;
@@ -57,6 +58,10 @@ pub use routes::{
     TargetModel, TargetRule,
 };
 pub use secret::{Kept, Secret, SecretError};
+pub use traces::{
+    Conventions, GRPC_PATH, KeyPlace, ProjectPlace, TRACE_PRESETS, TraceExporter, TracePreset,
+    TraceProtocol, TraceSettings, Vocabulary,
+};
 pub use vertex::{ServiceAccount, Vertex};
 pub use window::{Every, Opening, Window};
 
@@ -268,6 +273,17 @@ fn watched(path: &Path, folder: &Path, config: &Config) -> Vec<PathBuf> {
             WebhookUrl::Plain(_) => None,
         };
         let kept = url.into_iter().chain(&webhook.secret);
+        watched.extend(kept.filter_map(|secret| match &secret.kept {
+            Kept::File(path) => Some(path.clone()),
+            Kept::Env(_) => None,
+        }));
+    }
+    for exporter in &config.traces.exporters {
+        let headers = exporter.headers.iter().filter_map(|(_, text)| match text {
+            HeaderText::Secret(secret) => Some(secret),
+            HeaderText::Plain(_) => None,
+        });
+        let kept = exporter.api_key.iter().chain(headers);
         watched.extend(kept.filter_map(|secret| match &secret.kept {
             Kept::File(path) => Some(path.clone()),
             Kept::Env(_) => None,

@@ -28,9 +28,11 @@ use crate::purse::Purse;
 use crate::recall::{Durable, Recall};
 use crate::stack::route::WarmCaches;
 use crate::stack::socket::Sockets;
+use crate::stack::upstream::PoolError;
 use crate::stack::watch::Watching;
-use crate::store::{Entry, Note, NoteKind};
+use crate::store::{Entry, Note, NoteKind, TaskState};
 use crate::task::Tasks;
+use crate::traces::{Exporting, Said, Traces};
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
@@ -53,6 +55,8 @@ pub struct Live {
     pub providers: Vec<Arc<Provider>>,
     /// `policies/routes.toml`.
     pub routes: Routes,
+    /// Who gets spans.
+    pub exporting: Exporting,
     roles: HashMap<AgentId, Role>,
     calendar: Calendar,
     likenesses: likeness::Likenesses,
@@ -67,6 +71,9 @@ pub enum LiveError {
     /// A provider.
     #[error("provider `{0}`: {1}")]
     Provider(ProviderName, ProviderError),
+    /// An exporter of spans.
+    #[error("exporter `{0}`: {1}")]
+    Exporter(Arc<str>, PoolError),
 }
 
 impl Live {
@@ -98,6 +105,9 @@ impl Live {
         });
         let providers = providers.collect::<Result<Vec<_>, _>>()?;
         let routes = Routes::new(&loaded.routes, &providers, &loaded.config.providers);
+        let known = before.map(|before| &before.exporting);
+        let exporting = Exporting::new(&loaded.config.traces, known)
+            .map_err(|(name, error)| LiveError::Exporter(name, error))?;
         let roles = loaded.config.agents.iter();
         let roles = roles.filter_map(|agent| Some((agent.id.clone(), agent.role.clone()?)));
         let roles = roles.collect();
@@ -108,6 +118,7 @@ impl Live {
             catalogue,
             providers,
             routes,
+            exporting,
             roles,
             calendar: Calendar::default(),
             likenesses: likeness::Likenesses::default(),
@@ -231,6 +242,8 @@ pub struct Gateway {
     pub recall: Recall,
     /// WebSockets.
     pub sockets: Sockets,
+    /// Spans of calls, agents and tasks.
+    pub traces: Arc<Traces>,
     finishing: TaskTracker,
     draining: AtomicBool,
 }
@@ -267,6 +280,7 @@ impl Gateway {
             watching: Watching::default(),
             inference: Inference::default(),
             sockets: Sockets::default(),
+            traces: Traces::new(),
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })
@@ -317,6 +331,17 @@ impl Gateway {
                 subject: subject.into(),
                 detail: detail.into(),
             })));
+        }
+    }
+
+    /// The task's span tells its state; closed, it ends.
+    pub fn tell_state(&self, record: &crate::store::TaskRecord) {
+        let state = record.state;
+        let said = Said::Text(state.name().into());
+        self.traces
+            .note(&record.key, "task_state", &[("state", said)]);
+        if state == TaskState::Closed {
+            self.traces.closed(&record.key);
         }
     }
 

@@ -30,4 +30,5 @@ pub mod stack;
 pub mod store;
 pub mod task;
 pub mod tokens;
+pub mod traces;
 pub mod units;

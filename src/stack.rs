@@ -26,6 +26,7 @@ pub mod respond;
 mod retry;
 pub mod route;
 pub mod socket;
+pub mod span;
 pub mod throttle;
 mod tools;
 pub mod trace;
@@ -40,6 +41,7 @@ use gate::GateLayer;
 use http::{Extensions, HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use respond::Arrival;
+pub(crate) use retry::jittered;
 use std::convert::Infallible;
 use std::sync::Arc;
 use tower::layer::layer_fn;
@@ -85,6 +87,9 @@ pub fn build(
         .layer(layer_fn(|inner| {
             attribute::Attribute::new(gateway(), inner)
         }))
+        // As soon as it is known whose call it is: what is refused below has a span too, and belongs to
+        // its task's trace.
+        .layer(layer_fn(|inner| span::Span::new(gateway(), inner)))
         // Throughput before budget: a flood must not reach the ledger.
         .layer(GateLayer(throttle::Throttle::default()))
         // Metered calls go on below; the rest (models, budget, named passthrough) ends here.

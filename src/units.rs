@@ -279,6 +279,14 @@ pub struct TraceIds {
     pub span: u64,
 }
 
+impl TraceIds {
+    /// The trace as it is written.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", self.trace)
+    }
+}
+
 /// A task is known within its owner only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey {

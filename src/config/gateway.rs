@@ -12,6 +12,7 @@ use super::provider::{self, HeaderText, Provider};
 use super::read::{Section, document};
 use super::recall::{self, IdempotencySettings, KeptBounds};
 use super::secret::{Secret, SecretError};
+use super::traces::{self, TraceSettings};
 use super::value;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub idempotency: IdempotencySettings,
     /// `[log]`
     pub log: Log,
+    /// `[trace]`
+    pub traces: TraceSettings,
 }
 
 impl Config {
@@ -101,6 +104,7 @@ impl Config {
             cache: recall::read_cache(section, &TOP_LEVEL),
             idempotency: recall::read_idempotency(section, &TOP_LEVEL),
             log: keep::read_log(section, &TOP_LEVEL),
+            traces: traces::read(section, &TOP_LEVEL),
         };
         if config.providers.is_empty() && !section.has("provider") {
             section.fault("there is no [[provider]] to send calls to");
@@ -148,6 +152,11 @@ impl Config {
             resolve_needed(secret, env, faults);
         }
         self.escalation.check(faults);
+        for exporter in &mut self.traces.exporters {
+            for secret in exporter.secrets() {
+                resolve_needed(secret, env, faults);
+            }
+        }
         let Bounds {
             ops_token,
             metrics_token,
@@ -177,6 +186,11 @@ impl Config {
         for webhook in &self.escalation.webhooks {
             if let Some(path) = &webhook.ca_file {
                 need(path, &Fault::at(&webhook.place, ""));
+            }
+        }
+        for exporter in &self.traces.exporters {
+            if let Some(path) = &exporter.ca_file {
+                need(path, &Fault::at(&exporter.place, ""));
             }
         }
         if let Some(tls) = &self.listen.tls {

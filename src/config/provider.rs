@@ -403,7 +403,7 @@ fn unmetered(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-fn header(
+pub(super) fn header(
     section: &Section<'_>,
     name: &str,
     value: &DeValue<'_>,

@@ -10,6 +10,7 @@ mod loops;
 mod providers;
 mod recall;
 mod routes;
+mod traces;
 mod windows;
 
 use super::*;

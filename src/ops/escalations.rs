@@ -184,9 +184,10 @@ pub async fn deny(Shared(ops): Shared<Ops>, Path(id): Path<String>, Body(body): 
     let denied = ops.decide(deciding).await?;
     if closes && denied.0["applied"] == Value::Bool(true) {
         let tasks = &ops.gateway.tasks;
-        tasks
+        let (record, _) = tasks
             .set_state(escalation.task, TaskState::Closed, by)
             .await?;
+        ops.gateway.tell_state(&record);
     }
     Ok(denied)
 }

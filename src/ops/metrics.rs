@@ -1,6 +1,7 @@
 //! Prometheus metrics. Labels are bounded: task ids and agents that no policy names are never
 //! labels, and a set that is full counts further values under `other`.
 
+use crate::traces::TraceMetrics;
 use crate::units::{Meter, NanoUsd};
 use parking_lot::RwLock;
 use prometheus::{
@@ -141,6 +142,8 @@ pub struct Metrics {
     pub provider_queued: IntGaugeVec,
     /// Targets that calls pass over now, by provider.
     pub provider_open: IntGaugeVec,
+    /// Spans.
+    pub traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -364,6 +367,7 @@ impl Metrics {
                 ),
                 &["provider"],
             )?,
+            traces: TraceMetrics::new(&registry)?,
             registry,
         };
         metrics.register()?;

@@ -15,7 +15,8 @@ use crate::store::{
     AccountFilter, DoubtFilter, StoreError, TaskFilter, TaskOpening, TaskRecord, TaskState,
 };
 use crate::task::{TASKS_OWN, own_account};
-use crate::units::{Amounts, Meter, Owner, TaskKey};
+use crate::traces::Said;
+use crate::units::{Amounts, Meter, NanoUsd, Owner, TaskKey};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -182,6 +183,7 @@ pub async fn set_state(ops: &Ops, id: &str, body: &[u8], state: TaskState) -> An
     let by = by(&mut fields)?;
     let tasks = &ops.gateway.tasks;
     let (record, ended) = tasks.set_state(record.key, state, by).await?;
+    ops.gateway.tell_state(&record);
     let mut shown = show::task(&record);
     shown.insert("calls_ended".to_owned(), ended.into());
     Ok(Json(Value::Object(shown)))
@@ -253,9 +255,22 @@ pub async fn top_up(State(ops): State<Ops>, Path(id): Path<String>, Body(body): 
         raised.push(standing.to_json());
     }
     ops.gateway.tasks.topped_up(&record.key);
+    ops.gateway
+        .traces
+        .note(&record.key, "top_up", &raised_by(&more));
     Ok(Json(
         json!({"task": id, "owner": record.key.owner.as_str(), "raised": raised}),
     ))
+}
+
+/// What a top-up raises, for the task's span.
+fn raised_by(more: &Caps) -> Vec<(&'static str, Said)> {
+    let raised = Meter::ALL.into_iter().zip(more.0);
+    let said = raised.filter_map(|(meter, by)| match meter {
+        Meter::Usd => Some((meter.name(), Said::Usd(NanoUsd(by?)))),
+        meter => Some((meter.name(), Said::Number(by?))),
+    });
+    said.collect()
 }
 
 /// One account's cap to be raised, and by how much.

@@ -153,6 +153,7 @@ pub async fn start(loaded: Loaded, config: Option<&Path>) -> Result<Running, Sta
     let tasks = Tasks::new(Arc::clone(&store), found.switches);
     let metrics = Metrics::new().map_err(|error| StartError::System(error.to_string()))?;
     let gateway = Gateway::new(live, purse, tasks, Arc::new(metrics));
+    gateway.traces.of_node(&found.node);
     remember(&gateway).await?;
     gateway
         .purse
@@ -229,6 +230,7 @@ async fn listen(gateway: Arc<Gateway>, config: Option<&Path>) -> Result<Running,
     chores.spawn(Arc::clone(&gateway.purse).run());
     chores.spawn(housekeeping(Arc::clone(&gateway)));
     chores.spawn(courier::run(Arc::clone(&gateway)));
+    chores.spawn(crate::traces::run(Arc::clone(&gateway)));
     if let Some(config) = config {
         let lookout = reloads.look_out(&gateway);
         let lookout = lookout.map_err(|error| StartError::System(error.to_string()))?;
@@ -282,6 +284,7 @@ impl Running {
         }
         self.ops_stop.cancel();
         let _ = self.ops_done.await;
+        self.gateway.traces.stop().await;
         self.chores.shutdown().await;
         self.gateway.purse.give_back(-1).await;
         match self

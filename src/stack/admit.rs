@@ -48,6 +48,7 @@ use crate::gateway::{Gateway, Live};
 use crate::purse::Hold;
 use crate::stack::attribute::TaskUsd;
 use crate::task::Task;
+use crate::traces::{CallSpan, Said};
 use crate::units::{RequestId, UnixMs};
 use bounds::Bound;
 use http::{Request, Response, Uri};
@@ -159,6 +160,8 @@ pub(super) struct Admission {
     pub(super) routed: Routed,
     pub(super) request: RequestId,
     pub(super) trace: Option<Trace>,
+    /// Its span, if spans are exported.
+    pub(super) span: Option<Arc<CallSpan>>,
     pub(super) arrived: std::time::Instant,
     pub(super) task_usd: Option<TaskUsd>,
     pub(super) now: UnixMs,
@@ -228,6 +231,7 @@ impl Admission {
             routed: routed.clone(),
             request: arrival.id.clone(),
             trace: extensions.get::<Trace>().copied(),
+            span: extensions.get::<Arc<CallSpan>>().cloned(),
             arrived: arrival.at,
             task_usd: extensions.get::<TaskUsd>().cloned(),
             now: clock::now(),
@@ -243,6 +247,11 @@ impl Admission {
             asides: None,
             gateway,
         };
+        if admission.aside
+            && let Some(span) = admission.span.take()
+        {
+            admission.span = span.aside(&admission.request, &admission.call);
+        }
         if !admission.routed.provider.speaks(admission.came.dialect)
             && let Err(refused) = admission.translate()
             // Along a route, the next target may have words for it.
@@ -256,6 +265,13 @@ impl Admission {
     /// The rules on what goes wrong, for this call.
     fn rules(&self) -> ConductRules {
         *self.live.loaded.loops.conduct(|| self.facts())
+    }
+
+    /// Something happened to the call: its span tells it, if it has one.
+    fn tell_span(&self, event: &'static str, what: &'static str, text: &str) {
+        if let Some(span) = &self.span {
+            span.note(event, &[(what, Said::Text(text.into()))]);
+        }
     }
 
     /// After a wait: what is in force now, at the time it is now.

@@ -9,6 +9,7 @@ mod end;
 mod entry;
 mod head;
 mod shadow;
+mod spans;
 mod time;
 mod tries;
 mod versions;
@@ -35,6 +36,7 @@ use crate::loops::Chanting;
 use crate::price::Card;
 use crate::purse::Hold;
 use crate::task::Task;
+use crate::traces::CallSpan;
 use crate::units::{Amounts, RequestId};
 use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
@@ -98,6 +100,8 @@ pub struct Facts {
     pub request: RequestId,
     /// The caller's trace and our span.
     pub trace: Option<Trace>,
+    /// The span, if spans are exported.
+    pub span: Option<Arc<CallSpan>>,
     /// The model as the provider names it.
     pub model: Arc<str>,
     /// The route that chose it, and where on its way the call is.
@@ -175,6 +179,9 @@ impl Record {
     ) -> Self {
         let progress = Progress::default();
         let health = provider.healths.of(&facts.model);
+        if let Some(span) = &facts.span {
+            span.departs();
+        }
         Self {
             health,
             place: None,
@@ -234,6 +241,9 @@ impl Record {
         (self.progress.is_out, self.progress.told) = (true, false);
         let now = std::time::Instant::now();
         self.progress.sent = Some(now);
+        if let Some(span) = &self.facts.span {
+            span.sent(now, &self.provider, &self.facts.model);
+        }
         if self.progress.begun.is_some() {
             self.progress.status = None;
             return;
@@ -260,6 +270,9 @@ impl Record {
     /// The head of the answer has come.
     pub fn answered(&mut self, status: StatusCode) {
         self.progress.status = Some(status);
+        if let Some(span) = &self.facts.span {
+            span.answered(status);
+        }
         if status.is_success() {
             self.health.alive();
             if let Some(runner) = &self.facts.runner {
@@ -277,6 +290,9 @@ impl Record {
                 .metrics
                 .first_token
                 .observe(sent.elapsed().as_secs_f64());
+            if let Some(span) = &self.facts.span {
+                span.first_piece();
+            }
         }
     }
 

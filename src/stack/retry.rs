@@ -83,6 +83,7 @@ impl Again {
         let counters = record.provider.counters(&record.gateway().metrics);
         counters.retries.inc();
         self.tries += 1;
+        record.renew_trace(&mut self.head.headers);
         let body = Outgoing::Whole(self.body.clone());
         Ok((Request::from_parts(self.head.clone(), body), record))
     }
@@ -132,6 +133,12 @@ pub fn pause(rules: &Retry, tries: u64, asked: Option<Duration>) -> Option<Durat
         // All who were told the same moment do not come back in the same moment.
         Some(asked) => Some((asked + drawn(rules.backoff)).max(half + jitter)),
     }
+}
+
+/// About this pause: all who wait do not come back in the same moment.
+#[must_use]
+pub fn jittered(pause: Duration) -> Duration {
+    pause / 2 + drawn(pause)
 }
 
 /// Anything up to `most`.

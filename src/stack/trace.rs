@@ -7,6 +7,7 @@
 
 use super::gate::Gate;
 use super::{Refused, arrival, headers};
+use crate::traces::CallSpan;
 use crate::units::{RequestId, TraceIds};
 use http::{HeaderMap, HeaderValue, Request};
 
@@ -63,6 +64,42 @@ impl Trace {
                 parent_span: None,
                 flags: *b"01",
             },
+        }
+    }
+
+    /// The caller exports its spans.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        // The lowest bit of the second digit, which is one of `0-9a-f`.
+        let digit = self.flags[1];
+        let value = if digit >= b'a' {
+            digit - b'a' + 10
+        } else {
+            digit - b'0'
+        };
+        value & 1 == 1
+    }
+
+    /// A call that brought no trace joins this one, which is exported or not.
+    pub const fn join(&mut self, trace: u128, sampled: bool) {
+        self.ids.trace = trace;
+        self.flags = if sampled { *b"01" } else { *b"00" };
+    }
+
+    /// The same place, a span of the call's own further down.
+    #[must_use]
+    pub const fn at(mut self, span: u64) -> Self {
+        self.ids.span = span;
+        self
+    }
+
+    /// The header of a call's next try: that try's own span is the parent there.
+    #[must_use]
+    pub fn departing(trace: Option<Self>, span: Option<&CallSpan>) -> Option<HeaderValue> {
+        let trace = trace?;
+        match span {
+            Some(span) => trace.at(span.next_attempt()).traceparent(),
+            None => trace.traceparent(),
         }
     }
 

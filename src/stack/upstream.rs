@@ -92,6 +92,26 @@ pub enum PoolError {
     Root(#[from] rustls::Error),
 }
 
+/// TLS towards others: the built-in roots, and the certificates in the file `ca`.
+///
+/// # Errors
+/// The CA file cannot be read or used.
+pub fn tls_roots(ca: Option<&Path>) -> Result<rustls::ClientConfig, PoolError> {
+    let mut roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    if let Some(path) = ca {
+        for certificate in crate::server::tls::certificates(path)? {
+            roots.add(certificate)?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
 /// An outbound proxy.
 #[derive(Clone, Debug)]
 pub struct Via {
@@ -122,20 +142,7 @@ impl Pool {
         connect: Duration,
         max_idle: usize,
     ) -> Result<Self, PoolError> {
-        let mut roots = rustls::RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
-        if let Some(path) = ca {
-            for certificate in crate::server::tls::certificates(path)? {
-                roots.add(certificate)?;
-            }
-        }
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-            rustls::crypto::aws_lc_rs::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        let tls = tls_roots(ca)?;
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.enforce_http(false);

@@ -29,6 +29,7 @@ use crate::gateway::{Gateway, Live};
 use crate::loops::{Action, Chanting, Recording, Rules};
 use crate::store::NoteKind;
 use crate::task::Task;
+use crate::traces::{CallSpan, Said};
 use crate::units::{RequestId, TaskKey};
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -128,6 +129,7 @@ struct Look {
     call: Arc<Call>,
     request: RequestId,
     trace: Option<Trace>,
+    span: Option<Arc<CallSpan>>,
     deployment: Option<String>,
     /// The task, once it has been opened, and how often people had decided on it.
     task: Option<Arc<Task>>,
@@ -185,6 +187,7 @@ impl Look {
             call: Arc::clone(call),
             request: id.clone(),
             trace: extensions.get::<Trace>().copied(),
+            span: extensions.get::<Arc<CallSpan>>().cloned(),
             deployment: target.ids.deployment.clone(),
             task,
             decisions,
@@ -200,13 +203,20 @@ impl Look {
         }
         let rule = verdict.rule.name();
         self.gateway.metrics.loops.with_label_values(&[rule]).inc();
+        let action = verdict.action.name();
+        if let Some(span) = &self.span {
+            let [rule, action] = [rule, action].map(|word| Said::Text(word.into()));
+            span.note("loop", &[("rule", rule), ("action", action)]);
+        }
         let TaskKey { owner, task } = self.attribution.task_key();
+        let trace_id = self.trace.map(|trace| trace.ids.trace_id());
         tracing::warn!(
             rule,
-            action = verdict.action.name(),
+            action,
             task = task.as_str(),
             owner = owner.as_str(),
             request = self.request.as_str(),
+            trace_id,
             "a loop was detected"
         );
         let row = verdict.row(owner.as_str(), task.as_str());

@@ -116,6 +116,8 @@ impl std::fmt::Debug for Seed {
 pub struct Loaded {
     /// This process's epoch.
     pub epoch: i64,
+    /// Which store it is: drawn when its file was made.
+    pub node: String,
     /// The process before it did not stop in good order.
     pub after_crash: bool,
     /// The newest call's time: no window opens before it, wherever the clock stands now.

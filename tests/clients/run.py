@@ -131,6 +131,7 @@ LARGE = {
     "trees-semantic-kernel": ("trees.py", python_with("requirements-semantic-kernel.txt")),
     "trees-openai-swarm": ("trees.py", python_with("requirements-openai-swarm.txt")),
     "trees-js": ("trees.py", python_beside(node_with("frameworks-js"))),
+    "traces": ("traces.py", python_with("requirements-traces.txt")),
 }
 
 # A developer's own settings must not reach the suites, nor a proxy loopback.

@@ -221,6 +221,7 @@ impl Admission {
         let failed = match way {
             Way::Elsewhere => {
                 counters.fallbacks.inc();
+                self.tell_span("fallback", "from", &self.routed.name());
                 (tries.here, tries.in_doubt) = (0, 0);
                 failed
             }

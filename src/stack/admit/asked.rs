@@ -133,8 +133,11 @@ where
         return Err(admission.denied(refusal::waiting(&admission.attribution, &question.id, why)));
     };
     loop {
+        admission.tell_span("escalation", "question", question.id.as_str());
         match question.answered(until).await {
-            Answered::Decided => {}
+            Answered::Decided => {
+                admission.tell_span("decided", "question", question.id.as_str());
+            }
             Answered::TimedOut => {
                 let wait = crate::ops::show::span(
                     u64::try_from(admission.live.config().escalation.wait.as_millis())

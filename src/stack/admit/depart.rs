@@ -59,6 +59,7 @@ impl Admission {
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
+            span: self.span.clone(),
             model: Arc::clone(&self.routed.model),
             course: self.routed.course.clone(),
             shadow: self.routed.shadow.clone(),
@@ -109,7 +110,7 @@ impl Admission {
             translation.dress(&mut parts.headers);
         }
         provider.dress(&mut parts.headers);
-        if let Some(value) = self.trace.as_ref().and_then(Trace::traceparent) {
+        if let Some(value) = Trace::departing(self.trace, self.span.as_deref()) {
             parts.headers.insert(&headers::TRACEPARENT, value);
         }
         parts.version = http::Version::HTTP_11;
@@ -168,6 +169,7 @@ impl Admission {
         for reached in &hold.terms.observed {
             let limit = crate::config::Limit::name_in(&reached.key.limit);
             gateway.metrics.denied("observed", limit);
+            self.tell_span("observed", "limit", limit);
             gateway.journal(
                 NoteKind::Alarm,
                 limit,

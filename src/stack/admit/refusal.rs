@@ -34,6 +34,10 @@ impl Admission {
     /// Notes a refusal in the journal.
     pub(super) fn denied(&self, refused: Refused) -> Refused {
         record::deny(self, &refused);
+        if let Some(span) = &self.span {
+            // What is refused in an open stream never comes by where the span began.
+            span.refused(&refused.refusal);
+        }
         if let Some(parent) = &self.attribution.parent
             && let Some(task) = self
                 .gateway

@@ -92,6 +92,7 @@ impl Record {
                 answer.as_deref(),
             ),
         };
+        let telling = self.tell_span(ending, reason, &charged, answer.as_deref(), overrun);
         let ended = check::Ended {
             ending,
             reason,
@@ -123,6 +124,7 @@ impl Record {
         for reached in &end.warned {
             self.gateway.warn(reached);
         }
+        self.end_span(telling, &end.remaining, &end.warned);
         if self.progress.goes_on {
             return Charged {
                 remaining: end.remaining,

@@ -110,6 +110,7 @@ impl Record {
                 request = self.facts.request.as_str(),
                 provider = self.provider.name.as_str(),
                 model = &*self.facts.model,
+                trace_id = self.facts.trace.map(|trace| trace.ids.trace_id()),
                 overrun_usd = %overrun,
                 "a provider billed more than its bound"
             );

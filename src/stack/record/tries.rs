@@ -64,6 +64,9 @@ impl Record {
             self.progress.refused += 1;
         }
         self.place = None;
+        if let Some(span) = &self.facts.span {
+            span.tried(Some(reason));
+        }
     }
 
     /// Definite refusals so far.

@@ -109,6 +109,7 @@ impl Writer {
         let after_crash = !self.meta.clean;
         let mut loaded = Loaded {
             epoch: self.meta.epoch,
+            node: self.meta.node.clone(),
             after_crash,
             last_call_at: self.meta.head.last_call_at,
             switches: tasks::switches(&self.conn)?,

@@ -1,0 +1,123 @@
+//! `[trace]`.
+
+use super::*;
+use std::time::Duration;
+
+#[test]
+fn nobody_gets_spans_unless_it_is_said() {
+    assert_eq!(parsed("", "").traces, TraceSettings::default());
+    assert!(
+        parsed("", "[trace]\nidle = \"5m\"\n")
+            .traces
+            .exporters
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_a_kind_stands_for_can_be_said_otherwise() {
+    let text = "[trace]\nservice = \"crew\"\n\
+        [[trace.exporter]]\nkind = \"phoenix\"\n\
+        [[trace.exporter]]\nkind = \"langfuse\"\nendpoint = \"https://langfuse.example.com\"\napi_key = \"env:KEYS\"\n\
+        vocabulary = \"gen_ai\"\nsample = 0.25\nqueue = 10\nbatch = 5\nevery = \"2s\"\ntimeout = \"3s\"\n\
+        [[trace.exporter]]\nname = \"collector\"\nendpoint = \"http://otel:4317\"\nprotocol = \"grpc\"\n";
+    let traces = parsed("", text).traces;
+    let [phoenix, langfuse, collector] = &traces.exporters[..] else {
+        panic!("{traces:?}");
+    };
+    assert_eq!(&*phoenix.name, "phoenix");
+    assert_eq!(phoenix.endpoint, "http://127.0.0.1:6006/v1/traces");
+    assert_eq!(phoenix.vocabulary, Vocabulary::OpenInference);
+    assert_eq!(langfuse.vocabulary, Vocabulary::GenAi);
+    assert_eq!(
+        (langfuse.sample, langfuse.queue, langfuse.batch),
+        (250_000, 10, 5)
+    );
+    assert_eq!(langfuse.every, Duration::from_secs(2));
+    assert_eq!(collector.endpoint.path(), GRPC_PATH);
+}
+
+#[test]
+fn an_address_is_one_or_what_stands_below_it() {
+    for (kind, written, posted) in [
+        ("otlp", "http://h:4318", "http://h:4318/v1/traces"),
+        (
+            "otlp",
+            "http://h:4318/otel/",
+            "http://h:4318/otel/v1/traces",
+        ),
+        ("otlp", "http://h/x/v1/traces", "http://h/x/v1/traces"),
+        (
+            "langfuse",
+            "https://h",
+            "https://h/api/public/otel/v1/traces",
+        ),
+        (
+            "langfuse",
+            "https://h/api/public/otel",
+            "https://h/api/public/otel/v1/traces",
+        ),
+        (
+            "langsmith",
+            "https://eu.api.smith.langchain.com",
+            "https://eu.api.smith.langchain.com/otel/v1/traces",
+        ),
+        (
+            "sentry",
+            "https://o1.ingest.sentry.io/api/2/integration/otlp",
+            "https://o1.ingest.sentry.io/api/2/integration/otlp/v1/traces",
+        ),
+    ] {
+        let text = format!("[[trace.exporter]]\nkind = \"{kind}\"\nendpoint = \"{written}\"\n");
+        let traces = parsed("", &text).traces;
+        assert_eq!(traces.exporters[0].endpoint, posted);
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_fault() {
+    let faults = faults_of(&config(
+        "",
+        "[[trace.exporter]]\n\
+         [[trace.exporter]]\nkind = \"phonix\"\nendpoint = \"http://h\"\n\
+         [[trace.exporter]]\nkind = \"mlflow\"\nprotocol = \"grpc\"\nheaders = { authorization = \"Bearer x\", x-team-key = \"k\" }\n\
+         [[trace.exporter]]\nname = \"two\"\nendpoint = \"http://user@h\"\nproject = \"p\"\nsample = 2.0\nspeed = 1\n\
+         [[trace.exporter]]\nname = \"mlflow\"\nendpoint = \"http://h:1/x\"\nprotocol = \"grpc\"\n",
+    ));
+    insta::assert_snapshot!(faults.join("\n"), @r#"
+    6: [trace.exporter] needs `endpoint`
+    8: `kind`: `phonix` is not known here; did you mean `phoenix`?
+    12: `mlflow` takes spans over HTTP alone
+    13: `headers.authorization`: this header holds a secret; write "env:NAME" or "file:PATH"
+    13: `headers.x-team-key`: this header holds a secret; write "env:NAME" or "file:PATH"
+    16: `endpoint`: credentials do not belong into the address; use `api_key`
+    17: `otlp` has no projects
+    18: `sample`: this should be a share above 0 and up to 1, such as 0.8
+    19: unknown key `speed` in [trace.exporter]; known are api_key, batch, ca_file, endpoint, every, headers, kind, name, project, protocol, queue, resource, sample, timeout, vocabulary
+    22: `endpoint`: gRPC has an address without a path
+    "#);
+}
+
+#[test]
+fn the_switch_of_the_conventions_is_the_files_or_the_environments() {
+    let of = |text: &str, said: &'static str| {
+        let said = move |_: &str| Some(said.to_owned());
+        parsed("", text).traces.conventions(&said)
+    };
+    assert_eq!(of("", ""), Conventions::Both);
+    assert_eq!(
+        of("", "http, gen_ai_latest_experimental"),
+        Conventions::Latest
+    );
+    assert_eq!(
+        of(
+            "[trace]\nconventions = \"both\"\n",
+            "gen_ai_latest_experimental"
+        ),
+        Conventions::Both
+    );
+    assert_eq!(
+        of("[trace]\nconventions = \"latest\"\n", ""),
+        Conventions::Latest
+    );
+}

@@ -1,0 +1,100 @@
+//! What a call's span is told by its record. Where no spans are exported, nothing.
+
+use super::Record;
+use crate::dialect::Answer;
+use crate::ledger::{Reached, Remaining};
+use crate::stack::headers;
+use crate::stack::trace::Trace;
+use crate::store::Ending;
+use crate::traces::{EndedAs, Said, Tokens};
+use crate::units::{Amounts, NanoUsd};
+use http::HeaderMap;
+use std::sync::Arc;
+
+impl Record {
+    /// The provider is told the span of the next try.
+    pub fn renew_trace(&self, head: &mut HeaderMap) {
+        if let Some(span) = &self.facts.span
+            && let Some(value) = Trace::departing(self.facts.trace, Some(span))
+        {
+            head.insert(&headers::TRACEPARENT, value);
+        }
+    }
+
+    /// What the call came to, before its answer is taken apart.
+    pub(super) fn tell_span(
+        &self,
+        ending: Ending,
+        reason: Option<&'static str>,
+        charged: &Amounts,
+        answer: Option<&Answer>,
+        overrun: NanoUsd,
+    ) -> Option<Box<EndedAs>> {
+        self.facts.span.as_ref()?;
+        let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+        let usage = answer.and_then(|answer| answer.usage.as_ref());
+        Some(Box::new(EndedAs {
+            ending,
+            reason,
+            charged: *charged,
+            tokens: usage.map(Tokens::from),
+            answered: answer.and_then(|answer| text(&answer.model)),
+            answer_id: answer.and_then(|answer| text(&answer.id)),
+            finish: answer.and_then(|answer| text(&answer.finish)),
+            tools: answer.map_or_else(Vec::new, |answer| answer.tool_calls.clone()),
+            route: self.facts.course.as_ref().map(|course| course.name()),
+            left_usd: None,
+            left_turns: None,
+            overrun,
+        }))
+    }
+
+    /// Leads from the log to the trace and the journal.
+    fn log_end(&self) {
+        let whose = &self.flight().attribution;
+        let trace = self.facts.trace.map(|trace| trace.ids);
+        tracing::debug!(
+            request = self.facts.request.as_str(),
+            trace_id = trace.map(|ids| ids.trace_id()),
+            span_id = trace.map(|ids| format!("{:016x}", ids.span)),
+            task = whose.task.value.as_str(),
+            agent = self.flight().agent(),
+            provider = self.provider.name.as_str(),
+            model = &*self.facts.model,
+            status = self.progress.status.map(|status| status.as_u16()),
+            "a call has ended"
+        );
+    }
+
+    /// The hold has ended. Unless another record goes on with the call, its span has too.
+    pub(super) fn end_span(
+        &self,
+        told: Option<Box<EndedAs>>,
+        remaining: &Remaining,
+        warned: &[Reached],
+    ) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.log_end();
+        }
+        let (Some(span), Some(mut told)) = (&self.facts.span, told) else {
+            return;
+        };
+        for reached in warned {
+            let limit = crate::config::Limit::name_in(&reached.key.limit);
+            span.note(
+                "limit_warning",
+                &[
+                    ("limit", Said::Text(limit.into())),
+                    ("meter", Said::Text(reached.meter.name().into())),
+                    ("used", Said::Number(reached.used)),
+                ],
+            );
+        }
+        if self.progress.goes_on {
+            span.tried(told.reason);
+            return;
+        }
+        (told.left_usd, told.left_turns) = (remaining.usd, remaining.turns);
+        span.end(*told);
+    }
+}
