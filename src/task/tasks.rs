@@ -128,7 +128,7 @@ impl Tasks {
     fn remember(&self, record: TaskRecord, now: UnixMs) -> Arc<Task> {
         let mut known = self.known.write();
         if let Some(task) = known.get(&record.key) {
-            *task.record.write() = record;
+            *task.kept.write() = record.into();
             return Arc::clone(task);
         }
         let task = Arc::new(Task::new(record.clone(), now));
@@ -142,7 +142,7 @@ impl Tasks {
         match task.state() {
             TaskState::Closed => return Some(Standstill::Closed),
             TaskState::Suspended => {
-                return Some(match task.record.read().escalation.clone() {
+                return Some(match task.kept.read().escalation() {
                     Some(Asked { id, waits: true }) => Standstill::Asked(id),
                     Some(Asked { id, waits: false }) => Standstill::Declined(id),
                     None => Standstill::Suspended,
@@ -223,7 +223,7 @@ impl Tasks {
         let record = self.store.lower_task_caps(key.clone(), caps, by).await?;
         // The caps alone: the state may have changed again since the store answered.
         if let Some(task) = self.known.read().get(&key) {
-            task.record.write().caps = record.caps;
+            task.kept.write().set_caps(record.caps);
         }
         Ok(record)
     }
