@@ -301,3 +301,6 @@ pub enum Standstill {
     /// The task is closed.
     Closed,
 }
+
+#[cfg(test)]
+mod tests;

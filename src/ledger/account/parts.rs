@@ -192,6 +192,13 @@ mod tests {
         sum.take(&one);
     }
 
+    /// Some 30,000 of them may be in memory.
+    #[test]
+    fn an_account_is_small() {
+        let bytes = size_of::<crate::ledger::Account>();
+        assert!(bytes <= 600, "{bytes} bytes");
+    }
+
     #[test]
     fn caps_come_out_as_they_went_in() {
         let caps = Caps::default().with(Meter::Usd, 0).with(Meter::Turns, 7);

@@ -58,11 +58,11 @@ impl Accounts {
         0..self.slots.len()
     }
 
-    /// When the last of the `many` accounts longest at rest was touched, if so many are at rest.
+    /// When the last of the `many` accounts longest at rest was touched; of all if fewer are at rest.
     pub(in crate::ledger) fn longest_at_rest(&self, many: usize) -> Option<UnixMs> {
         let at_rest = self.iter().filter(|account| account.is_at_rest());
         let mut touched: Vec<UnixMs> = at_rest.map(|account| account.touched).collect();
-        let last = many.checked_sub(1).filter(|last| *last < touched.len())?;
+        let last = many.min(touched.len()).checked_sub(1)?;
         Some(*touched.select_nth_unstable(last).1)
     }
 
