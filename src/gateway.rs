@@ -373,8 +373,7 @@ impl Answers {
             provider: provider.clone(),
             model: Arc::clone(model),
         };
-        self.0
-            .insert(Self::place(&attribution.owner, id), handed);
+        self.0.insert(Self::place(&attribution.owner, id), handed);
     }
 
     /// What is known of an answer of this owner.

@@ -488,8 +488,7 @@ impl Purse {
         let mut from = 0;
         loop {
             let part = from..from + PAGED_AT_ONCE;
-            let (idle, left) =
-                self.change(|ledger| ledger.idle_in(clock::now(), since, part));
+            let (idle, left) = self.change(|ledger| ledger.idle_in(clock::now(), since, part));
             self.page_out(idle).await;
             if left.is_empty() {
                 return;

@@ -126,7 +126,8 @@ impl Account {
             }
             Edition::Falling => self.caps.caps().lowered(caps),
         };
-        if self.caps.are(&caps) && self.observe == *observe && self.warn_permille == *warn_permille {
+        if self.caps.are(&caps) && self.observe == *observe && self.warn_permille == *warn_permille
+        {
             return false;
         }
         self.caps = Capped::from(&caps);
@@ -195,10 +196,10 @@ impl Account {
 
     /// When `duration` runs out.
     pub(super) fn ends_at(&self, now: UnixMs, paused_ms: u64) -> Option<UnixMs> {
-        let cap =
-            self.caps
-                .get(Meter::Duration)?
-                .saturating_add(self.topped_up[Meter::Duration]);
+        let cap = self
+            .caps
+            .get(Meter::Duration)?
+            .saturating_add(self.topped_up[Meter::Duration]);
         let ms = i64::try_from(cap.saturating_add(paused_ms)).unwrap_or(i64::MAX);
         Some(UnixMs(self.opened.unwrap_or(now).0.saturating_add(ms)))
     }

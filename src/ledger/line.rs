@@ -187,7 +187,8 @@ impl Ledger {
                 }
             }
             if !self.accounts[at].waits.passing.is_empty() {
-                let passing: Vec<WaiterId> = self.accounts[at].waits.passing.iter().copied().collect();
+                let passing: Vec<WaiterId> =
+                    self.accounts[at].waits.passing.iter().copied().collect();
                 for id in passing {
                     self.reconsider(now, id);
                 }

@@ -80,7 +80,10 @@ impl Ledger {
         }
         let (output, quoted) = self.wanted(need);
         for account in self.enforced(need) {
-            if !account.allots(&quoted) || !account.waits.line.is_empty() || !account.waits.kept.is_empty() {
+            if !account.allots(&quoted)
+                || !account.waits.line.is_empty()
+                || !account.waits.kept.is_empty()
+            {
                 return None;
             }
             let fits = account.caps.meters.each().all(|meter| match meter {
@@ -449,7 +452,13 @@ impl Scales<'_> {
                 let account = &self.ledger.accounts[at[0]];
                 (
                     account,
-                    account.caps.meters.and(HELD).each().next().unwrap_or(Meter::Usd),
+                    account
+                        .caps
+                        .meters
+                        .and(HELD)
+                        .each()
+                        .next()
+                        .unwrap_or(Meter::Usd),
                     false,
                 )
             }

@@ -180,7 +180,11 @@ async fn an_account_that_is_added_counts_what_ends_before_and_after_it_is_known(
 #[tokio::test]
 async fn accounts_at_rest_are_paged_out_a_few_at_a_time_and_all_of_them() {
     let (_directory, purse) = purse();
-    let covers = |n: usize| (0..n).map(|n| cover(&format!("limit {n}"), false)).collect();
+    let covers = |n: usize| {
+        (0..n)
+            .map(|n| cover(&format!("limit {n}"), false))
+            .collect()
+    };
     let many = PAGED_AT_ONCE + 100;
     settle(hold(&purse, covers(many)).await, 7);
     let busy = hold(&purse, covers(1)).await;
