@@ -17,7 +17,7 @@ pub use provider::{NoToken, Provider};
 
 use crate::attribution::Attribution;
 use crate::config::{self, Loaded, Unattributed};
-use crate::conversation::Known;
+use crate::conversation::{Digester, Known};
 use crate::dialect::Call;
 use crate::escalation::Escalations;
 use crate::form::Forms;
@@ -35,9 +35,9 @@ use crate::task::Tasks;
 use crate::traces::{Exporting, Said, Traces};
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use moka::sync::Cache;
 use parking_lot::RwLock;
 use provider::ProviderError;
+use quick_cache::sync::Cache;
 use routes::Routes;
 use std::collections::HashMap;
 use std::future::Future;
@@ -378,7 +378,7 @@ impl Gateway {
 const MAX_KNOWN: u64 = 20_000;
 /// Answers remembered, by owner and id; beyond it the least used are let go. Nothing that a balance
 /// depends on: a forgotten answer only makes a bound wider.
-const MAX_ANSWERS: u64 = 100_000;
+const MAX_ANSWERS: usize = 100_000;
 
 /// What is remembered of an answer that was handed out.
 #[derive(Clone, Debug)]
@@ -393,8 +393,8 @@ pub struct Handed {
     pub model: Arc<str>,
 }
 
-/// Answers that were handed out, by their ids.
-pub struct Answers(Cache<(Owner, String), Handed>);
+/// Answers that were handed out, by a keyed digest of owner and id; some 120 bytes each.
+pub struct Answers(Cache<u128, Handed>);
 
 impl Default for Answers {
     fn default() -> Self {
@@ -417,14 +417,22 @@ impl Answers {
             provider: provider.clone(),
             model: Arc::clone(model),
         };
-        self.0
-            .insert((attribution.owner.clone(), id.to_owned()), handed);
+        self.0.insert(Self::place(&attribution.owner, id), handed);
     }
 
     /// What is known of an answer of this owner.
     #[must_use]
     pub fn find(&self, owner: &Owner, id: &str) -> Option<Handed> {
-        self.0.get(&(owner.clone(), id.to_owned()))
+        self.0.get(&Self::place(owner, id))
+    }
+
+    fn place(owner: &Owner, id: &str) -> u128 {
+        let mut digester = Digester::default();
+        for part in ["answer", owner.as_str(), id] {
+            digester.add(part.as_bytes());
+            digester.end();
+        }
+        digester.digest()
     }
 }
 

@@ -46,6 +46,7 @@ use account::{Account, AccountAt, Accounts};
 use hold::Holds;
 use line::Line;
 use quote::Quote;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One side of what a limit counts per: `("task", "t-17")`.
@@ -438,9 +439,31 @@ impl Ledger {
     /// granted until the shell has told the store and then calls [`Ledger::forget`] — also when the
     /// store failed, which leaves it with a grant that is larger than it need be and harms nobody.
     pub fn idle(&mut self, now: UnixMs, idle_ms: i64) -> Vec<(AccountKey, Amounts)> {
-        self.told_time(now);
         let since = UnixMs(now.0.saturating_sub(idle_ms));
-        self.accounts.idle(|_, touched| touched <= since)
+        let slots = self.accounts.slots();
+        self.idle_in(now, since, slots).0
+    }
+
+    /// The same for the accounts in some places of the table that nobody has touched after `since`, so that
+    /// no call waits while a large table is looked through. The second range is of the places left, and
+    /// empty at the end.
+    pub fn idle_in(
+        &mut self,
+        now: UnixMs,
+        since: UnixMs,
+        places: Range<usize>,
+    ) -> (Vec<(AccountKey, Amounts)>, Range<usize>) {
+        self.told_time(now);
+        let left = places.end.min(self.accounts.slots().end)..self.accounts.slots().end;
+        let idle = self.accounts.idle(places, |_, touched| touched <= since);
+        (idle, left)
+    }
+
+    /// Since when an account must have rested to be among those that are too many for `most` in memory.
+    #[must_use]
+    pub fn crowded(&self, most: usize) -> Option<UnixMs> {
+        let surplus = self.accounts.len().checked_sub(most)?;
+        self.accounts.longest_at_rest(surplus)
     }
 
     /// As [`Ledger::idle`] for all accounts of these limits, however lately they were touched: the
@@ -455,7 +478,8 @@ impl Ledger {
         self.told_time(now);
         let meant = |key: &AccountKey| limits.contains(&key.limit);
         let busy = self.accounts.unload(meant);
-        (self.accounts.idle(|key, _| meant(key)), busy)
+        let slots = self.accounts.slots();
+        (self.accounts.idle(slots, |key, _| meant(key)), busy)
     }
 
     /// The policy changed a limit's caps: calls that wait need not wait for the next one to say so.
@@ -507,7 +531,7 @@ impl Ledger {
             in_doubt_usd: NanoUsd(self.in_doubt_usd.0.saturating_add(self.crash_doubt_usd.0)),
             holds: self.holds.len(),
             waiting: self.line.len(),
-            accounts: self.accounts.iter().count(),
+            accounts: self.accounts.len(),
         }
     }
 

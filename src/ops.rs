@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod failure;
 pub mod fields;
 pub mod gate;
+mod memory;
 pub mod metrics;
 pub mod models;
 pub mod request;
@@ -155,6 +156,7 @@ async fn text(State(ops): State<Ops>) -> impl IntoResponse {
 pub fn refresh_gauges(gateway: &Gateway) {
     let totals = gateway.purse.look(crate::ledger::Ledger::totals);
     let metrics = &gateway.metrics;
+    memory::refresh(metrics);
     metrics.held_usd.set(metrics::dollars(totals.held_usd));
     metrics
         .in_doubt_usd
@@ -170,6 +172,7 @@ pub fn refresh_gauges(gateway: &Gateway) {
         .journal_lag
         .set(gateway.purse.store().health().lag.as_secs_f64());
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    metrics.accounts.set(gauge(totals.accounts));
     let now = crate::clock::now();
     for provider in &gateway.live().providers {
         let name = [provider.name.as_str()];

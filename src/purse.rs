@@ -30,10 +30,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// How often idle allotments are given back.
-const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is seen to that accounts at rest are not too many.
+const CROWD_EVERY: Duration = Duration::from_secs(1);
+/// At every so many of these looks, idle allotments are given back.
+const GIVE_BACK_EVERY: u64 = 5;
 /// How long an account rests before its allotment goes back, milliseconds.
 const IDLE_MS: i64 = 30_000;
+/// Accounts in memory (some 800 bytes each); where there are more, those longest at rest go back sooner …
+const MOST_ACCOUNTS: usize = 32_768;
+/// … but none that rested for less than this, milliseconds.
+const LEAST_IDLE_MS: i64 = 1_000;
+/// Accounts that are looked at in one step, during which calls wait.
+const PAGED_AT_ONCE: usize = 1_024;
 /// The least pause between two looks at the line, milliseconds.
 const TICK_MIN_MS: i64 = 5;
 /// The longest, milliseconds.
@@ -444,7 +452,10 @@ impl Purse {
 
     /// Looks at the line when waits end, and gives idle allotments back. Runs until it is dropped.
     pub async fn run(self: Arc<Self>) {
-        let mut give_back = tokio::time::interval(GIVE_BACK_EVERY);
+        tokio::join!(self.watch_line(), self.page_out_idle());
+    }
+
+    async fn watch_line(self: &Arc<Self>) {
         loop {
             let next = self.look(Ledger::next_tick);
             let pause = next.map_or(TICK_MAX_MS, |at| at.0 - clock::now().0);
@@ -452,15 +463,38 @@ impl Purse {
             tokio::select! {
                 () = tokio::time::sleep(pause) => self.change(|ledger| ledger.tick(clock::now())),
                 () = self.line_changed.notified() => {}
-                _ = give_back.tick() => self.give_back(IDLE_MS).await,
+            }
+        }
+    }
+
+    async fn page_out_idle(self: &Arc<Self>) {
+        let mut looks = tokio::time::interval(CROWD_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for look in 0_u64.. {
+            looks.tick().await;
+            let crowded = self.look(|ledger| ledger.crowded(MOST_ACCOUNTS));
+            if let Some(since) = crowded {
+                let rested = (clock::now().0 - since.0).clamp(LEAST_IDLE_MS, IDLE_MS);
+                self.give_back(rested).await;
+            } else if look % GIVE_BACK_EVERY == 0 {
+                self.give_back(IDLE_MS).await;
             }
         }
     }
 
     /// Gives the allotments of accounts at rest back to the store and pages them out.
     pub async fn give_back(self: &Arc<Self>, idle_ms: i64) {
-        let idle = self.change(|ledger| ledger.idle(clock::now(), idle_ms));
-        self.page_out(idle).await;
+        let since = UnixMs(clock::now().0.saturating_sub(idle_ms));
+        let mut from = 0;
+        loop {
+            let part = from..from + PAGED_AT_ONCE;
+            let (idle, left) = self.change(|ledger| ledger.idle_in(clock::now(), since, part));
+            self.page_out(idle).await;
+            if left.is_empty() {
+                return;
+            }
+            from = left.start;
+        }
     }
 
     /// Pages out the accounts of limits that were not in force for a while, so that they are loaded

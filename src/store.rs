@@ -173,9 +173,13 @@ impl TaskRecord {
     /// Milliseconds spent suspended, the present suspension included.
     #[must_use]
     pub fn suspended_ms(&self, now: UnixMs) -> u64 {
-        let present = self.paused_since;
-        let present = present.map_or(0, |since| now.0.saturating_sub(since.0).max(0));
-        self.paused_ms.saturating_add(present.unsigned_abs())
+        Self::paused(self.paused_ms, self.paused_since, now)
+    }
+
+    /// The same of a task that was suspended for so long before, and is since then.
+    pub(crate) fn paused(before_ms: u64, since: Option<UnixMs>, now: UnixMs) -> u64 {
+        let present = since.map_or(0, |since| now.0.saturating_sub(since.0).max(0));
+        before_ms.saturating_add(present.unsigned_abs())
     }
 
     /// Adds the present suspension, if there is one, to the time spent suspended.

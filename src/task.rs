@@ -4,6 +4,7 @@
 mod conducted;
 mod covers;
 mod hand_offs;
+mod kept;
 pub mod pulse;
 mod tasks;
 pub mod tree;
@@ -18,10 +19,11 @@ use crate::clock;
 use crate::ledger::{Caps, Cover};
 use crate::store::{TaskRecord, TaskState};
 use crate::units::{AgentId, EscalationId, UnixMs};
+use kept::Kept;
 use parking_lot::{Mutex, RwLock};
 use pulse::{Beat, Pulse, PulseRules, Sign};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tree::Tree;
@@ -44,20 +46,11 @@ struct LastCall {
     cap: u64,
 }
 
-/// One task as calls see it.
+/// One task as calls see it. Many rest at once, so that what few of them need stands in a box of its own.
 pub struct Task {
-    record: RwLock<TaskRecord>,
-    /// Caps of its own that are about to come into force, its first.
-    coming: Mutex<Option<Box<Caps>>>,
-    /// Held while its own caps are lowered.
-    pub lowering: tokio::sync::Mutex<()>,
+    kept: RwLock<Kept>,
     tools: Mutex<Vec<Arc<str>>>,
     used: AtomicI64,
-    last_calls: Mutex<Vec<LastCall>>,
-    /// Counted only where somebody reviews them; `None` until the journal was asked.
-    hand_offs: Mutex<Option<HandOffs>>,
-    /// Its agents, where somebody caps their tree; `None` until the journal was asked.
-    tree: Mutex<Option<Box<Tree>>>,
     /// Signs that it does not go on as it should.
     pulse: Mutex<Pulse>,
     /// What went wrong with its agents lately.
@@ -66,6 +59,21 @@ pub struct Task {
     pub versions: Versions,
     /// How often somebody decided on its state.
     decisions: AtomicU64,
+    seldom: OnceLock<Box<Seldom>>,
+}
+
+/// What few tasks need.
+#[derive(Default)]
+struct Seldom {
+    /// Caps of its own that are about to come into force, its first.
+    coming: Mutex<Option<Caps>>,
+    /// Held while its own caps are lowered.
+    lowering: tokio::sync::Mutex<()>,
+    last_calls: Mutex<Vec<LastCall>>,
+    /// Counted only where somebody reviews them; `None` until the journal was asked.
+    hand_offs: Mutex<Option<HandOffs>>,
+    /// Its agents, where somebody caps their tree; `None` until the journal was asked.
+    tree: Mutex<Option<Tree>>,
     /// Fires when its state changes, for calls that wait for a person.
     changed: Notify,
 }
@@ -73,46 +81,59 @@ pub struct Task {
 impl Task {
     fn new(record: TaskRecord, now: UnixMs) -> Self {
         Self {
-            record: RwLock::new(record),
-            coming: Mutex::default(),
-            lowering: tokio::sync::Mutex::default(),
+            kept: RwLock::new(record.into()),
             tools: Mutex::default(),
             used: AtomicI64::new(now.0),
-            last_calls: Mutex::default(),
-            hand_offs: Mutex::default(),
-            tree: Mutex::default(),
             pulse: Mutex::default(),
             conducted: Conducted::default(),
             versions: Versions::default(),
             decisions: AtomicU64::new(0),
-            changed: Notify::new(),
+            seldom: OnceLock::new(),
+        }
+    }
+
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
+    /// Fires for calls that wait. Whoever begins to wait later, finds what was written before.
+    fn tell_changed(&self) {
+        if let Some(seldom) = self.seldom.get() {
+            seldom.changed.notify_waiters();
         }
     }
 
     /// Whether it may spend.
     #[must_use]
     pub fn state(&self) -> TaskState {
-        self.record.read().state
+        self.kept.read().state
     }
 
     /// Its own caps.
     #[must_use]
     pub fn caps(&self) -> Caps {
-        self.record.read().caps
+        self.kept.read().caps()
     }
 
     /// Appends the accounts of its own caps and of the turns that a person allowed, where there are any.
     pub fn own_covers(&self, covers: &mut Vec<Cover>) {
-        let record = self.record.read();
-        covers.extend(own_cover(&record.key, record.caps));
-        covers.extend(allowed_cover(&record));
+        let kept = self.kept.read();
+        if let Some(more) = &kept.more {
+            covers.extend(own_cover(&kept.key, more.caps));
+            covers.extend(allowed_cover(&kept.key, more.allowed.as_ref()));
+        }
     }
 
     /// The account of its own caps, if it has any.
     #[must_use]
     pub fn own_cover(&self) -> Option<Cover> {
-        let record = self.record.read();
-        own_cover(&record.key, record.caps)
+        let kept = self.kept.read();
+        own_cover(&kept.key, kept.more.as_ref()?.caps)
+    }
+
+    /// Held while its own caps are lowered.
+    pub fn lowering(&self) -> &tokio::sync::Mutex<()> {
+        &self.seldom().lowering
     }
 
     /// How often somebody decided on its state: what was seen before a decision may be no longer so.
@@ -123,7 +144,7 @@ impl Task {
 
     /// Gives an agent its last call under a limit; false if it had one and the cap was not raised since.
     pub fn take_last_call(&self, limit: &Arc<str>, agent: &str, cap: u64) -> bool {
-        let mut had = self.last_calls.lock();
+        let mut had = self.seldom().last_calls.lock();
         let is_full = had.len() >= MAX_LAST_CALLS;
         let known = had
             .iter_mut()
@@ -149,17 +170,18 @@ impl Task {
     /// Its hand-offs, if they are counted.
     #[must_use]
     pub fn hand_offs(&self) -> Option<HandOffs> {
-        self.hand_offs.lock().clone()
+        self.seldom.get()?.hand_offs.lock().clone()
     }
 
     /// Begins to count hand-offs with what the journal knows, unless they are counted already.
     pub fn begin_hand_offs(&self, counted: HandOffs) {
-        self.hand_offs.lock().get_or_insert(counted);
+        self.seldom().hand_offs.lock().get_or_insert(counted);
     }
 
     /// A call of this agent; how many hand-offs have been made since a person last looked.
     pub fn hand_off(&self, agent: &AgentId) -> u64 {
-        self.hand_offs
+        self.seldom()
+            .hand_offs
             .lock()
             .get_or_insert_default()
             .hand_off(agent)
@@ -183,62 +205,63 @@ impl Task {
 
     /// Looks at the tree of its agents, or changes it, if it is kept.
     pub fn in_tree<R>(&self, change: impl FnOnce(&mut Tree) -> R) -> Option<R> {
-        self.tree.lock().as_deref_mut().map(change)
+        self.seldom.get()?.tree.lock().as_mut().map(change)
     }
 
     /// Begins to keep the tree of its agents with what the journal knows, unless it is kept already.
     pub fn begin_tree(&self, tree: Tree) {
-        self.tree.lock().get_or_insert_with(|| Box::new(tree));
+        self.seldom().tree.lock().get_or_insert(tree);
     }
 
     /// Fires at the next change of its state.
     pub fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
+        self.seldom().changed.notified()
     }
 
     /// A question has suspended it, unless somebody has decided since `decisions` were counted: answers of
     /// the store may overtake one another.
     pub fn suspended(&self, record: &TaskRecord, decisions: u64) {
-        let mut known = self.record.write();
+        let mut known = self.kept.write();
         if self.decisions() == decisions {
-            *known = record.clone();
+            *known = record.clone().into();
         }
         drop(known);
-        self.changed.notify_waiters();
+        self.tell_changed();
     }
 
     fn decided(&self, record: &TaskRecord) {
-        let mut known = self.record.write();
+        let mut known = self.kept.write();
         self.decisions.fetch_add(1, Ordering::AcqRel);
         if record.state == TaskState::Active {
             self.conducted.forget();
         }
         if record.state == TaskState::Active
-            && let Some(hand_offs) = &mut *self.hand_offs.lock()
+            && let Some(seldom) = self.seldom.get()
+            && let Some(hand_offs) = &mut *seldom.hand_offs.lock()
         {
             hand_offs.looked_at();
         }
-        *known = record.clone();
+        *known = record.clone().into();
         drop(known);
-        self.changed.notify_waiters();
+        self.tell_changed();
     }
 
     /// Says which caps of its own are about to come into force.
     pub fn announce(&self, caps: Option<Caps>) {
-        *self.coming.lock() = caps.map(Box::new);
+        *self.seldom().coming.lock() = caps;
     }
 
     /// The account of its own caps, if they are about to come into force.
     #[must_use]
     pub fn coming_cover(&self) -> Option<Cover> {
-        let caps = *self.coming.lock().as_deref()?;
-        own_cover(&self.record.read().key, caps)
+        let caps = (*self.seldom.get()?.coming.lock())?;
+        own_cover(&self.kept.read().key, caps)
     }
 
     /// Milliseconds spent suspended, the present suspension included.
     #[must_use]
     pub fn paused_ms(&self, now: UnixMs) -> u64 {
-        self.record.read().suspended_ms(now)
+        self.kept.read().suspended_ms(now)
     }
 
     /// An answer asked for this tool.
@@ -258,7 +281,7 @@ impl Task {
     /// What the store said last.
     #[must_use]
     pub fn record(&self) -> TaskRecord {
-        self.record.read().clone()
+        self.kept.read().record()
     }
 }
 
@@ -278,3 +301,6 @@ pub enum Standstill {
     /// The task is closed.
     Closed,
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ impl Gateway {
         let Some(task) = self.tasks.find(&key).await? else {
             return self.tasks.lower_caps(key, caps, by).await;
         };
-        let _turn = task.lowering.lock().await;
+        let _turn = task.lowering().lock().await;
         if task.own_cover().is_some() {
             // The account is the same, and every call in flight is held there.
             return self.tasks.lower_caps(key, caps, by).await;

@@ -1,29 +1,29 @@
 //! One counter: what is settled, in doubt and held, under which caps, out of which allotment. And
-//! (`table`) all of them.
+//! (`table`) all of them; `parts` keeps it small.
 
+mod parts;
 mod table;
 
 pub(super) use table::Accounts;
 
 use super::allotment;
-use super::line::WaiterId;
-use super::quote::{HELD, Meters};
+use super::quote::HELD;
 use super::verdict::Reached;
 use super::{AccountKey, AccountView, Caps, Cover, Edition};
 use crate::store::{Balance, Grant};
 use crate::units::{Amounts, Meter, UnixMs};
-use std::collections::{BTreeMap, BTreeSet};
+use parts::{Capped, Seldom, Sum, Waits};
 
 /// Where an account stands in the table. Valid while a hold, a waiter or the caller's borrow pins it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AccountAt(u32);
 
 /// What the store has been asked and not yet answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Pending {
     Nothing,
     /// To raise the grant to this.
-    Grant(Amounts),
+    Grant(Box<Amounts>),
     /// To lower it: nothing is asked for meanwhile, so that the two cannot overtake each other.
     GiveBack {
         touched: UnixMs,
@@ -33,12 +33,10 @@ enum Pending {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) key: AccountKey,
-    caps: Caps,
-    pub(super) topped_up: Amounts,
+    pub(super) caps: Capped,
+    topped_up: Seldom,
     /// Taken back of earlier top-ups, in all.
-    lapsed: Amounts,
-    /// Meters with a cap.
-    pub(super) capped: Meters,
+    lapsed: Seldom,
     pub(super) observe: bool,
     warn_permille: Option<u16>,
     /// The newest policy that named these terms.
@@ -47,12 +45,11 @@ pub(super) struct Account {
     /// the store was asked, and they are added to its balance when it comes.
     pub(super) loaded: bool,
     pub(super) settled: Amounts,
-    pub(super) in_doubt: Amounts,
+    pub(super) in_doubt: Seldom,
     /// Taken out of doubt while not loaded.
-    released: Amounts,
+    released: Seldom,
     pub(super) granted: Amounts,
-    /// Wider than the rest, so that absurd quotes on uncapped meters still add up.
-    held: [u128; Meter::COUNT],
+    held: Sum,
     pub(super) opened: Option<UnixMs>,
     touched: UnixMs,
     pending: Pending,
@@ -60,12 +57,8 @@ pub(super) struct Account {
     grants_fail: bool,
     /// Holds and waiters that refer to this account.
     pub(super) pins: u32,
-    /// Who stands in line here, oldest first.
-    pub(super) line: BTreeSet<WaiterId>,
-    /// Those in `line` that pass the line: their wait is over, or the line waits on their caller.
-    pub(super) passing: BTreeSet<WaiterId>,
-    /// What is kept free for waiters that are next, wherever they stand.
-    pub(super) kept: BTreeMap<WaiterId, Amounts>,
+    /// Who stands in line here.
+    pub(super) waits: Waits,
     /// The line is to be looked at.
     pub(super) marked: bool,
 }
@@ -74,27 +67,24 @@ impl Account {
     fn new(key: AccountKey, now: UnixMs) -> Self {
         Self {
             key,
-            caps: Caps::default(),
-            topped_up: Amounts::ZERO,
-            lapsed: Amounts::ZERO,
-            capped: Meters::default(),
+            caps: Capped::default(),
+            topped_up: Seldom::default(),
+            lapsed: Seldom::default(),
             observe: false,
             warn_permille: None,
             version: 0,
             loaded: false,
             settled: Amounts::ZERO,
-            in_doubt: Amounts::ZERO,
-            released: Amounts::ZERO,
+            in_doubt: Seldom::default(),
+            released: Seldom::default(),
             granted: Amounts::ZERO,
-            held: [0; Meter::COUNT],
+            held: Sum::default(),
             opened: None,
             touched: now,
             pending: Pending::Nothing,
             grants_fail: false,
             pins: 0,
-            line: BTreeSet::new(),
-            passing: BTreeSet::new(),
-            kept: BTreeMap::new(),
+            waits: Waits::default(),
             marked: false,
         }
     }
@@ -102,7 +92,7 @@ impl Account {
     /// The policy changed its caps from `from` to `to`. Accounts under other caps than `from` have
     /// them for a reason that the next call knows.
     pub(super) fn take_caps(&mut self, from: &Caps, to: &Caps, edition: Edition) -> bool {
-        if self.caps != *from {
+        if !self.caps.are(from) {
             if let Edition::Policy(version) = edition {
                 self.version = self.version.max(version);
             }
@@ -134,18 +124,15 @@ impl Account {
                 self.version = version;
                 *caps
             }
-            Edition::Falling => self.caps.lowered(caps),
+            Edition::Falling => self.caps.caps().lowered(caps),
         };
-        if self.caps == caps && self.observe == *observe && self.warn_permille == *warn_permille {
+        if self.caps.are(&caps) && self.observe == *observe && self.warn_permille == *warn_permille
+        {
             return false;
         }
-        self.caps = caps;
+        self.caps = Capped::from(&caps);
         self.observe = *observe;
         self.warn_permille = *warn_permille;
-        self.capped = Meter::ALL
-            .into_iter()
-            .filter(|meter| caps.0[*meter as usize].is_some())
-            .fold(Meters::default(), Meters::with);
         true
     }
 
@@ -154,7 +141,7 @@ impl Account {
     /// The cap with its top-ups; `u64::MAX` without one. A cap stays below `u64::MAX`, which a
     /// quote means as "more than can be counted".
     pub(super) fn cap(&self, meter: Meter) -> u64 {
-        self.caps.0[meter as usize].map_or(u64::MAX, |cap| {
+        self.caps.get(meter).map_or(u64::MAX, |cap| {
             cap.saturating_add(self.topped_up[meter]).min(u64::MAX - 1)
         })
     }
@@ -166,7 +153,7 @@ impl Account {
 
     /// Set aside for calls in flight.
     pub(super) fn held(&self, meter: Meter) -> u64 {
-        u64::try_from(self.held[meter as usize]).unwrap_or(u64::MAX)
+        self.held.get(meter)
     }
 
     /// Settled, in doubt and held.
@@ -193,7 +180,8 @@ impl Account {
     pub(super) fn allots(&self, quoted: &Amounts) -> bool {
         self.loaded
             && self
-                .capped
+                .caps
+                .meters
                 .and(HELD)
                 .each()
                 .all(|meter| quoted[meter] == 0 || quoted[meter] <= self.unspent(meter))
@@ -208,8 +196,10 @@ impl Account {
 
     /// When `duration` runs out.
     pub(super) fn ends_at(&self, now: UnixMs, paused_ms: u64) -> Option<UnixMs> {
-        let cap =
-            self.caps.0[Meter::Duration as usize]?.saturating_add(self.topped_up[Meter::Duration]);
+        let cap = self
+            .caps
+            .get(Meter::Duration)?
+            .saturating_add(self.topped_up[Meter::Duration]);
         let ms = i64::try_from(cap.saturating_add(paused_ms)).unwrap_or(i64::MAX);
         Some(UnixMs(self.opened.unwrap_or(now).0.saturating_add(ms)))
     }
@@ -233,7 +223,7 @@ impl Account {
     /// counted already.
     pub(super) fn warned(&self, more: &Amounts) -> impl Iterator<Item = Meter> {
         let permille = u128::from(self.warn_permille.unwrap_or(u16::MAX));
-        self.capped.each().filter(move |meter| {
+        self.caps.meters.each().filter(move |meter| {
             let at_least = u128::from(self.cap(*meter)) * permille;
             let crosses = |spent: u64| u128::from(spent) * 1000 >= at_least;
             let spent = self.spent(*meter);
@@ -243,10 +233,18 @@ impl Account {
 
     // === impl Account: holds ===
 
+    /// Counts what a call came to.
+    pub(super) fn settle(&mut self, charged: &Amounts) {
+        self.settled = self.settled.saturating_add(charged);
+    }
+
+    /// The same for a call of which nobody knows what it came to.
+    pub(super) fn doubt(&mut self, charged: &Amounts) {
+        self.in_doubt = self.in_doubt.saturating_add(charged).into();
+    }
+
     pub(super) fn hold(&mut self, now: UnixMs, quoted: &Amounts) {
-        for (held, quoted) in self.held.iter_mut().zip(quoted.0) {
-            *held += u128::from(quoted);
-        }
+        self.held.add(quoted);
         self.opened.get_or_insert(now);
         self.touched = now;
         self.pins += 1;
@@ -257,9 +255,7 @@ impl Account {
 
     /// Holds what is spent already, whether it fits or not.
     pub(super) fn add(&mut self, now: UnixMs, quoted: &Amounts) {
-        for (held, quoted) in self.held.iter_mut().zip(quoted.0) {
-            *held += u128::from(quoted);
-        }
+        self.held.add(quoted);
         self.opened.get_or_insert(now);
         self.touched = now;
         self.pins += 1;
@@ -267,7 +263,7 @@ impl Account {
 
     fn assert_within(&self, quoted: &Amounts) {
         assert!(self.loaded, "a hold needs the account's balance");
-        for meter in self.capped.and(HELD) {
+        for meter in self.caps.meters.and(HELD) {
             if quoted[meter] > 0 {
                 let used = self.used(meter);
                 assert!(used <= self.cap(meter), "a hold stays within the cap");
@@ -280,11 +276,7 @@ impl Account {
     }
 
     pub(super) fn unhold(&mut self, now: UnixMs, quoted: &Amounts) {
-        for (held, quoted) in self.held.iter_mut().zip(quoted.0) {
-            let rest = held.checked_sub(u128::from(quoted));
-            assert!(rest.is_some(), "an account holds the sum of its holds");
-            *held = rest.unwrap_or(0);
-        }
+        self.held.take(quoted);
         self.touched = now;
         self.unpin();
     }
@@ -298,9 +290,9 @@ impl Account {
         if !self.loaded {
             // What cannot be taken from here is taken from the store's balance when it comes.
             let beyond = from_doubt.saturating_sub(&self.in_doubt);
-            self.released = self.released.saturating_add(&beyond);
+            self.released = self.released.saturating_add(&beyond).into();
         }
-        self.in_doubt = self.in_doubt.saturating_sub(from_doubt);
+        self.in_doubt = self.in_doubt.saturating_sub(from_doubt).into();
         self.settled = self.settled.saturating_add(to_settled);
     }
 
@@ -309,8 +301,8 @@ impl Account {
     pub(super) fn topped_up_to(&mut self, total: &Amounts, lapsed: &Amounts) {
         let here = self.topped_up.saturating_add(&self.lapsed);
         let ever = most(&here, &total.saturating_add(lapsed));
-        self.lapsed = most(&self.lapsed, lapsed);
-        self.topped_up = ever.saturating_sub(&self.lapsed);
+        self.lapsed = most(&self.lapsed, lapsed).into();
+        self.topped_up = ever.saturating_sub(&self.lapsed).into();
     }
 
     // === impl Account: the store ===
@@ -334,7 +326,7 @@ impl Account {
     /// The balance is known, and what is held has been granted (or the store will not grant it).
     pub(super) fn covers_its_holds(&self) -> bool {
         let granted = |meter| self.used(meter) <= self.granted[meter];
-        self.loaded && (self.observe || self.capped.and(HELD).each().all(granted))
+        self.loaded && (self.observe || self.caps.meters.and(HELD).each().all(granted))
     }
 
     /// Asks the store to know of what is held, so that a crash leaves it in doubt.
@@ -343,7 +335,7 @@ impl Account {
             return None;
         }
         let mut upto = self.granted;
-        for meter in self.capped.and(HELD).each().filter(|_| !self.observe) {
+        for meter in self.caps.meters.and(HELD).each().filter(|_| !self.observe) {
             // What is spent of an account that is not loaded yet, only the store knows.
             let used = if self.loaded {
                 self.used(meter)
@@ -364,10 +356,10 @@ impl Account {
         if !self.loaded {
             // From here on these count what the store's answer cannot contain.
             self.settled = Amounts::ZERO;
-            self.in_doubt = Amounts::ZERO;
-            self.released = Amounts::ZERO;
+            self.in_doubt = Seldom::default();
+            self.released = Seldom::default();
         }
-        self.pending = Pending::Grant(upto);
+        self.pending = Pending::Grant(Box::new(upto));
         Grant {
             key: self.key.clone(),
             upto,
@@ -389,7 +381,7 @@ impl Account {
             self.loaded = true;
             self.settled = self.settled.saturating_add(settled);
             let in_doubt = self.in_doubt.saturating_add(in_doubt);
-            self.in_doubt = in_doubt.saturating_sub(&self.released);
+            self.in_doubt = in_doubt.saturating_sub(&self.released).into();
         }
         // Memory is ahead of the store in everything else, for entries are written behind.
         self.granted = most(&self.granted, granted);
@@ -398,15 +390,15 @@ impl Account {
             (Some(here), Some(there)) => Some(here.min(there)),
             (here, there) => here.or(there),
         };
-        let Pending::Grant(upto) = self.pending else {
+        let Pending::Grant(upto) = &self.pending else {
             return true;
         };
-        self.pending = Pending::Nothing;
         self.grants_fail = upto
             .0
             .iter()
             .zip(self.granted.0)
             .any(|(asked, got)| *asked > got);
+        self.pending = Pending::Nothing;
         !self.grants_fail
     }
 
@@ -418,23 +410,23 @@ impl Account {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.pins == 0 && self.line.is_empty() && self.pending == Pending::Nothing
+        self.pins == 0 && self.waits.line.is_empty() && self.pending == Pending::Nothing
     }
 
     /// The same from outside.
     pub(super) fn view(&self) -> AccountView<'_> {
         AccountView {
             key: &self.key,
-            caps: self.caps,
-            topped_up: self.topped_up,
+            caps: self.caps.caps(),
+            topped_up: *self.topped_up,
             settled: self.settled,
             held: Amounts(Meter::ALL.map(|meter| self.held(meter))),
-            in_doubt: self.in_doubt,
+            in_doubt: *self.in_doubt,
             granted: self.granted,
             opened: self.opened,
             observe: self.observe,
             loaded: self.loaded,
-            waiting: self.line.len(),
+            waiting: self.waits.line.len(),
         }
     }
 }

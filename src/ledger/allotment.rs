@@ -13,7 +13,7 @@ const PART: u64 = 16;
 /// need no grant.
 pub(super) fn level(account: &Account, quoted: &Amounts) -> Amounts {
     let mut level = account.granted;
-    for meter in account.capped.and(HELD) {
+    for meter in account.caps.meters.and(HELD) {
         let (used, unheld) = (account.used(meter), account.unheld(meter));
         let more = quoted[meter].max(unheld / PART).min(unheld);
         level[meter] = level[meter].max(used.saturating_add(more));
@@ -24,7 +24,7 @@ pub(super) fn level(account: &Account, quoted: &Amounts) -> Amounts {
 /// True when, `quoted` being held, less than half an allotment is left: the next one is fetched now,
 /// so that nobody waits for it.
 pub(super) fn runs_low(account: &Account, quoted: &Amounts) -> bool {
-    account.capped.and(HELD).each().any(|meter| {
+    account.caps.meters.and(HELD).each().any(|meter| {
         quoted[meter] > 0 && account.unspent(meter) < account.unheld(meter) / (2 * PART)
     })
 }

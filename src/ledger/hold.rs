@@ -361,7 +361,8 @@ impl Ledger {
                 };
                 observed.extend(
                     account
-                        .capped
+                        .caps
+                        .meters
                         .each()
                         .filter(over)
                         .map(|meter| account.reached(meter)),
@@ -427,11 +428,10 @@ impl Ledger {
         for at in &hold.places {
             let account = &mut self.accounts[*at];
             account.unhold(now, &hold.quoted);
-            let side = match charge {
-                Charge::Settled(_) => &mut account.settled,
-                Charge::InDoubt(_) => &mut account.in_doubt,
-            };
-            *side = side.saturating_add(amounts);
+            match charge {
+                Charge::Settled(amounts) => account.settle(amounts),
+                Charge::InDoubt(amounts) => account.doubt(amounts),
+            }
             if account.warns() {
                 let warned = account.warned(amounts);
                 end.warned
@@ -451,7 +451,7 @@ impl Ledger {
             if account.observe {
                 continue;
             }
-            for meter in account.capped.and(SHOWN) {
+            for meter in account.caps.meters.and(SHOWN) {
                 let unheld = account.unheld(meter);
                 let least = &mut least[meter as usize];
                 *least = Some(least.map_or(unheld, |least: u64| least.min(unheld)));

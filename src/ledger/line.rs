@@ -169,7 +169,7 @@ impl Ledger {
     /// The account's line is to be looked at.
     pub(super) fn mark(&mut self, at: AccountAt) {
         let account = &mut self.accounts[at];
-        if !account.marked && !account.line.is_empty() {
+        if !account.marked && !account.waits.line.is_empty() {
             account.marked = true;
             self.line.marked.push(at);
         }
@@ -180,14 +180,15 @@ impl Ledger {
     pub(super) fn look(&mut self, now: UnixMs) {
         while let Some(at) = self.line.marked.pop() {
             self.accounts[at].marked = false;
-            while let Some(head) = self.accounts[at].line.first().copied() {
+            while let Some(head) = self.accounts[at].waits.line.first().copied() {
                 self.reconsider(now, head);
-                if self.accounts[at].line.first() == Some(&head) {
+                if self.accounts[at].waits.line.first() == Some(&head) {
                     break;
                 }
             }
-            if !self.accounts[at].passing.is_empty() {
-                let passing: Vec<WaiterId> = self.accounts[at].passing.iter().copied().collect();
+            if !self.accounts[at].waits.passing.is_empty() {
+                let passing: Vec<WaiterId> =
+                    self.accounts[at].waits.passing.iter().copied().collect();
                 for id in passing {
                     self.reconsider(now, id);
                 }
@@ -218,7 +219,7 @@ impl Ledger {
     /// The store will not grant this account what was asked: whoever cannot go without is refused,
     /// rather than each asking the store in turn.
     pub(super) fn refuse_for_want_of_grant(&mut self, now: UnixMs, at: AccountAt) {
-        let ids: Vec<WaiterId> = self.accounts[at].line.iter().copied().collect();
+        let ids: Vec<WaiterId> = self.accounts[at].waits.line.iter().copied().collect();
         for id in ids {
             let Some(waiter) = self.line.waiters.get(&id) else {
                 continue;
@@ -379,7 +380,7 @@ impl Ledger {
         let max = self.settings.line_max_waiters;
         let not_full = |at: &AccountAt| {
             let account = &self.accounts[*at];
-            !account.loaded || account.line.len() < max
+            !account.loaded || account.waits.line.len() < max
         };
         self.has_memory(waiter) && at.iter().all(not_full)
     }
@@ -408,12 +409,14 @@ impl Ledger {
         }
         for place in &at {
             let account = &mut self.accounts[*place];
-            account.line.insert(id);
-            if passes {
-                account.passing.insert(id);
-            } else {
-                account.passing.remove(&id);
-            }
+            account.waits.change(|queue| {
+                queue.line.insert(id);
+                if passes {
+                    queue.passing.insert(id);
+                } else {
+                    queue.passing.remove(&id);
+                }
+            });
         }
         waiter.stands = at;
         self.keep_room(id, &mut waiter, waits_for);
@@ -425,14 +428,15 @@ impl Ledger {
     /// Makes it next if it is its turn to be, and keeps free what it waits for.
     fn keep_room(&mut self, id: WaiterId, waiter: &mut Waiter, waits_for: Option<Amounts>) {
         let Some(waits_for) = waits_for else { return };
-        let is_head = |at: &AccountAt| self.accounts[*at].line.first() == Some(&id);
+        let is_head = |at: &AccountAt| self.accounts[*at].waits.line.first() == Some(&id);
         let is_due = waiter.wait.is_some_and(|wait| wait.half_over);
         waiter.is_next = waiter.is_next || is_due && waiter.stands.iter().all(is_head);
         if !waiter.is_next {
             return;
         }
         for place in &waiter.need.places {
-            let before = self.accounts[*place].kept.insert(id, waits_for);
+            let waits = &mut self.accounts[*place].waits;
+            let before = waits.change(|queue| queue.kept.insert(id, waits_for));
             if before.is_some_and(|before| before != waits_for) {
                 self.mark(*place);
             }
@@ -441,8 +445,10 @@ impl Ledger {
 
     fn unstand(&mut self, id: WaiterId, at: AccountAt) {
         let account = &mut self.accounts[at];
-        account.line.remove(&id);
-        account.passing.remove(&id);
+        account.waits.change(|queue| {
+            queue.line.remove(&id);
+            queue.passing.remove(&id);
+        });
         self.mark(at);
     }
 
@@ -460,7 +466,7 @@ impl Ledger {
             let account = &mut self.accounts[*place];
             account.unpin();
             if waiter.is_next {
-                account.kept.remove(&id);
+                account.waits.change(|queue| queue.kept.remove(&id));
                 self.mark(*place);
             }
         }

@@ -269,7 +269,9 @@ impl Desk {
         for account in self.ledger.accounts.iter() {
             assert_eq!(account.pins, 0);
             assert!(
-                account.line.is_empty() && account.passing.is_empty() && account.kept.is_empty()
+                account.waits.line.is_empty()
+                    && account.waits.passing.is_empty()
+                    && account.waits.kept.is_empty()
             );
         }
     }

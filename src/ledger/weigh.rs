@@ -80,10 +80,13 @@ impl Ledger {
         }
         let (output, quoted) = self.wanted(need);
         for account in self.enforced(need) {
-            if !account.allots(&quoted) || !account.line.is_empty() || !account.kept.is_empty() {
+            if !account.allots(&quoted)
+                || !account.waits.line.is_empty()
+                || !account.waits.kept.is_empty()
+            {
                 return None;
             }
-            let fits = account.capped.each().all(|meter| match meter {
+            let fits = account.caps.meters.each().all(|meter| match meter {
                 Meter::Duration => account.open_ms(now, asker.paused_ms) < account.cap(meter),
                 Meter::Depth | Meter::FanOut => asker.stand.on(meter) <= Some(account.cap(meter)),
                 meter if COUNTED.has(meter) => account.spent(meter) < account.cap(meter),
@@ -139,7 +142,7 @@ impl Ledger {
     /// Meters that are not held are refused once they are used up.
     fn used_up(&self, now: UnixMs, asker: &Asker, need: &Need) -> Option<Denial> {
         for account in self.enforced(need).filter(|account| account.loaded) {
-            for meter in account.capped {
+            for meter in account.caps.meters {
                 if let Some(stands) = asker.stand.on(meter) {
                     if stands > account.cap(meter) {
                         let mut denial = denial_of(account, meter, &Amounts::ZERO, &Amounts::ZERO);
@@ -182,7 +185,7 @@ impl Ledger {
             return as_asked;
         };
         let modest = self.enforced(need).all(|account| {
-            let mut growing = account.capped.and(GROWING).each();
+            let mut growing = account.caps.meters.and(GROWING).each();
             growing.all(|meter| all[meter] <= account.unheld(meter) / UNASKED_PART)
         });
         if modest || least == want {
@@ -372,7 +375,7 @@ impl Scales<'_> {
     fn most(&self, room: impl Fn(AccountAt, &Account, Meter) -> u64) -> Option<u64> {
         let mut most = u64::MAX;
         for (at, account) in self.known() {
-            for meter in account.capped.and(HELD) {
+            for meter in account.caps.meters.and(HELD) {
                 most = most.min(
                     self.need
                         .quote
@@ -386,7 +389,8 @@ impl Scales<'_> {
     fn short_of(&self, quoted: &Amounts) -> Vec<AccountAt> {
         let is_short = |account: &Account| {
             account
-                .capped
+                .caps
+                .meters
                 .and(HELD)
                 .each()
                 .any(|meter| quoted[meter] > account.unheld(meter))
@@ -404,23 +408,24 @@ impl Scales<'_> {
             return false;
         }
         let in_line = account
+            .waits
             .line
             .first()
             .is_some_and(|first| *first < self.standing.me);
         let kept_free = || {
-            account.capped.and(HELD).each().any(|meter| {
+            account.caps.meters.and(HELD).each().any(|meter| {
                 let beside = account
                     .unheld(meter)
                     .saturating_sub(self.kept(account, meter));
                 quoted[meter] > 0 && quoted[meter] > beside
             })
         };
-        in_line || account.loaded && !account.kept.is_empty() && kept_free()
+        in_line || account.loaded && !account.waits.kept.is_empty() && kept_free()
     }
 
     /// What is kept free there for older waiters that are next.
     fn kept(&self, account: &Account, meter: Meter) -> u64 {
-        let older = account.kept.range(..self.standing.me);
+        let older = account.waits.kept.range(..self.standing.me);
         older.fold(0, |sum, (_, quoted)| sum.saturating_add(quoted[meter]))
     }
 
@@ -435,7 +440,7 @@ impl Scales<'_> {
             .iter()
             .map(|at| &self.ledger.accounts[*at])
             .find_map(|account| {
-                let mut capped = account.capped.and(HELD).each();
+                let mut capped = account.caps.meters.and(HELD).each();
                 capped
                     .find(|meter| needed[*meter] > account.unheld(*meter))
                     .map(|meter| (account, meter))
@@ -447,7 +452,13 @@ impl Scales<'_> {
                 let account = &self.ledger.accounts[at[0]];
                 (
                     account,
-                    account.capped.and(HELD).each().next().unwrap_or(Meter::Usd),
+                    account
+                        .caps
+                        .meters
+                        .and(HELD)
+                        .each()
+                        .next()
+                        .unwrap_or(Meter::Usd),
                     false,
                 )
             }
@@ -472,7 +483,7 @@ impl Scales<'_> {
     fn deny(&self, needed: &Amounts, least: &Amounts) -> Decision {
         let find = |room: &dyn Fn(AccountAt, &Account, Meter) -> u64| {
             self.known().find_map(|(at, account)| {
-                let mut capped = account.capped.and(HELD).each();
+                let mut capped = account.caps.meters.and(HELD).each();
                 let meter = capped.find(|meter| least[*meter] > room(at, account, *meter))?;
                 Some((account, meter))
             })

@@ -96,6 +96,10 @@ pub struct Metrics {
     pub overrun_usd: Counter,
     /// Tasks in memory, by state.
     pub tasks: GaugeVec,
+    /// Accounts in memory.
+    pub accounts: IntGauge,
+    /// Memory of this process, bytes, by kind.
+    pub memory: IntGaugeVec,
     /// Calls standing in line.
     pub waiting: IntGauge,
     /// Time spent in Bursar before a call left, seconds.
@@ -211,6 +215,11 @@ impl Metrics {
             in_doubt_usd: Gauge::new("bursar_in_doubt_usd", "Dollars perhaps spent")?,
             overrun_usd: Counter::new("bursar_overrun_usd_total", "Dollars charged beyond holds")?,
             tasks: GaugeVec::new(Opts::new("bursar_tasks", "Tasks, by state"), &["state"])?,
+            accounts: IntGauge::new("bursar_accounts", "Accounts in memory")?,
+            memory: IntGaugeVec::new(
+                Opts::new("bursar_memory_bytes", "Memory of this process, by kind"),
+                &["kind"],
+            )?,
             waiting: IntGauge::new("bursar_waiting_calls", "Calls waiting for held money")?,
             overhead: histogram(
                 "bursar_overhead_seconds",
@@ -375,7 +384,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 39] = [
+        let all: [Box<dyn prometheus::core::Collector>; 41] = [
             Box::new(self.cost.clone()),
             Box::new(self.tokens.clone()),
             Box::new(self.turns.clone()),
@@ -388,6 +397,8 @@ impl Metrics {
             Box::new(self.in_doubt_usd.clone()),
             Box::new(self.overrun_usd.clone()),
             Box::new(self.tasks.clone()),
+            Box::new(self.accounts.clone()),
+            Box::new(self.memory.clone()),
             Box::new(self.waiting.clone()),
             Box::new(self.overhead.clone()),
             Box::new(self.upstream.clone()),

@@ -185,3 +185,25 @@ async fn an_account_that_is_added_counts_what_ends_before_and_after_it_is_known(
     assert_eq!(settled(&purse, &old.key).await, (60, 60));
     assert_eq!(purse.cover(&added).len(), 3, "all have ended");
 }
+
+#[tokio::test]
+async fn accounts_at_rest_are_paged_out_a_few_at_a_time_and_all_of_them() {
+    let (_directory, purse) = purse();
+    let covers = |n: usize| {
+        (0..n)
+            .map(|n| cover(&format!("limit {n}"), false))
+            .collect()
+    };
+    let many = PAGED_AT_ONCE + 100;
+    settle(hold(&purse, covers(many)).await, 7);
+    let busy = hold(&purse, covers(1)).await;
+    assert_eq!(purse.look(|ledger| ledger.totals().accounts), many);
+    purse.give_back(-1).await;
+    assert_eq!(purse.look(|ledger| ledger.totals().accounts), 1);
+    settle(busy, 5);
+    purse.give_back(-1).await;
+    assert_eq!(purse.look(|ledger| ledger.totals().accounts), 0);
+    settle(hold(&purse, covers(1)).await, 1);
+    let key = &cover("limit 0", false).key;
+    assert_eq!(settled(&purse, key).await, (13, 13));
+}

@@ -87,7 +87,7 @@ fn covers(live: &Live, attribution: &Attribution, task: Option<&TaskRecord>) -> 
     };
     let found = found.into_iter().map(|(_, cover)| cover);
     let own = task.and_then(|task| own_cover(&task.key, task.caps));
-    let allowed = task.and_then(allowed_cover);
+    let allowed = task.and_then(|task| allowed_cover(&task.key, task.allowed.as_ref()));
     let found = found.filter(|cover| !by_call(cover));
     found.chain(own).chain(allowed).collect()
 }

@@ -1,8 +1,7 @@
 //! The accounts that a task brings along itself: its own caps, and the turns that a person allowed.
 
-use crate::escalation::allowed_account;
+use crate::escalation::{Allowed, allowed_account};
 use crate::ledger::{AccountKey, Caps, Cover, Edition};
-use crate::store::TaskRecord;
 use crate::units::{Meter, NanoUsd, TaskKey};
 
 /// The limit that a task's own caps make.
@@ -33,10 +32,10 @@ pub fn own_cover(key: &TaskKey, caps: Caps) -> Option<Cover> {
 
 /// How the turns that a person allowed cover a task's calls, if there is such a bound.
 #[must_use]
-pub fn allowed_cover(record: &TaskRecord) -> Option<Cover> {
-    let allowed = record.allowed.as_ref()?;
+pub fn allowed_cover(key: &TaskKey, allowed: Option<&Allowed>) -> Option<Cover> {
+    let allowed = allowed?;
     Some(Cover {
-        key: allowed_account(&record.key, allowed),
+        key: allowed_account(key, allowed),
         caps: Caps::default().with(Meter::Turns, allowed.turns),
         observe: false,
         warn_permille: None,

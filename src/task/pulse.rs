@@ -21,7 +21,7 @@ const MAX_MET: usize = 64;
 /// Signs kept per task, the newest.
 const MAX_SIGNS: usize = 8;
 /// A conversation of fewer messages has no answer in it that could be lost.
-const LEAST_LINKS: usize = 3;
+const LEAST_LINKS: u32 = 3;
 
 /// When to tell: `[stalled]` and `[state_lost]` of `policies/loops.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +114,11 @@ struct Member {
 #[derive(Clone, Debug, Default)]
 struct Talk {
     /// Its messages, in number.
-    links: usize,
+    links: u32,
     /// The digest of its newest message.
     newest: u64,
     /// It is not told again until it is longer than what was lost, messages.
-    lost: usize,
+    lost: u32,
     /// What was met, each as the lower half of its digest.
     met: Vec<u64>,
 }
@@ -260,23 +260,27 @@ impl Pulse {
 
 impl Talk {
     /// Takes in the conversation of a call; how long it was before, if that is lost.
-    fn hear(&mut self, beat: &Beat<'_>, excused: bool) -> Option<usize> {
+    fn hear(&mut self, beat: &Beat<'_>, excused: bool) -> Option<u32> {
         let last = beat.links.last()?;
+        let links = u32::try_from(beat.links.len()).unwrap_or(u32::MAX);
         let digest = |link: &Link| xxh3_64(beat.body.get(link.at.clone()).unwrap_or_default());
         let before = self.links;
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is enough")]
         let met = last.digest as u64;
-        let shorter = before >= LEAST_LINKS && beat.links.len() + 2 <= before;
+        let shorter = before >= LEAST_LINKS && links.saturating_add(2) <= before;
         let lost = shorter
             && !excused
             && before > self.lost
             && !self.met.contains(&met)
             && !beat.links.iter().any(|link| digest(link) == self.newest);
-        self.links = beat.links.len();
+        self.links = links;
         self.newest = digest(last);
         if !self.met.contains(&met) {
             if self.met.len() >= MAX_MET {
                 self.met.remove(MAX_MET / 2);
+            } else if self.met.len() == self.met.capacity() {
+                // Grown by little: most conversations are short, and many rest at once.
+                self.met.reserve_exact(2);
             }
             self.met.push(met);
         }

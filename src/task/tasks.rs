@@ -23,6 +23,14 @@ const MAX_IN_MEMORY: usize = 100_000;
 /// How long a task rests before it is let go, milliseconds.
 const IDLE_MS: i64 = 3_600_000;
 
+/// Tasks let go of in one step, during which calls wait.
+const SWEPT_AT_ONCE: usize = 1_024;
+
+/// Nobody has it in hand, and no call named it for `rest` milliseconds.
+fn rests(task: &Arc<Task>, now: UnixMs, rest: i64) -> bool {
+    Arc::strong_count(task) == 1 && now.0 - task.used.load(Ordering::Relaxed) >= rest
+}
+
 /// The tasks of this node, and the stop buttons.
 pub struct Tasks {
     known: RwLock<HashMap<TaskKey, Arc<Task>, foldhash::quality::RandomState>>,
@@ -128,7 +136,7 @@ impl Tasks {
     fn remember(&self, record: TaskRecord, now: UnixMs) -> Arc<Task> {
         let mut known = self.known.write();
         if let Some(task) = known.get(&record.key) {
-            *task.record.write() = record;
+            *task.kept.write() = record.into();
             return Arc::clone(task);
         }
         let task = Arc::new(Task::new(record.clone(), now));
@@ -142,7 +150,7 @@ impl Tasks {
         match task.state() {
             TaskState::Closed => return Some(Standstill::Closed),
             TaskState::Suspended => {
-                return Some(match task.record.read().escalation.clone() {
+                return Some(match task.kept.read().escalation() {
                     Some(Asked { id, waits: true }) => Standstill::Asked(id),
                     Some(Asked { id, waits: false }) => Standstill::Declined(id),
                     None => Standstill::Suspended,
@@ -223,7 +231,7 @@ impl Tasks {
         let record = self.store.lower_task_caps(key.clone(), caps, by).await?;
         // The caps alone: the state may have changed again since the store answered.
         if let Some(task) = self.known.read().get(&key) {
-            task.record.write().caps = record.caps;
+            task.kept.write().set_caps(record.caps);
         }
         Ok(record)
     }
@@ -257,14 +265,31 @@ impl Tasks {
         self.switches.load_full()
     }
 
-    /// Lets go of tasks that no call named for an hour.
+    /// Lets go of tasks that no call named for an hour. Calls go on while they are looked for.
     pub fn sweep(&self, now: UnixMs) {
-        let mut known = self.known.write();
-        let crowded = known.len() > MAX_IN_MEMORY;
-        let rest = if crowded { IDLE_MS / 60 } else { IDLE_MS };
-        known.retain(|_, task| {
-            Arc::strong_count(task) > 1 || now.0 - task.used.load(Ordering::Relaxed) < rest
-        });
+        let (due, rest): (Vec<TaskKey>, i64) = {
+            let known = self.known.read();
+            let crowded = known.len() > MAX_IN_MEMORY;
+            let rest = if crowded { IDLE_MS / 60 } else { IDLE_MS };
+            let due = known.iter().filter(|(_, task)| rests(task, now, rest));
+            (due.map(|(key, _)| key.clone()).collect(), rest)
+        };
+        for some in due.chunks(SWEPT_AT_ONCE) {
+            let mut known = self.known.write();
+            for key in some {
+                // A call may have named it meanwhile.
+                if known.get(key).is_some_and(|task| rests(task, now, rest)) {
+                    known.remove(key);
+                }
+            }
+        }
+        if !due.is_empty() {
+            let mut known = self.known.write();
+            let size = known.len();
+            if size < known.capacity() / 4 {
+                known.shrink_to(size * 2);
+            }
+        }
     }
 
     /// The tasks that stall, each told once; at most so many at a time, the others with the next look.

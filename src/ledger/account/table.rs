@@ -4,13 +4,14 @@ use super::{Account, AccountAt, Pending};
 use crate::ledger::AccountKey;
 use crate::units::{Amounts, UnixMs};
 use std::collections::HashMap;
-use std::ops::{Index, IndexMut};
+use std::ops::{Index, IndexMut, Range};
 
 /// Every account in memory. The hash is keyed at random: callers choose task ids.
 #[derive(Debug, Default)]
 pub(in crate::ledger) struct Accounts {
     by_key: HashMap<AccountKey, AccountAt, foldhash::quality::RandomState>,
-    slots: Vec<Option<Account>>,
+    /// Each in a box, so that one that is paged out leaves no hole of its size.
+    slots: Vec<Option<Box<Account>>>,
     free: Vec<AccountAt>,
 }
 
@@ -23,7 +24,7 @@ impl Accounts {
         if let Some(at) = self.find(key) {
             return at;
         }
-        let account = Some(Account::new(key.clone(), now));
+        let account = Some(Box::new(Account::new(key.clone(), now)));
         let at = if let Some(at) = self.free.pop() {
             self.slots[at.0 as usize] = account;
             at
@@ -44,18 +45,38 @@ impl Accounts {
     }
 
     pub(in crate::ledger) fn iter(&self) -> impl Iterator<Item = &Account> {
-        self.slots.iter().flatten()
+        self.slots.iter().flatten().map(Box::as_ref)
+    }
+
+    /// How many there are.
+    pub(in crate::ledger) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Where they stand or stood.
+    pub(in crate::ledger) fn slots(&self) -> Range<usize> {
+        0..self.slots.len()
+    }
+
+    /// When the last of the `many` accounts longest at rest was touched; of all if fewer are at rest.
+    pub(in crate::ledger) fn longest_at_rest(&self, many: usize) -> Option<UnixMs> {
+        let at_rest = self.iter().filter(|account| account.is_at_rest());
+        let mut touched: Vec<UnixMs> = at_rest.map(|account| account.touched).collect();
+        let last = many.min(touched.len()).checked_sub(1)?;
+        Some(*touched.select_nth_unstable(last).1)
     }
 
     /// Pages out what the store knows as well, and begins to give back the rest, of accounts at rest
-    /// that are `meant`.
+    /// in these slots that are `meant`.
     pub(in crate::ledger) fn idle(
         &mut self,
+        slots: Range<usize>,
         meant: impl Fn(&AccountKey, UnixMs) -> bool,
     ) -> Vec<(AccountKey, Amounts)> {
         let mut levels = Vec::new();
         let mut unloaded = Vec::new();
-        for (slot, account) in self.slots.iter_mut().enumerate() {
+        let slots = slots.start..slots.end.min(self.slots.len());
+        for (slot, account) in slots.clone().zip(&mut self.slots[slots]) {
             let Some(account) = account else { continue };
             if !account.is_at_rest() || !meant(&account.key, account.touched) {
                 continue;
@@ -82,7 +103,7 @@ impl Accounts {
         let mut busy = 0;
         let accounts = self.slots.iter_mut().flatten();
         for account in accounts.filter(|account| meant(&account.key) && !account.is_at_rest()) {
-            match account.pending {
+            match &account.pending {
                 Pending::Nothing => account.loaded = false,
                 Pending::Grant(_) | Pending::GiveBack { .. } => busy += 1,
             }

@@ -258,6 +258,37 @@ fn idle_accounts_give_back_and_are_paged_out() {
 }
 
 #[test]
+fn of_too_many_accounts_those_longest_at_rest_are_paged_out() {
+    let mut desk = Desk::new();
+    let keys: Vec<_> = (0..6).map(|n| key("task", &format!("t{n}"))).collect();
+    let mut begun = Vec::new();
+    for key in &keys {
+        desk.pass(1_000);
+        let one = desk.held(&fixed(10, &[(key, 1600)]));
+        desk.settle(one.id, 10);
+        begun.push(desk.now);
+    }
+    let busy = desk.held(&fixed(10, &[(&keys[0], 1600)]));
+    assert_eq!(desk.ledger.crowded(6), None);
+    assert_eq!(desk.ledger.crowded(7), None);
+    assert_eq!(
+        desk.ledger.crowded(4),
+        Some(begun[2]),
+        "the first is in use"
+    );
+    assert_eq!(desk.ledger.crowded(0), Some(begun[5]), "all that rest");
+    let since = begun[2];
+    let (first, left) = desk.ledger.idle_in(desk.now, since, 0..2);
+    assert_eq!((first, left), (vec![(keys[1].clone(), usd(10))], 2..6));
+    let (then, left) = desk.ledger.idle_in(desk.now, since, 2..1_026);
+    assert_eq!((then, left), (vec![(keys[2].clone(), usd(10))], 6..6));
+    desk.ledger.forget(&keys[1]);
+    desk.ledger.forget(&keys[2]);
+    assert_eq!(desk.ledger.totals().accounts, 4);
+    desk.settle(busy.id, 10);
+}
+
+#[test]
 fn an_account_that_is_touched_while_it_gives_back_stays() {
     let mut desk = Desk::new();
     let task = key("task", "t");
