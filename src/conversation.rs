@@ -10,6 +10,7 @@
 use sha2::{Digest as _, Sha256};
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
+use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::{Xxh3, Xxh3Builder, xxh3_64_with_secret, xxh3_128_with_secret};
 
 mod known;
@@ -18,6 +19,9 @@ pub use known::{Known, Lane, Prefix, Seen};
 
 /// Bytes of XXH3's secret.
 const SECRET_BYTES: usize = 192;
+
+/// From here on looking for wider vectors pays, bytes.
+const LONG_BYTES: usize = 512;
 
 /// Stands between hashed parts that do not end by themselves.
 const SEPARATOR: u8 = 0x1e;
@@ -167,11 +171,19 @@ impl Link {
 fn digest_without(body: &[u8], at: &Range<usize>, cuts: &[Range<usize>]) -> u128 {
     let first = cuts.partition_point(|cut| cut.start < at.start);
     if cuts.get(first).is_none_or(|cut| cut.end > at.end) {
-        return xxh3_128_with_secret(&body[at.clone()], &KEY.secret);
+        return digest_of(&body[at.clone()]);
     }
     let mut digester = Digester::default();
     digester.add_cut(body, at, &cuts[first..]);
     digester.digest()
+}
+
+/// The digest of one piece. Long ones go through the widest vectors that the machine has.
+fn digest_of(bytes: &[u8]) -> u128 {
+    let wide = |bytes| XxHash3_128::oneshot_with_secret(&KEY.secret, bytes).ok();
+    let long = (bytes.len() >= LONG_BYTES).then_some(bytes);
+    long.and_then(wide)
+        .unwrap_or_else(|| xxh3_128_with_secret(bytes, &KEY.secret))
 }
 
 /// What every digest depends on.

@@ -7,6 +7,7 @@
 //! Needs: the whole body in memory, already bounded in size by the caller.
 //! Adds: structure, UTF-8 and depth checked; ranges into the body; [`JsonError`] with an offset.
 
+use fearless_simd::Level;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -119,6 +120,8 @@ pub struct Cursor<'a> {
     depth: usize,
     /// No control character anywhere, so that no string need be looked at for one.
     clean: bool,
+    /// How wide the machine's vectors are.
+    level: Level,
 }
 
 // === impl Cursor ===
@@ -133,7 +136,8 @@ impl<'a> Cursor<'a> {
         if body.starts_with(b"\xef\xbb\xbf") {
             return fail(0, Reason::ByteOrderMark);
         }
-        let (ascii, clean) = survey(body);
+        let level = Level::new();
+        let (ascii, clean) = string::survey(level, body);
         if !ascii && let Err(error) = simdutf8::compat::from_utf8(body) {
             return fail(error.valid_up_to(), Reason::Utf8);
         }
@@ -142,6 +146,7 @@ impl<'a> Cursor<'a> {
             at: 0,
             depth: 0,
             clean,
+            level,
         };
         cursor.space();
         if cursor.at == body.len() {
@@ -377,7 +382,7 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<bool, JsonError> {
         let start = self.at + 1;
         self.at = start;
-        let escaped = match string::end(&self.body[start..]) {
+        let escaped = match string::end(self.level, &self.body[start..]) {
             Some(end) => {
                 self.at = start + end.quote;
                 end.escaped
@@ -473,23 +478,6 @@ impl Value {
         }
         std::str::from_utf8(&body[self.at.clone()]).ok()
     }
-}
-
-/// Whether the bytes are all ASCII, and whether none is a control character. In blocks, so that the
-/// compiler makes vector code of the inner loop and a long text is left as soon as both are known.
-fn survey(body: &[u8]) -> (bool, bool) {
-    const BLOCK_BYTES: usize = 1024;
-    let (mut high, mut low) = (0_u8, 0_u8);
-    for block in body.chunks(BLOCK_BYTES) {
-        for byte in block {
-            high |= byte;
-            low |= u8::from(*byte < 0x20);
-        }
-        if high >= 0x80 && low != 0 {
-            break;
-        }
-    }
-    (high < 0x80, low == 0)
 }
 
 #[cfg(test)]

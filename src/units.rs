@@ -69,16 +69,45 @@ impl FromStr for NanoUsd {
     }
 }
 
-impl fmt::Display for NanoUsd {
-    /// Dollars with at least two decimals and no trailing zeros beyond them: `1.96`, `0.000123`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, mut fraction) = (self.0 / Self::PER_USD, self.0 % Self::PER_USD);
+impl NanoUsd {
+    /// The longest amount as text, in bytes: eleven digits before the point and nine behind it.
+    pub const TEXT_BYTES: usize = 21;
+
+    /// The text of [`Display`](fmt::Display), in ASCII, written to the end of `room`: answers' heads need
+    /// it for every call.
+    pub fn text(self, room: &mut [u8; Self::TEXT_BYTES]) -> &[u8] {
+        let (mut whole, mut fraction) = (self.0 / Self::PER_USD, self.0 % Self::PER_USD);
         let mut digits = 9;
-        while digits > 2 && fraction % 10 == 0 {
+        while digits > 2 && fraction.is_multiple_of(10) {
             fraction /= 10;
             digits -= 1;
         }
-        write!(f, "{whole}.{fraction:0digits$}")
+        let mut at = Self::TEXT_BYTES;
+        let mut put = |byte| {
+            at -= 1;
+            room[at] = byte;
+        };
+        for _ in 0..digits {
+            put(b'0' + u8::try_from(fraction % 10).unwrap_or(0));
+            fraction /= 10;
+        }
+        put(b'.');
+        loop {
+            put(b'0' + u8::try_from(whole % 10).unwrap_or(0));
+            whole /= 10;
+            if whole == 0 {
+                return &room[at..];
+            }
+        }
+    }
+}
+
+impl fmt::Display for NanoUsd {
+    /// Dollars with at least two decimals and no trailing zeros beyond them: `1.96`, `0.000123`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut room = [0; Self::TEXT_BYTES];
+        let text = std::str::from_utf8(self.text(&mut room)).map_err(|_| fmt::Error)?;
+        f.write_str(text)
     }
 }
 

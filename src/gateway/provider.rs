@@ -110,7 +110,10 @@ impl Provider {
             }
         };
         let prefix = format!("{}{version}", path.trim_end_matches('/'));
-        let headers = own_headers(&config);
+        let mut headers = own_headers(&config);
+        if !headers.iter().any(|(name, _)| name == header::HOST) {
+            headers.extend(own_host(&scheme, &authority));
+        }
         let account = config
             .vertex
             .as_ref()
@@ -366,6 +369,14 @@ fn own_headers(config: &config::Provider) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
+/// The `host` of an address that names a port and is spoken to in HTTP/1, written once: the client would write
+/// it anew for every call. Behind TLS that may be HTTP/2, which says it elsewhere.
+fn own_host(scheme: &Scheme, authority: &Authority) -> Option<(HeaderName, HeaderValue)> {
+    let port = authority.port_u16().filter(|port| *port != 80)?;
+    let text = (*scheme == Scheme::HTTP).then(|| format!("{}:{port}", authority.host()))?;
+    Some((header::HOST, HeaderValue::from_str(&text).ok()?))
+}
+
 fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
@@ -383,6 +394,27 @@ fn is_unbilled(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_host_is_written_where_the_client_would_write_it_so() {
+        let host = |url: &str| {
+            let parts = url.parse::<http::Uri>().unwrap().into_parts();
+            let host = super::own_host(&parts.scheme.unwrap(), &parts.authority.unwrap());
+            host.map(|(_, value)| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(
+            host("http://me@vllm.local:8000/v1").as_deref(),
+            Some("vllm.local:8000")
+        );
+        assert_eq!(host("http://[::1]:8000").as_deref(), Some("[::1]:8000"));
+        for usual in [
+            "http://vllm.local/v1",
+            "http://vllm.local:80",
+            "https://vllm.local:8443",
+        ] {
+            assert_eq!(host(usual), None);
+        }
+    }
+
     #[test]
     fn what_is_not_at_home_in_a_path_is_encoded() {
         let cases = [

@@ -1,9 +1,11 @@
 //! Where a string ends: quotes and backslashes of 64 bytes at a time, as bits. What is escaped is found by
 //! arithmetic on the bits, so that a text full of escapes costs hardly more than prose.
 //!
-//! Gives up where anything is out of order, for the caller to find out byte by byte what it is.
+//! Gives up where anything is out of order, for the caller to find out byte by byte what it is. And
+//! [`survey`]: what can be said of a whole text before it is walked.
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16, u8x64};
 
 /// As many bytes are looked at together: one for each bit.
 const BLOCK: usize = 64;
@@ -22,21 +24,61 @@ pub(super) struct End {
 /// Finds the end of the string that begins with `text`, its opening quote left out. `None` if there is none,
 /// or if an escape before it is malformed.
 #[inline]
-pub(super) fn end(text: &[u8]) -> Option<End> {
-    let mut scan = Scan::default();
-    let mut at = 0;
-    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
-        if let Some(quote) = scan.block(Marks::of(block), text, at)? {
-            return Some(scan.ended(quote));
-        }
-        at += BLOCK;
+pub(super) fn end(level: Level, text: &[u8]) -> Option<End> {
+    if let Some(end) = short(text) {
+        return Some(end);
     }
-    // Zeros are neither quotes nor backslashes.
-    let mut last = [0; BLOCK];
-    let rest = text.get(at..)?;
-    last.get_mut(..rest.len())?.copy_from_slice(rest);
-    let quote = scan.block(Marks::of(&last), text, at)??;
-    Some(scan.ended(quote))
+    let mut scan = Scan::default();
+    let Some(first) = text.first_chunk() else {
+        return dispatch!(Level::baseline(), simd => scan.rest(simd, text, 0));
+    };
+    // Most texts end here, which does not pay a call into code for wider vectors.
+    let found = dispatch!(Level::baseline(), simd => scan.block(simd, first, text, 0));
+    match found? {
+        Some(quote) => Some(scan.ended(quote)),
+        None => dispatch!(level, simd => scan.rest(simd, text, BLOCK)),
+    }
+}
+
+/// The end of a string without escapes that ends at once, as most names do.
+#[inline]
+fn short(text: &[u8]) -> Option<End> {
+    let first = text.first_chunk()?;
+    let (quotes, backslashes) = dispatch!(Level::baseline(), simd => {
+        let first = u8x16::load_array_ref(simd, first);
+        let of = |byte: u8| first.simd_eq(byte).to_bitmask();
+        (of(b'"'), of(b'\\'))
+    });
+    let before = (quotes & quotes.wrapping_neg()).wrapping_sub(1);
+    let ends = quotes != 0 && backslashes & before == 0;
+    ends.then(|| End {
+        quote: quotes.trailing_zeros() as usize,
+        escaped: false,
+    })
+}
+
+/// Whether the bytes are all ASCII, and whether none is a control character.
+pub(super) fn survey(level: Level, body: &[u8]) -> (bool, bool) {
+    dispatch!(level, simd => surveyed(simd, body))
+}
+
+#[inline(always)]
+fn surveyed<S: Simd>(simd: S, body: &[u8]) -> (bool, bool) {
+    let mut bits = u8x64::splat(simd, 0);
+    let mut least = u8x64::splat(simd, u8::MAX);
+    let mut look = |block| {
+        let block = u8x64::load_array_ref(simd, block);
+        bits |= block;
+        least = least.min(block);
+    };
+    let (blocks, rest) = body.as_chunks();
+    blocks.iter().for_each(&mut look);
+    // Spaces are neither the one nor the other.
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    look(&last);
+    let (ascii, clean) = (bits.simd_lt(0x80), least.simd_ge(b' '));
+    (ascii.all_true(), clean.all_true())
 }
 
 /// What is carried from block to block.
@@ -48,24 +90,48 @@ struct Scan {
 }
 
 impl Scan {
+    /// The end of the string in what stands from `at` on.
+    #[inline(always)]
+    fn rest<S: Simd>(mut self, simd: S, text: &[u8], mut at: usize) -> Option<End> {
+        while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
+            if let Some(quote) = self.block(simd, block, text, at)? {
+                return Some(self.ended(quote));
+            }
+            at += BLOCK;
+        }
+        // Zeros are neither quotes nor backslashes.
+        let mut last = [0; BLOCK];
+        let rest = text.get(at..)?;
+        last.get_mut(..rest.len())?.copy_from_slice(rest);
+        let quote = self.block(simd, &last, text, at)??;
+        Some(self.ended(quote))
+    }
+
     /// The closing quote, if it stands in the block at `at`; `None` outside if an escape is malformed.
-    #[inline]
-    fn block(&mut self, marks: Marks, text: &[u8], at: usize) -> Option<Option<usize>> {
-        let Marks {
-            quotes,
-            backslashes,
-        } = marks;
+    #[inline(always)]
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        block: &[u8; BLOCK],
+        text: &[u8],
+        at: usize,
+    ) -> Option<Option<usize>> {
+        let block = u8x64::load_array_ref(simd, block);
+        // A bit for each byte, the first byte's the lowest.
+        let quotes = block.simd_eq(b'"').to_bitmask();
+        let backslashes = block.simd_eq(b'\\').to_bitmask();
         let mut closing = quotes;
         if backslashes | self.carry != 0 {
             let escaped = self.escaped_by(backslashes);
             closing &= !escaped;
             // What stands behind the string is not its own.
-            let own = match closing {
-                0 => u64::MAX,
-                _ => (1 << closing.trailing_zeros()) - 1,
-            };
-            self.escaped |= (backslashes & own) != 0 || (escaped & own) != 0;
+            let own = (closing & closing.wrapping_neg()).wrapping_sub(1);
+            self.escaped |= (backslashes | escaped) & own != 0;
             let mut strange = escaped & own & !(quotes | backslashes);
+            if strange != 0 {
+                // Most are ends of lines.
+                strange &= !block.simd_eq(b'n').to_bitmask();
+            }
             while strange != 0 {
                 is_escape(text.get(at + strange.trailing_zeros() as usize..)?)?;
                 strange &= strange - 1;
@@ -75,7 +141,7 @@ impl Scan {
     }
 
     /// Which bytes are escaped: each that follows an odd run of backslashes.
-    #[inline]
+    #[inline(always)]
     fn escaped_by(&mut self, backslashes: u64) -> u64 {
         let backslashes = backslashes & !self.carry;
         let follows = backslashes << 1 | self.carry;
@@ -85,6 +151,7 @@ impl Scan {
         (EVEN ^ (even_runs << 1)) & follows
     }
 
+    #[inline(always)]
     const fn ended(&self, quote: usize) -> End {
         End {
             quote,
@@ -103,35 +170,10 @@ fn is_escape(text: &[u8]) -> Option<()> {
     is_one.then_some(())
 }
 
-/// The quotes and backslashes of a block: a bit for each byte, the first byte's the lowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Marks {
-    quotes: u64,
-    backslashes: u64,
-}
-
-impl Marks {
-    #[inline]
-    fn of(block: &[u8; BLOCK]) -> Self {
-        let (parts, _) = block.as_chunks();
-        let bits = |wanted: u8| {
-            let wanted = u8x16::splat(wanted);
-            let parts = parts.iter().enumerate();
-            parts.fold(0, |all, (i, part)| {
-                let bits = u8x16::new(*part).simd_eq(wanted).to_bitmask();
-                all | u64::from(bits) << (16 * i)
-            })
-        };
-        Self {
-            quotes: bits(b'"'),
-            backslashes: bits(b'\\'),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, End, Marks, end};
+    use super::{End, end, survey};
+    use fearless_simd::Level;
     use proptest::prelude::*;
 
     /// Byte by byte.
@@ -150,6 +192,11 @@ mod tests {
         }
     }
 
+    /// The least that this kind of machine has, and what this one has.
+    fn levels() -> [Level; 2] {
+        [Level::baseline(), Level::new()]
+    }
+
     proptest! {
         #[test]
         fn ends_are_those_found_byte_by_byte(
@@ -164,17 +211,24 @@ mod tests {
             ),
         ) {
             let text = parts.concat();
-            prop_assert_eq!(end(text.as_bytes()), slowly(text.as_bytes()));
+            for level in levels() {
+                prop_assert_eq!(end(level, text.as_bytes()), slowly(text.as_bytes()));
+            }
         }
 
         #[test]
-        fn marks_are_those_found_byte_by_byte(block in prop::collection::vec(prop_oneof![Just(b'"'), Just(b'\\'), any::<u8>()], BLOCK)) {
-            let block: &[u8; BLOCK] = block.first_chunk().unwrap();
-            let plain = |wanted: u8| {
-                (0_u32..).zip(block).fold(0_u64, |all, (i, byte)| all | u64::from(*byte == wanted) << i)
-            };
-            let marks = Marks { quotes: plain(b'"'), backslashes: plain(b'\\') };
-            prop_assert_eq!(Marks::of(block), marks);
+        fn a_survey_sees_every_byte(
+            length in 0..300_usize,
+            odd in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let mut body = vec![b'~'; length];
+            for (at, byte) in odd.iter().filter(|_| length > 0) {
+                body[at.index(length)] = *byte;
+            }
+            let clean = body.iter().all(|byte| *byte >= 0x20);
+            for level in levels() {
+                prop_assert_eq!(survey(level, &body), (body.is_ascii(), clean));
+            }
         }
     }
 }

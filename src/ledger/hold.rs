@@ -445,25 +445,24 @@ impl Ledger {
 
     /// What is left on the tightest enforced account, meter by meter.
     fn remaining(&self, places: &[AccountAt]) -> Remaining {
-        let mut least = [None; Meter::COUNT];
+        // What is left of a cap is below `u64::MAX`, which stands for no cap here.
+        let mut least = Amounts([u64::MAX; Meter::COUNT]);
         for at in places {
             let account = &self.accounts[*at];
             if account.observe {
                 continue;
             }
             for meter in account.caps.meters.and(SHOWN) {
-                let unheld = account.unheld(meter);
-                let least = &mut least[meter as usize];
-                *least = Some(least.map_or(unheld, |least: u64| least.min(unheld)));
+                least[meter] = least[meter].min(account.unheld(meter));
             }
         }
-        let tokens = [Meter::Tokens, Meter::OutputTokens, Meter::FreshTokens];
-        let tokens = tokens.map(|meter| least[meter as usize]);
+        let capped = |left: u64| (left != u64::MAX).then_some(left);
+        let tokens = least[Meter::Tokens].min(least[Meter::OutputTokens]);
         Remaining {
-            tokens: tokens.into_iter().flatten().min(),
-            usd: least[Meter::Usd as usize].map(NanoUsd),
-            turns: least[Meter::Turns as usize],
-            tool_calls: least[Meter::ToolCalls as usize],
+            tokens: capped(tokens.min(least[Meter::FreshTokens])),
+            usd: capped(least[Meter::Usd]).map(NanoUsd),
+            turns: capped(least[Meter::Turns]),
+            tool_calls: capped(least[Meter::ToolCalls]),
         }
     }
 }

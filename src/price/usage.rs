@@ -6,7 +6,7 @@
 //! which the caller settles as "usage absent": better a whole hold than a wrong number.
 
 use crate::dialect::Usage;
-use serde_json::from_slice;
+use serde_json::from_str;
 
 mod anthropic;
 mod bedrock;
@@ -37,15 +37,15 @@ pub enum Shape {
 /// outside it (OpenAI's `service_tier`), the caller sets the fields.
 #[must_use]
 pub fn from_json(shape: Shape, object: &[u8]) -> Option<Usage> {
+    // Once for all of it is cheaper than name by name.
+    let object = std::str::from_utf8(object).ok()?;
     match shape {
         Shape::OpenaiChat | Shape::OpenaiResponses => {
-            from_slice::<openai::Object<'_>>(object).ok()?.normalise()
+            from_str::<openai::Object<'_>>(object).ok()?.normalise()
         }
-        Shape::Anthropic => from_slice::<anthropic::Object<'_>>(object)
-            .ok()?
-            .normalise(),
-        Shape::Bedrock => from_slice::<bedrock::Object<'_>>(object).ok()?.normalise(),
-        Shape::Gemini => from_slice::<gemini::Object<'_>>(object).ok()?.normalise(),
+        Shape::Anthropic => from_str::<anthropic::Object<'_>>(object).ok()?.normalise(),
+        Shape::Bedrock => from_str::<bedrock::Object<'_>>(object).ok()?.normalise(),
+        Shape::Gemini => from_str::<gemini::Object<'_>>(object).ok()?.normalise(),
     }
 }
 

@@ -351,10 +351,10 @@ pub fn replay(
         kept.remove(stale);
     }
     kept.remove(header::DATE);
-    if let Some(cost) = headers::number(NanoUsd::ZERO) {
+    if let Some(cost) = headers::usd(NanoUsd::ZERO) {
         kept.insert(&headers::COST_USD, cost);
     }
-    if let Some(saved) = saved.and_then(headers::number) {
+    if let Some(saved) = saved.and_then(headers::usd) {
         kept.insert(&headers::SAVED_USD, saved);
     }
     let name = match from {

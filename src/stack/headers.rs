@@ -1,6 +1,7 @@
 //! Names of headers that stages read and write, made once: a name that is not one of HTTP's own is
 //! otherwise parsed, hashed and allocated at every use. And their values, written in one go.
 
+use crate::units::NanoUsd;
 use http::{HeaderName, HeaderValue};
 use std::fmt::{self, Display, Write};
 
@@ -41,10 +42,10 @@ names! {
     ANTHROPIC_VERSION = "anthropic-version";
 }
 
-/// Longest number or amount in a header, bytes.
+/// Longest of them, bytes.
 const NUMBER_BYTES_MAX: usize = 64;
 
-/// A number or an amount of money as a header's value.
+/// What is made of numbers as a header's value.
 pub fn number(number: impl Display) -> Option<HeaderValue> {
     let mut text = Text {
         bytes: [0; NUMBER_BYTES_MAX],
@@ -52,6 +53,11 @@ pub fn number(number: impl Display) -> Option<HeaderValue> {
     };
     write!(text, "{number}").ok()?;
     HeaderValue::from_bytes(&text.bytes[..text.len]).ok()
+}
+
+/// An amount of money as a header's value.
+pub fn usd(usd: NanoUsd) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(usd.text(&mut [0; NanoUsd::TEXT_BYTES])).ok()
 }
 
 /// Text on the stack; what does not fit is an error.

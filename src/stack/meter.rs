@@ -172,7 +172,7 @@ impl Underway {
         let flight = Arc::clone(record.flight());
         let (since, patience) = (Instant::now(), record.provider.timeouts.first_byte);
         let waited = loop {
-            let by = record.until(patience).min(since + patience);
+            let by = record.until(since, patience);
             let answer = pin!(timeout_at(by, &mut *future));
             match select(answer, pin!(flight.stop())).await {
                 // The clock of a deadline may have stood still meanwhile.

@@ -135,10 +135,22 @@ impl CallSpan {
     /// A call that the gateway itself makes for this one.
     #[must_use]
     pub fn aside(&self, request: &RequestId, call: &Call) -> Option<Arc<Self>> {
+        let span = super::half(super::number(request)).max(1);
+        self.below(span, request, call)
+    }
+
+    /// This call, asked of another target at the same time.
+    #[must_use]
+    pub fn beside(&self, request: &RequestId, call: &Call) -> Option<Arc<Self>> {
+        // Tries are counted from one.
+        self.below(attempt_of(self.ids.span, 0), request, call)
+    }
+
+    fn below(&self, span: u64, request: &RequestId, call: &Call) -> Option<Arc<Self>> {
         let at = self.traces.at(Instant::now());
         let ids = TraceIds {
             trace: self.ids.trace,
-            span: super::half(super::number(request)).max(1),
+            span,
         };
         let data = self.data.lock();
         let of = data.as_deref()?;

@@ -22,6 +22,7 @@ fn whose(task: &str, agent: Option<&str>, parent: Option<&str>) -> Attribution {
         invocation: None,
         parent: parent.map(sourced),
         on_behalf_of: None,
+        joined: None,
     }
 }
 

@@ -26,6 +26,8 @@ fn money_round_trips_and_rejects_what_is_no_amount() {
     assert_eq!(NanoUsd(1_960_000_000).to_string(), "1.96");
     assert_eq!(NanoUsd(123_000).to_string(), "0.000123");
     assert_eq!(NanoUsd::from_usd(2).to_string(), "2.00");
+    assert_eq!(NanoUsd(0).to_string(), "0.00");
+    assert_eq!(NanoUsd(u64::MAX).to_string(), "18446744073.709551615");
 }
 
 #[test]

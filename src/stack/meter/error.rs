@@ -13,7 +13,7 @@ use crate::stack::upstream::{Reached, reached};
 use crate::stack::{Code, Refused};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 /// Longest error answer that is collected, bytes; a longer one is in doubt like a broken one.
 pub(super) const ERROR_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -62,7 +62,7 @@ impl Underway {
             return Err(Refused::internal("no record").into());
         };
         let limited = http_body_util::Limited::new(body, ERROR_BYTES_MAX);
-        let by = record.until(record.provider.timeouts.between_bytes);
+        let by = record.until(Instant::now(), record.provider.timeouts.between_bytes);
         let back = record.back().cloned();
         // If this future is dropped half-way, the record's own drop leaves the hold in doubt.
         let failed = match timeout_at(by, limited.collect()).await {

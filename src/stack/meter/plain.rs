@@ -82,14 +82,11 @@ impl Underway {
         let patience = record.provider.timeouts.between_bytes;
         let mut since = Instant::now();
         loop {
-            let by = record.until(patience).min(since + patience);
+            let by = record.until(since, patience);
             let frame = match select(pin!(timeout_at(by, body.frame())), &mut stop).await {
                 Either::Left((frame, _)) => frame,
                 Either::Right((stop, _)) => return Err(Broken::Stopped(stop)),
             };
-            if frame.is_ok() {
-                since = Instant::now();
-            }
             match frame {
                 // The clock of a deadline may have stood still meanwhile.
                 Err(_) if !record.is_over() && !record.is_out_of_patience(since, patience) => {}
@@ -97,6 +94,7 @@ impl Underway {
                 Ok(Some(Err(error))) => return Err(Broken::Failed(error.to_string())),
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => {
+                    since = Instant::now();
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };

@@ -49,7 +49,7 @@ impl Metered {
         let by = underway
             .record
             .as_ref()
-            .map_or(last, |record| record.until(between));
+            .map_or(last, |record| record.until(last, between));
         Self {
             underway,
             silence: Box::pin(sleep_until(by)),
@@ -231,7 +231,7 @@ impl Metered {
                 let refusal = record.deadline_refusal();
                 return Poll::Ready(self.cut(&Cut::Error(&refusal.refusal)));
             }
-            let by = (self.last + self.between).min(record.until(self.between));
+            let by = record.until(self.last, self.between);
             if by <= Instant::now() {
                 return Poll::Ready(self.broken(&Broken::TimedOut));
             }

@@ -10,8 +10,8 @@ impl Record {
     /// What every answer's head tells.
     pub fn stamp(&self, head: &mut HeaderMap) {
         let told = self.hold.as_ref().and_then(|hold| hold.terms.told);
-        if let Some(told) = told.and_then(headers::number) {
-            head.insert(&headers::OUTPUT_CAP, told);
+        if let Some(told) = told {
+            head.insert(&headers::OUTPUT_CAP, told.into());
         }
         if let Some(warning) = &self.facts.warning {
             head.insert(&headers::WARNING, warning.clone());
@@ -56,7 +56,7 @@ impl Charged {
 
     /// Puts the cost and what is left into a plain answer's head.
     pub fn stamp(&self, head: &mut HeaderMap) {
-        if let Some(cost) = self.cost.and_then(headers::number) {
+        if let Some(cost) = self.cost.and_then(headers::usd) {
             head.insert(&headers::COST_USD, cost);
         }
         let answered = self.answered.as_deref();
@@ -68,10 +68,10 @@ impl Charged {
 }
 
 fn stamp_remaining(head: &mut HeaderMap, remaining: &crate::ledger::Remaining) {
-    if let Some(usd) = remaining.usd.and_then(headers::number) {
+    if let Some(usd) = remaining.usd.and_then(headers::usd) {
         head.insert(&headers::REMAINING_USD, usd);
     }
-    if let Some(turns) = remaining.turns.and_then(headers::number) {
-        head.insert(&headers::REMAINING_TURNS, turns);
+    if let Some(turns) = remaining.turns {
+        head.insert(&headers::REMAINING_TURNS, turns.into());
     }
 }

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 const LOOK_AGAIN_MS: i64 = 1_000;
 
 impl Record {
-    /// The moment by which something must come: `patience` from now, but within the call's time.
+    /// The moment by which something must come: `patience` after `since`, but within the call's time.
     #[must_use]
-    pub fn until(&self, patience: Duration) -> Instant {
-        let by = Instant::now() + patience;
+    pub fn until(&self, since: Instant, patience: Duration) -> Instant {
+        let by = since + patience;
         self.ends_by().map_or(by, |end| by.min(end))
     }
 

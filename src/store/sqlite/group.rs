@@ -10,7 +10,7 @@ use super::super::{Balance, CallEntry, Ending, Entry, Kind, Note, StoreError, Su
 use super::schema::{ChainHead, pack, unpack};
 use crate::ledger::AccountKey;
 use crate::units::{Amounts, TaskKey, UnixMs};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,7 +34,6 @@ pub(super) struct Account {
 }
 
 /// A transaction under way.
-#[derive(Debug)]
 pub(super) struct Group<'c> {
     /// The writer's connection, inside the transaction.
     pub conn: &'c Connection,
@@ -43,6 +42,8 @@ pub(super) struct Group<'c> {
     epoch: i64,
     now: UnixMs,
     text: Vec<u8>,
+    /// Appends a row; looked up once for all rows of the group.
+    append: Option<CachedStatement<'c>>,
     kept: &'c mut Kept,
 }
 
@@ -106,6 +107,7 @@ impl<'c> Group<'c> {
             epoch,
             now: now.max(head.at),
             text: Vec::with_capacity(1024),
+            append: None,
             kept,
         })
     }
@@ -187,16 +189,21 @@ impl<'c> Group<'c> {
         let hash = chain::link(&self.head.hash, seq, at.0, kind.name(), &self.text);
         let entry = std::str::from_utf8(&self.text)
             .map_err(|error| StoreError::Failed(format!("an entry is no UTF-8: {error}")))?;
-        self.conn
-            .prepare_cached("INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![
-                seq,
-                at.0,
-                kind.name(),
-                task,
-                entry,
-                hash.as_slice()
-            ])?;
+        let append = match &mut self.append {
+            Some(append) => append,
+            none => {
+                let sql = "INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                none.insert(self.conn.prepare_cached(sql)?)
+            }
+        };
+        append.execute(params![
+            seq,
+            at.0,
+            kind.name(),
+            task,
+            entry,
+            hash.as_slice()
+        ])?;
         if let Some(task) = task {
             self.index(task, seq)?;
         }

@@ -60,7 +60,11 @@ const fn operation_of(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenaiEmbeddings => "embeddings",
         Dialect::OpenaiCompletions => "text_completion",
-        Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::AnthropicMessages => "chat",
+        Dialect::OpenaiChat
+        | Dialect::OpenaiResponses
+        | Dialect::AnthropicMessages
+        | Dialect::Gemini
+        | Dialect::Bedrock => "chat",
     }
 }
 

@@ -17,6 +17,7 @@ use crate::stack::meter::Admitted;
 use crate::stack::race::{Runner, Side};
 use crate::stack::route::Routed;
 use crate::stack::upstream::Outgoing;
+use crate::traces::CallSpan;
 use futures_util::future::{Either, select};
 use http::{Request, Response};
 use parking_lot::Mutex;
@@ -57,6 +58,8 @@ impl Admission {
             routed: self.routed.clone(),
             request: self.request.clone(),
             trace: self.trace,
+            // Begun when it leaves.
+            span: None,
             arrived: std::time::Instant::now(),
             task_usd: None,
             now: clock::now(),
@@ -74,8 +77,13 @@ impl Admission {
     }
 
     /// Admits it; `None`: no other target is fit, or it does not fit at once there, whole.
-    async fn admitted(&mut self, spare: &Request<Outgoing>) -> Option<Admitted> {
+    async fn admitted(
+        &mut self,
+        spare: &Request<Outgoing>,
+        span: Option<Arc<CallSpan>>,
+    ) -> Option<Admitted> {
         let placed = self.place_beside(spare).await?;
+        self.span = span.and_then(|span| span.beside(&self.request, &self.call));
         self.depart(head_of(spare), placed).await.ok()
     }
 
@@ -169,7 +177,8 @@ where
     let beside = runner.second();
     let mut second = first.beside(beside.clone());
     // The first may answer meanwhile.
-    let admitted = match select(calling.as_mut(), pin!(second.admitted(spare))).await {
+    let admitting = second.admitted(spare, first.span.clone());
+    let admitted = match select(calling.as_mut(), pin!(admitting)).await {
         Either::Left((answered, _)) => return (first, answered),
         Either::Right((admitted, _)) => admitted,
     };
