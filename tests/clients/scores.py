@@ -6,9 +6,6 @@ import dataclasses
 # The least shares of calls that must be in the right task, of the right agent, under the right parent.
 TASK_MIN, AGENT_MIN, PARENT_MIN = 0.95, 0.95, 0.90
 
-# Where the journal says that a task or an agent came from, if nobody said it.
-INFERRED = ("prefix", "echo", "argument", "fingerprint", "orphan")
-
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
@@ -36,11 +33,6 @@ class Score:
     def check(self):
         for share, least in zip(self.shares(), (TASK_MIN, AGENT_MIN, PARENT_MIN)):
             assert share >= least, str(self)
-
-
-def is_inferred(rows):
-    """Whether the gateway worked anything out: then it is judged by it."""
-    return any(row.get("task_from") in INFERRED or row.get("agent_from") in INFERRED for row in rows)
 
 
 def score(rows, truth, nameless=False):
