@@ -131,7 +131,9 @@ pub struct Past {
     pub owner: Owner,
     /// Its task.
     pub task: TaskId,
-    /// What named the task.
+    /// The call said its task.
+    pub named: bool,
+    /// What joined it to the task.
     pub by: Source,
     /// Its agent.
     pub agent: Option<AgentId>,
@@ -287,6 +289,7 @@ impl Past {
         Some(Self {
             owner: call.owner.as_str().into(),
             task: call.task.as_str().into(),
+            named: !source(call.task_from.as_ref())?.is_inferred(),
             by: source(call.invocation_from.as_ref())?,
             agent: call.agent.as_ref().map(|agent| agent.as_str().into()),
             parent,
@@ -299,6 +302,7 @@ impl Past {
         let Self {
             owner: _,
             task,
+            named,
             by,
             agent,
             parent,
@@ -317,6 +321,7 @@ impl Past {
             ids: smallvec::SmallVec::new(),
             open: Vec::new(),
             said: smallvec::SmallVec::new(),
+            named,
             failed: false,
             begun: at,
             seen: at,

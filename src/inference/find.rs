@@ -77,7 +77,8 @@ impl Book {
             return match at - heads {
                 // Equal text alone merges nothing: the same call again, if it was not answered.
                 0 if is_whole => {
-                    let mut again = known.iter().rev();
+                    let says = asked.task.is_some();
+                    let mut again = known.iter().rev().filter(|(_, line)| line.named == says);
                     again.find(|(_, line)| line.failed || asked.again).copied()
                 }
                 // What was answered tells conversations apart that began with the same words.

@@ -90,6 +90,7 @@ pub(super) fn join_in(book: &mut Book, asking: &Asking<'_>) -> Inferred {
         ids: smallvec::SmallVec::new(),
         open: Vec::new(),
         said: smallvec::SmallVec::new(),
+        named: asking.task.is_some(),
         failed: false,
         begun: now,
         seen: now,

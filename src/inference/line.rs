@@ -36,6 +36,8 @@ pub(super) struct Line {
     pub parent: Option<Sourced<AgentId>>,
     /// What joined its first call to the task.
     pub by: Source,
+    /// Its calls said which task they are of: one that says nothing is no repetition of theirs.
+    pub named: bool,
     /// The digest of its first message.
     pub first: u128,
     /// What its calls ended with, the newest last.

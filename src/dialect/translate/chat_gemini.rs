@@ -297,7 +297,7 @@ fn form(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Un
 }
 
 /// Models up to 2.5 take a budget of tokens, later ones a level; the budgets are those of Google's own
-/// endpoint for OpenAI's clients: https://ai.google.dev/gemini-api/docs/openai#thinking.
+/// endpoint for OpenAI's clients: <https://ai.google.dev/gemini-api/docs/openai#thinking>.
 fn thinking(
     asked: &Asked<'_>,
     to: &To<'_>,

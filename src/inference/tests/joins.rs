@@ -43,6 +43,21 @@ fn equal_text_alone_merges_nothing() {
     world.inference.failed(&owner("o"), &second.joined.unwrap());
     let third = world.ask(&owner("o"), &asked, (None, None), NOW);
     assert_eq!(task(&second), task(&third));
+    // But not of one that said its task: this one says none.
+    let named = world.ask(
+        &owner("o"),
+        &call(&agent, &[user("And now?")]),
+        (Some(&"t-1".into()), None),
+        NOW,
+    );
+    world.inference.failed(&owner("o"), &named.joined.unwrap());
+    let unsaid = world.ask(
+        &owner("o"),
+        &call(&agent, &[user("And now?")]),
+        (None, None),
+        NOW,
+    );
+    assert_ne!(task(&unsaid), "t-1");
     // What each was answered tells which one goes on.
     for (found, said) in [(&first, "It rains here."), (&third, "It snows there.")] {
         world.hear(
@@ -293,6 +308,7 @@ fn journal_rows_bring_it_all_back() {
     let past = Past {
         owner: owner("o"),
         task: first.task.clone().unwrap().value,
+        named: false,
         by: Source::Orphan,
         agent: first.agent.clone().map(|agent| agent.value),
         parent: None,
