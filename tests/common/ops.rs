@@ -32,6 +32,14 @@ impl Metrics {
             .sum()
     }
 
+    /// In nano-dollars, all samples of one name whose label says this.
+    pub fn nano_where(&self, name: &str, (label, value): (&str, &str)) -> u64 {
+        let (begins, holds) = (format!("{name}{{"), format!("{label}=\"{value}\""));
+        let samples = self.0.keys();
+        let samples = samples.filter(|key| key.starts_with(&begins) && key.contains(&holds));
+        samples.map(|key| self.nano(key)).sum()
+    }
+
     /// In nano-dollars. Metrics are floats; amounts in tests are small enough to be exact.
     pub fn nano(&self, name: &str) -> u64 {
         let nano = (self.get(name) * 1e9).round();

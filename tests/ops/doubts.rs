@@ -3,7 +3,7 @@
 
 use crate::common::calls::Ask;
 use crate::common::gateway::Gateway;
-use crate::rig::{Operator, account, gateway, says, sim};
+use crate::rig::{Operator, account, gateway, nano, says, sim};
 use serde_json::{Value, json};
 
 /// Three calls whose connection dropped: their ids.
@@ -136,11 +136,6 @@ async fn the_command_line_does_the_same_and_the_journal_says_who() {
         (by("release"), by("reconcile")),
         ("ops:tester".to_owned(), "ops:anna".to_owned())
     );
-}
-
-fn nano(usd: &Value) -> u64 {
-    let usd: bursar::units::NanoUsd = usd.as_str().expect("dollars").parse().expect("dollars");
-    usd.0
 }
 
 #[tokio::test(flavor = "multi_thread")]

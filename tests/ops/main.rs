@@ -11,4 +11,5 @@ mod gate;
 mod keys;
 mod rig;
 mod stops;
+mod sums;
 mod tasks;

@@ -144,6 +144,12 @@ impl Operator {
     }
 }
 
+/// Dollars as text, in nano-dollars.
+pub fn nano(usd: &Value) -> u64 {
+    let usd: bursar::units::NanoUsd = usd.as_str().expect("dollars").parse().expect("dollars");
+    usd.0
+}
+
 /// The account of a limit in what `/api/tasks/{id}` or a top-up says.
 pub fn account<'a>(accounts: &'a Value, limit: &str) -> &'a Value {
     let accounts = accounts.as_array().expect("accounts");
