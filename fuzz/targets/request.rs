@@ -32,11 +32,11 @@ fn habits(call: &Call) {
             let changed = rewrite(call, &edits);
             let again = decode(call.dialect, changed.clone());
             let again = again.unwrap_or_else(|error| panic!("{error}: {changed:?}"));
-            assert_eq!(
-                again.asked_output,
-                told.or(call.asked_output),
-                "{changed:?}"
-            );
+            // A name that counts as none with every server becomes the one that is heard.
+            let alias = call.output_caps.first().and_then(|cap| cap.tokens);
+            let asked = told.or(call.asked_output);
+            let asked = asked.or(alias.filter(|_| call.output_caps.len() == 1));
+            assert_eq!(again.asked_output, asked, "{changed:?}");
             assert_eq!(again.prompt.messages, call.prompt.messages);
         }
     }
