@@ -26,6 +26,11 @@ impl Chunks {
         }
     }
 
+    /// The caller was told the end.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Why the model stopped; told once.
     pub(super) fn finish(&mut self, reason: &str, events: &mut Events) {
         if std::mem::replace(&mut self.finished, true) {
@@ -38,12 +43,12 @@ impl Chunks {
         });
     }
 
-    /// The end of an answer that said why it stopped.
-    pub(super) fn end(&mut self, counts: &Counts, events: &mut Events) {
+    /// The end of an answer that said why it stopped; `counts` if it said them.
+    pub(super) fn end(&mut self, counts: Option<&Counts>, events: &mut Events) {
         if !self.finished || std::mem::replace(&mut self.over, true) {
             return;
         }
-        if self.include_usage {
+        if let Some(counts) = counts.filter(|_| self.include_usage) {
             let usage = usage(counts);
             self.whole(events, |chunk| {
                 chunk.key("choices").json("[]");
@@ -99,7 +104,8 @@ impl Chunks {
         });
     }
 
-    fn tool(&self, events: &mut Events, at: u64, write: impl FnOnce(&mut Writer)) {
+    /// A chunk of one tool call, with the members that `write` writes.
+    pub(super) fn tool(&self, events: &mut Events, at: u64, write: impl FnOnce(&mut Writer)) {
         self.delta(events, |delta| {
             delta.key("tool_calls").open('[');
             delta.open('{');

@@ -147,6 +147,6 @@ impl Voice {
     }
 
     pub(in super::super) fn end(&mut self, events: &mut Events) {
-        self.chunks.end(&self.counts, events);
+        self.chunks.end(Some(&self.counts), events);
     }
 }

@@ -1,5 +1,7 @@
 //! Chat callers on Google's models: the plain answer.
 
+use super::super::chunks::usage;
+use super::super::heard::Counts;
 use super::super::read::{Members, Raw};
 use super::super::write::Writer;
 use super::super::{Unreadable, created};
@@ -108,8 +110,8 @@ pub(in super::super) fn answer(said: &Members<'_>, out: &mut Writer) -> Result<(
         }
         Ok(())
     })?;
-    if let Some(usage) = said.get("usageMetadata").and_then(usage) {
-        out.key("usage").json(&usage);
+    if let Some(counts) = said.get("usageMetadata").and_then(counts) {
+        out.key("usage").json(&usage(&counts));
     }
     Ok(())
 }
@@ -218,22 +220,14 @@ pub(super) fn extra_content(signature: Raw<'_>, out: &mut Writer) {
     out.close('}');
 }
 
-/// The caller's `usage`; `None` where nothing is counted yet.
-pub(super) fn usage(metadata: Raw<'_>) -> Option<String> {
+/// What was counted; `None` if nothing is yet.
+pub(super) fn counts(metadata: Raw<'_>) -> Option<Counts> {
     let usage = from_json(Shape::Gemini, metadata.json().as_bytes())?;
-    let (input, output) = (usage.all_input(), usage.all_output());
-    let cached = usage.cache_read.saturating_add(usage.audio_cache_read);
-    let mut out = Writer::default();
-    out.open('{');
-    out.key("prompt_tokens").number(input);
-    out.key("completion_tokens").number(output);
-    out.key("total_tokens").number(input.saturating_add(output));
-    out.key("prompt_tokens_details").open('{');
-    out.key("cached_tokens").number(cached);
-    out.close('}');
-    out.key("completion_tokens_details").open('{');
-    out.key("reasoning_tokens").number(usage.reasoning);
-    out.close('}');
-    out.close('}');
-    Some(out.finish())
+    Some(Counts {
+        input: usage.all_input(),
+        output: usage.all_output(),
+        cached: usage.cache_read.saturating_add(usage.audio_cache_read),
+        reasoning: usage.reasoning,
+        ..Counts::default()
+    })
 }

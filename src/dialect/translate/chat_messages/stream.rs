@@ -188,6 +188,6 @@ impl Voice {
     }
 
     pub(in super::super) fn end(&mut self, events: &mut Events) {
-        self.chunks.end(&self.counts.told(), events);
+        self.chunks.end(Some(&self.counts.told()), events);
     }
 }
