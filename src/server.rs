@@ -10,13 +10,15 @@ mod version;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use patience::{Activity, Patient};
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use version::{Protocols, Version};
 
 /// Bounds of one listener.
@@ -161,9 +165,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let graceful = GracefulShutdown::new();
+    let open = TaskTracker::new();
     let places = Arc::new(Semaphore::new(bounds.connections));
-    let http = Arc::new(Protocols::new(&protocol(&bounds)));
+    let http = Arc::new(Protocols::new(&bounds));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -181,11 +185,11 @@ where
         let connection = Connection {
             http: Arc::clone(&http),
             service: service.clone(),
-            watcher: graceful.watcher(),
             stop: stop.clone(),
             peer,
             header_time: bounds.header_time,
             idle_time: bounds.idle_time,
+            _counted: open.token(),
             _place: place,
         };
         match (stream, tls.clone()) {
@@ -196,14 +200,10 @@ where
     }
     // Whoever connects from here on is told so at once, and does not wait for nothing.
     drop(listener);
-    let open = graceful.count();
-    if tokio::time::timeout(drain, graceful.shutdown())
-        .await
-        .is_ok()
-    {
-        0
-    } else {
-        open
+    open.close();
+    match tokio::time::timeout(drain, open.wait()).await {
+        Ok(()) => 0,
+        Err(_) => open.len(),
     }
 }
 
@@ -234,31 +234,15 @@ async fn accept(
     }
 }
 
-fn protocol(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        // hyper counts the idle time before a head too; `patience` bounds the head itself.
-        .header_read_timeout(bounds.idle_time)
-        .max_buf_size(bounds.header_bytes.max(16 * 1024))
-        .pipeline_flush(true);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(bounds.h2_streams)
-        .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30));
-    http
-}
-
 /// One connection with what it needs; gives its place back when it ends.
 struct Connection<S> {
     http: Arc<Protocols>,
     service: S,
-    watcher: Watcher,
     stop: CancellationToken,
     peer: Peer,
     header_time: Duration,
     idle_time: Duration,
+    _counted: TaskTrackerToken,
     _place: OwnedSemaphorePermit,
 }
 
@@ -299,10 +283,25 @@ where
                 answer
             }
         });
-        let http = self.http.of(version);
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
-        if let Err(error) = self.watcher.watch(connection).await {
-            tracing::debug!(%error, "a connection ended early");
+        let io = TokioIo::new(io);
+        let (http, stop) = (&*self.http, &self.stop);
+        // Boxed where it is large and seldom: HTTP/1 alone decides how much a connection takes.
+        match version {
+            Version::One => {
+                let connection = pin!(http.one.serve_connection(io, service).with_upgrades());
+                let shut = http1::UpgradeableConnection::graceful_shutdown;
+                see_through(connection, shut, stop).await;
+            }
+            Version::Two => {
+                let mut connection = Box::pin(http.two.serve_connection(io, service));
+                let shut = http2::Connection::graceful_shutdown;
+                see_through(connection.as_mut(), shut, stop).await;
+            }
+            Version::Unknown => {
+                let connection = http.unknown.serve_connection_with_upgrades(io, service);
+                let shut = auto::UpgradeableConnection::graceful_shutdown;
+                see_through(Box::pin(connection).as_mut(), shut, stop).await;
+            }
         }
     }
 
@@ -331,5 +330,27 @@ where
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
+    }
+}
+
+/// Serves a connection to its end; told to stop, it ends after the calls in flight.
+async fn see_through<C, E>(
+    mut connection: Pin<&mut C>,
+    shut: impl Fn(Pin<&mut C>),
+    stop: &CancellationToken,
+) where
+    C: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            shut(connection.as_mut());
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -3,10 +3,16 @@
 //! hyper finds it out too, but reads the first bytes into a buffer of its own for that; the connection's
 //! read buffer then begins half full and doubles, which costs 8 KiB for as long as the connection stands.
 
-use hyper_util::rt::TokioExecutor;
+use super::Bounds;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::io;
+use std::time::Duration;
 use tokio::net::TcpStream;
+
+/// How often an HTTP/2 caller that says nothing is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How an HTTP/2 connection begins; no HTTP/1 request does.
 const PREFACE: &[u8; 4] = b"PRI ";
@@ -53,30 +59,47 @@ impl Version {
     }
 }
 
-/// The settings of all versions, ready for each.
+/// The settings of each version.
 pub struct Protocols {
-    one: auto::Builder<TokioExecutor>,
-    two: auto::Builder<TokioExecutor>,
-    unknown: auto::Builder<TokioExecutor>,
+    /// HTTP/1.
+    pub one: http1::Builder,
+    /// HTTP/2.
+    pub two: http2::Builder<TokioExecutor>,
+    /// For connections that do not say at once.
+    pub unknown: auto::Builder<TokioExecutor>,
 }
 
 impl Protocols {
-    /// These settings, for each version.
-    pub fn new(settings: &auto::Builder<TokioExecutor>) -> Self {
-        Self {
-            one: settings.clone().http1_only(),
-            two: settings.clone().http2_only(),
-            unknown: settings.clone(),
-        }
-    }
-
-    /// The settings for a connection.
-    pub const fn of(&self, version: Version) -> &auto::Builder<TokioExecutor> {
-        match version {
-            Version::One => &self.one,
-            Version::Two => &self.two,
-            Version::Unknown => &self.unknown,
-        }
+    /// Within these bounds.
+    pub fn new(bounds: &Bounds) -> Self {
+        // hyper counts the idle time before a head too; `patience` bounds the head itself.
+        let idle = bounds.idle_time;
+        let buffer = bounds.header_bytes.max(16 * 1024);
+        let head = u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX);
+        let mut one = http1::Builder::new();
+        one.timer(TokioTimer::new())
+            .header_read_timeout(idle)
+            .max_buf_size(buffer)
+            .pipeline_flush(true);
+        let mut two = http2::Builder::new(TokioExecutor::new());
+        two.timer(TokioTimer::new())
+            .max_concurrent_streams(bounds.h2_streams)
+            .max_header_list_size(head)
+            .keep_alive_interval(KEEP_ALIVE);
+        let mut unknown = auto::Builder::new(TokioExecutor::new());
+        unknown
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle)
+            .max_buf_size(buffer)
+            .pipeline_flush(true);
+        unknown
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(bounds.h2_streams)
+            .max_header_list_size(head)
+            .keep_alive_interval(KEEP_ALIVE);
+        Self { one, two, unknown }
     }
 }
 

@@ -79,50 +79,70 @@ impl Wire {
         self.0[at + extra] &= 0x7f;
     }
 
+    /// What another has written.
+    pub fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     /// An attribute with a text.
     pub fn text(&mut self, field: u32, name: &str, text: &str) {
-        self.attribute(field, name, |value| value.bytes(1, text.as_bytes()));
+        let length = text.len() as u64;
+        self.attribute(field, name, 1 + varint_bytes(length) + length);
+        self.bytes(1, text.as_bytes());
     }
 
     /// An attribute that is true or false.
     pub fn flag(&mut self, field: u32, name: &str, flag: bool) {
-        self.attribute(field, name, |value| {
-            // False is said too: in a choice of kinds nothing goes without saying.
-            value.key(2, VARINT);
-            value.varint(u64::from(flag));
-        });
+        self.attribute(field, name, 2);
+        // False is said too: in a choice of kinds nothing goes without saying.
+        self.key(2, VARINT);
+        self.varint(u64::from(flag));
     }
 
     /// An attribute with a whole number.
     pub fn whole(&mut self, field: u32, name: &str, number: u64) {
-        self.attribute(field, name, |value| {
-            value.key(3, VARINT);
-            value.varint(number.min(i64::MAX.unsigned_abs()));
-        });
+        let number = number.min(i64::MAX.unsigned_abs());
+        self.attribute(field, name, 1 + varint_bytes(number));
+        self.key(3, VARINT);
+        self.varint(number);
     }
 
     /// An attribute with a fraction.
     pub fn fraction(&mut self, field: u32, name: &str, number: f64) {
-        self.attribute(field, name, |value| value.fixed64(4, number.to_bits()));
+        self.attribute(field, name, 9);
+        self.fixed64(4, number.to_bits());
     }
 
     /// An attribute with a list of texts.
     pub fn texts(&mut self, field: u32, name: &str, texts: &[&str]) {
-        self.attribute(field, name, |value| {
-            value.message(5, |list| {
-                for text in texts {
-                    list.message(1, |value| value.bytes(1, text.as_bytes()));
-                }
+        self.message(field, |pair| {
+            pair.bytes(1, name.as_bytes());
+            pair.message(2, |value| {
+                value.message(5, |list| {
+                    for text in texts {
+                        list.message(1, |value| value.bytes(1, text.as_bytes()));
+                    }
+                });
             });
         });
     }
 
-    fn attribute(&mut self, field: u32, name: &str, value: impl FnOnce(&mut Self)) {
-        self.message(field, |pair| {
-            pair.bytes(1, name.as_bytes());
-            pair.message(2, value);
-        });
+    /// All of an attribute but its value, which is to follow in `value` bytes. A span has thirty: their
+    /// lengths are worked out before, not moved into place afterwards.
+    fn attribute(&mut self, field: u32, name: &str, value: u64) {
+        let named = name.len() as u64;
+        let pair = 1 + varint_bytes(named) + named + 1 + varint_bytes(value) + value;
+        self.key(field, LENGTH);
+        self.varint(pair);
+        self.bytes(1, name.as_bytes());
+        self.key(2, LENGTH);
+        self.varint(value);
     }
+}
+
+/// How many bytes a number takes.
+const fn varint_bytes(number: u64) -> u64 {
+    ((number | 1).ilog2() / 7 + 1) as u64
 }
 
 /// The numbers of a protobuf message's fields with their values, for answers: bytes, or a number in
@@ -189,6 +209,35 @@ mod tests {
             let (3, Field::Bytes(inner)) = inner[0] else { panic!("{inner:?}") };
             let inner: Vec<_> = fields(inner).collect();
             prop_assert_eq!(inner, vec![(1, Field::Bytes(text.as_bytes()))]);
+        }
+
+        #[test]
+        fn attributes_know_their_lengths(name in ".{0,200}", text in ".{0,400}", number in any::<u64>(), flag in any::<bool>()) {
+            fn spelt(name: &str, value: impl FnOnce(&mut Wire)) -> Wire {
+                let mut wire = Wire::default();
+                wire.message(9, |pair| {
+                    pair.bytes(1, name.as_bytes());
+                    pair.message(2, value);
+                });
+                wire
+            }
+            let said = |say: &dyn Fn(&mut Wire)| {
+                let mut wire = Wire::default();
+                say(&mut wire);
+                wire.0
+            };
+            let whole = number.min(i64::MAX.unsigned_abs());
+            let fraction = f64::from_bits(number);
+            prop_assert_eq!(said(&|wire| wire.text(9, &name, &text)), spelt(&name, |value| value.bytes(1, text.as_bytes())).0);
+            prop_assert_eq!(said(&|wire| wire.fraction(9, &name, fraction)), spelt(&name, |value| value.fixed64(4, number)).0);
+            prop_assert_eq!(said(&|wire| wire.whole(9, &name, number)), spelt(&name, |value| {
+                value.key(3, VARINT);
+                value.varint(whole);
+            }).0);
+            prop_assert_eq!(said(&|wire| wire.flag(9, &name, flag)), spelt(&name, |value| {
+                value.key(2, VARINT);
+                value.varint(flag.into());
+            }).0);
         }
 
         #[test]

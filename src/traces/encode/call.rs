@@ -12,7 +12,13 @@ use crate::store::Ending;
 use crate::traces::item::{Attempt, CallData, EndedAs, Tokens};
 use crate::traces::wire::Wire;
 
+/// What the tags of a call take, mostly.
+const TAGS_BYTES: usize = 512;
+
 pub(super) fn encode(call: &CallData, style: Style, out: &mut Wire) {
+    // The same on all its spans.
+    let mut tags = Wire(Vec::with_capacity(TAGS_BYTES));
+    whose(&mut tags, style, &whose_of(call));
     let operation = operation_of(call.dialect);
     let head = Head {
         trace: call.ids.trace,
@@ -31,7 +37,7 @@ pub(super) fn encode(call: &CallData, style: Style, out: &mut Wire) {
         }
         asked(call, style, out);
         answered(call, style, out);
-        whose(out, style, &whose_of(call));
+        out.append(&tags);
         events(out, &call.events);
         if let Some(root) = call.link {
             link(out, root, "task");
@@ -39,7 +45,21 @@ pub(super) fn encode(call: &CallData, style: Style, out: &mut Wire) {
         fault(call, style, out);
     });
     for (number, attempt) in call.attempts.iter().enumerate() {
-        attempted(call, attempt, number, style, out);
+        let head = Head {
+            trace: call.ids.trace,
+            span: attempt.span,
+            parent: Some(call.ids.span),
+            remote: false,
+            name: ("attempt", attempt.provider.name.as_str()),
+            kind: CLIENT,
+            started: attempt.started,
+            ended: attempt.ended.unwrap_or(call.ended),
+        };
+        span(out, &head, |out| {
+            sort(out, style, "CHAIN", "span");
+            out.append(&tags);
+            attempted(call, attempt, number, out);
+        });
     }
 }
 
@@ -298,41 +318,27 @@ fn fault(call: &CallData, style: Style, out: &mut Wire) {
     status(out, ERROR, why);
 }
 
-fn attempted(call: &CallData, attempt: &Attempt, number: usize, style: Style, out: &mut Wire) {
+fn attempted(call: &CallData, attempt: &Attempt, number: usize, out: &mut Wire) {
     let provider = &attempt.provider;
-    let head = Head {
-        trace: call.ids.trace,
-        span: attempt.span,
-        parent: Some(call.ids.span),
-        remote: false,
-        name: ("attempt", provider.name.as_str()),
-        kind: CLIENT,
-        started: attempt.started,
-        ended: attempt.ended.unwrap_or(call.ended),
-    };
-    span(out, &head, |out| {
-        sort(out, style, "CHAIN", "span");
-        whose(out, style, &whose_of(call));
-        out.text(ATTRIBUTES, "bursar.request_id", call.request.as_str());
-        out.text(ATTRIBUTES, "bursar.provider", provider.name.as_str());
-        out.text(ATTRIBUTES, "bursar.model", &attempt.model);
-        out.whole(ATTRIBUTES, "http.request.resend_count", number as u64);
-        let address = provider.config.base_url.authority();
-        if let Some(address) = address {
-            out.text(ATTRIBUTES, "server.address", address.host());
-            let usual = match provider.config.base_url.scheme_str() {
-                Some("http") => 80,
-                _ => 443,
-            };
-            let port = address.port_u16().unwrap_or(usual);
-            out.whole(ATTRIBUTES, "server.port", u64::from(port));
-        }
-        if let Some(status) = attempt.status {
-            out.whole(ATTRIBUTES, "http.response.status_code", u64::from(status));
-        }
-        if let Some(why) = attempt.failed {
-            out.text(ATTRIBUTES, "error.type", why);
-            status(out, ERROR, why);
-        }
-    });
+    out.text(ATTRIBUTES, "bursar.request_id", call.request.as_str());
+    out.text(ATTRIBUTES, "bursar.provider", provider.name.as_str());
+    out.text(ATTRIBUTES, "bursar.model", &attempt.model);
+    out.whole(ATTRIBUTES, "http.request.resend_count", number as u64);
+    let address = provider.config.base_url.authority();
+    if let Some(address) = address {
+        out.text(ATTRIBUTES, "server.address", address.host());
+        let usual = match provider.config.base_url.scheme_str() {
+            Some("http") => 80,
+            _ => 443,
+        };
+        let port = address.port_u16().unwrap_or(usual);
+        out.whole(ATTRIBUTES, "server.port", u64::from(port));
+    }
+    if let Some(status) = attempt.status {
+        out.whole(ATTRIBUTES, "http.response.status_code", u64::from(status));
+    }
+    if let Some(why) = attempt.failed {
+        out.text(ATTRIBUTES, "error.type", why);
+        status(out, ERROR, why);
+    }
 }
