@@ -168,7 +168,7 @@ pub struct Places {
     /// `output_config` or `output_format`; empty if there is none.
     pub answer_form: Range<usize>,
     /// Anthropic's `output_config.task_budget`.
-    pub task_budget: Option<TaskBudget>,
+    pub task_budget: Option<Box<TaskBudget>>,
 }
 
 /// A budget of tokens that the caller tells the model of.

@@ -433,6 +433,12 @@ impl Key {
     pub fn text<'a>(&self, body: &'a [u8]) -> Cow<'a, str> {
         text::decode(body, &self.at, self.escaped).unwrap_or(Cow::Borrowed("\u{fffd}"))
     }
+
+    /// False if the name certainly begins with another byte.
+    #[must_use]
+    pub fn may_begin_with(&self, body: &[u8], byte: u8) -> bool {
+        self.escaped || body.get(self.at.start + 1) == Some(&byte)
+    }
 }
 
 // === impl Value ===

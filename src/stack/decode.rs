@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::io::{ReaderStream, StreamReader};
 use tower::Service;
 
@@ -95,10 +96,8 @@ async fn read(request: Request<Arriving>) -> Result<Request<Outgoing>, Refused> 
     let (mut parts, body) = request.into_parts();
     let bytes = match body {
         Arriving::Wire(body) => {
-            let reading = collect(&mut parts.headers, body, max_bytes, pause);
-            tokio::time::timeout(pause.saturating_mul(PAUSES_MAX), reading)
-                .await
-                .map_err(|_| too_slow())??
+            let patience = Patience::new(pause);
+            collect(&mut parts.headers, body, max_bytes, patience).await?
         }
         Arriving::Frame(bytes) => bytes,
     };
@@ -114,7 +113,7 @@ async fn collect(
     headers: &mut http::HeaderMap,
     mut body: Incoming,
     max_bytes: usize,
-    pause: Duration,
+    patience: Patience,
 ) -> Result<Bytes, Refused> {
     if body.size_hint().lower() > max_bytes as u64 {
         // Whoever asked first has sent nothing yet.
@@ -124,9 +123,9 @@ async fn collect(
         return Err(too_large(max_bytes));
     }
     let read = match headers.get(header::CONTENT_ENCODING) {
-        None => whole(&mut body, max_bytes, pause).await,
+        None => whole(&mut body, max_bytes, patience).await,
         Some(encoding) => match unpacked(encoding.as_bytes(), &mut body) {
-            Ok(mut unpacked) => whole(&mut unpacked, max_bytes, pause).await,
+            Ok(mut unpacked) => whole(&mut unpacked, max_bytes, patience).await,
             Err(_) => {
                 let message = "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
                 Err(Refused::new(Code::InvalidRequest, message).status(415))
@@ -141,8 +140,29 @@ async fn collect(
     read
 }
 
-/// Reads a body to its end: at most `max_bytes`, with at most `pause` between two pieces.
-async fn whole<B>(body: &mut B, max_bytes: usize, pause: Duration) -> Result<Bytes, Refused>
+/// How long a body is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Between two pieces.
+    pause: Duration,
+    /// When all of it must be there.
+    until: Instant,
+}
+
+impl Patience {
+    fn new(pause: Duration) -> Self {
+        let until = Instant::now() + pause.saturating_mul(PAUSES_MAX);
+        Self { pause, until }
+    }
+
+    /// When the next piece must be there.
+    fn next(self) -> Instant {
+        self.until.min(Instant::now() + self.pause)
+    }
+}
+
+/// Reads a body to its end: at most `max_bytes`.
+async fn whole<B>(body: &mut B, max_bytes: usize, patience: Patience) -> Result<Bytes, Refused>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
@@ -150,7 +170,7 @@ where
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let next = tokio::time::timeout(pause, body.frame()).await;
+        let next = timeout_at(patience.next(), body.frame()).await;
         let frame = match next.map_err(|_| too_slow())? {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {

@@ -76,7 +76,8 @@ impl Outcome {
     }
 }
 
-/// One call between its hold and its end.
+/// One call between its hold and its end. As long as a stream is open, this and its [`Call`] are kept, so
+/// what few calls have is boxed.
 pub struct Record {
     gateway: Arc<Gateway>,
     live: Arc<Live>,
@@ -105,7 +106,7 @@ pub struct Facts {
     /// The model as the provider names it.
     pub model: Arc<str>,
     /// The route that chose it, and where on its way the call is.
-    pub course: Option<Course>,
+    pub course: Option<Box<Course>>,
     /// Where a route that only watches would have sent it.
     pub shadow: Option<Arc<Shadow>>,
     /// Its card; `None` where no cap in dollars covers an unpriced model.
@@ -123,7 +124,7 @@ pub struct Facts {
     /// What kind of notice the model was given.
     pub notice: Option<&'static str>,
     /// What the call is a sign of.
-    pub warning: Option<HeaderValue>,
+    pub warning: Option<Box<HeaderValue>>,
     /// Its task, and for how long that had been suspended when the call was admitted, milliseconds.
     pub task: (Arc<Task>, u64),
     /// What is kept to see how it ends.
@@ -335,5 +336,18 @@ impl Record {
     pub fn chants(&self, chanting: Chanting) {
         let attribution = &self.flight().attribution;
         super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Allocators give a kibibyte to each, and a quarter more to anything larger.
+    #[test]
+    fn what_an_open_stream_keeps_is_small() {
+        assert!(size_of::<Record>() <= 1_024, "{}", size_of::<Record>());
+        // Two counters stand before what is shared.
+        assert!(size_of::<Call>() <= 1_024 - 16, "{}", size_of::<Call>());
     }
 }

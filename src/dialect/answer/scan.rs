@@ -150,7 +150,11 @@ impl<'a> Cursor<'a> {
         let mut depth = 0_usize;
         loop {
             let rest = &self.bytes[self.at..];
-            let found = memchr::memchr3(b'"', open, close, rest).ok_or(Malformed)?;
+            let is_meant = |byte: u8| byte == b'"' || byte == open || byte == close;
+            let found = first(rest, is_meant, |far| {
+                memchr::memchr3(b'"', open, close, far)
+            });
+            let found = found.ok_or(Malformed)?;
             self.at += found;
             let byte = rest[found];
             if byte == b'"' {
@@ -171,7 +175,9 @@ impl<'a> Cursor<'a> {
         let from = self.at;
         loop {
             let rest = self.bytes.get(self.at..).ok_or(Malformed)?;
-            let found = memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
+            let is_meant = |byte: u8| byte == b'"' || byte == b'\\';
+            let found = first(rest, is_meant, |far| memchr::memchr2(b'"', b'\\', far));
+            let found = found.ok_or(Malformed)?;
             self.at += found;
             if rest[found] == b'"' {
                 let text = Text(&self.bytes[from..self.at]);
@@ -181,6 +187,21 @@ impl<'a> Cursor<'a> {
             // The backslash and the byte it escapes.
             self.at += 2;
         }
+    }
+}
+
+/// Where the first byte stands that is meant. Most stand near, for keys and numbers are short: there a call
+/// of what `far` uses costs more than it saves.
+fn first(
+    bytes: &[u8],
+    is_meant: impl Fn(u8) -> bool,
+    far: impl Fn(&[u8]) -> Option<usize>,
+) -> Option<usize> {
+    const NEAR: usize = 16;
+    let (near, rest) = bytes.split_at(bytes.len().min(NEAR));
+    match near.iter().position(|byte| is_meant(*byte)) {
+        Some(at) => Some(at),
+        None => far(rest).map(|at| near.len() + at),
     }
 }
 

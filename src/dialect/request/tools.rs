@@ -43,6 +43,9 @@ const NAMES: [&str; 13] = [
     "input_examples",
 ];
 
+/// What names another schema in a schema.
+const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
+
 /// Longest name kept of a hosted tool's type, in bytes.
 const KIND_BYTES_MAX: usize = 64;
 
@@ -176,10 +179,9 @@ impl<'a> Reader<'a> {
         match cursor.peek() {
             Some(b'{') => {
                 cursor.object(|cursor, key| {
-                    let name = key.text(self.body);
-                    if matches!(&*name, "$ref" | "$dynamicRef" | "$recursiveRef") {
-                        self.call.prompt.schema_refs += 1;
-                    }
+                    let is_reference = key.may_begin_with(self.body, b'$')
+                        && REFERENCES.contains(&&*key.text(self.body));
+                    self.call.prompt.schema_refs += u64::from(is_reference);
                     self.schema(cursor)
                 })?;
             }
@@ -235,10 +237,12 @@ impl<'a> Reader<'a> {
             }
             Ok(())
         })?;
-        self.call.places.task_budget = left.or(total).map(|tokens| TaskBudget {
-            at,
-            remaining,
-            tokens,
+        self.call.places.task_budget = left.or(total).map(|tokens| {
+            Box::new(TaskBudget {
+                at,
+                remaining,
+                tokens,
+            })
         });
         Ok(())
     }

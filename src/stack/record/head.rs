@@ -14,7 +14,7 @@ impl Record {
             head.insert(&headers::OUTPUT_CAP, told.into());
         }
         if let Some(warning) = &self.facts.warning {
-            head.insert(&headers::WARNING, warning.clone());
+            head.insert(&headers::WARNING, HeaderValue::clone(warning));
         }
         if let Some(notice) = self.facts.notice {
             head.insert(&headers::NOTICE, HeaderValue::from_static(notice));
