@@ -215,6 +215,40 @@ async fn http2_needs_no_tls() {
     world.is_well().await;
 }
 
+/// A stop sees through what is under way and waits for nothing else, whatever the connections speak.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_at_rest_do_not_hold_up_a_stop() {
+    let mut world = World::start(|setup| setup.limits(HIGH_LIMITS).top("drain = \"10m\"")).await;
+    let url = format!("{}{CHAT}", world.gateway.agents);
+    let client = |two: bool| {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.http2_only(two).build(HttpConnector::new())
+    };
+    let mut clients = Vec::new();
+    let mut streams = Vec::new();
+    for two in [false, true] {
+        // One connection stays idle in its pool, the other carries a stream.
+        let (idle, busy) = (client(two), client(two));
+        let reply = idle.request(post(&url, &chat("sim-a"))).await;
+        assert!(text(reply.expect("an answer")).await.len() > 50);
+        let mut body = chat("sim-slow");
+        body["stream"] = json!(true);
+        streams.push(busy.request(post(&url, &body)).await.expect("a stream"));
+        clients.extend([idle, busy]);
+    }
+    world.gateway.signal("TERM");
+    for stream in streams {
+        assert_eq!(stream.status(), 200);
+        assert!(
+            bounded("its end", text(stream))
+                .await
+                .ends_with("data: [DONE]\n\n")
+        );
+    }
+    assert!(world.gateway.ended().await.success());
+    assert_eq!(world.sim.bill().calls, 4);
+}
+
 async fn over_socket(path: &Path, body: &serde_json::Value) -> (u16, String) {
     let stream = UnixStream::connect(path).await.expect("a connection");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
