@@ -1,6 +1,7 @@
 //! `[trace]`.
 
 use super::*;
+use crate::config::traces::{KeyPlace, ProjectPlace, TRACE_PRESETS};
 use std::time::Duration;
 
 #[test]
@@ -120,4 +121,55 @@ fn the_switch_of_the_conventions_is_the_files_or_the_environments() {
         of("[trace]\nconventions = \"latest\"\n", ""),
         Conventions::Latest
     );
+}
+
+/// Each kind has a page: its configuration can be copied, and what it says of the wire is so.
+#[test]
+fn the_page_of_a_receiver_says_what_leaves() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let list = std::fs::read_to_string(docs.join("TRACING.md")).unwrap();
+    for preset in TRACE_PRESETS.iter().filter(|preset| preset.name != "otlp") {
+        let name = preset.name;
+        let page = std::fs::read_to_string(docs.join(format!("tracing/{name}.md"))).unwrap();
+        let blocks: Vec<_> = page.split("```toml\n").skip(1).collect();
+        for block in &blocks {
+            let (toml, _) = block.split_once("```").unwrap();
+            let traces = parsed("", toml).traces;
+            let exporter = &traces.exporters[0];
+            assert_eq!(&*exporter.name, name);
+            assert!(exporter.endpoint.path().ends_with(preset.path), "{name}");
+        }
+        assert!(!blocks.is_empty(), "{name} has an example");
+        let names = |word: &str| page.contains(&format!("`{word}")) || page.contains(word);
+        assert!(names(preset.path), "{name}: {}", preset.path);
+        for (header, value) in preset.headers {
+            assert!(names(&format!("{header}: {value}")), "{name}: {header}");
+        }
+        let key = match preset.key {
+            KeyPlace::None => None,
+            KeyPlace::Bearer => Some("authorization: Bearer"),
+            KeyPlace::Basic => Some("authorization: Basic"),
+            KeyPlace::Header(header) => Some(header),
+            KeyPlace::Sentry => Some("x-sentry-auth: sentry sentry_key="),
+        };
+        assert!(key.is_none_or(names), "{name}: {key:?}");
+        let vocabulary = match preset.vocabulary {
+            Vocabulary::GenAi => "gen_ai",
+            Vocabulary::OpenInference => "openinference",
+            Vocabulary::Langfuse => "langfuse",
+        };
+        assert!(
+            page.contains(&format!("| vocabulary | `{vocabulary}`")),
+            "{name}"
+        );
+        let (ProjectPlace::Header(place) | ProjectPlace::Resource(place)) = preset.project else {
+            assert!(!page.contains("project  ="), "{name} has no projects");
+            continue;
+        };
+        assert!(names(place), "{name}: {place}");
+    }
+    for preset in &TRACE_PRESETS[1..] {
+        let row = format!("| [`{0}`](tracing/{0}.md) |", preset.name);
+        assert!(list.contains(&row), "{row}");
+    }
 }
