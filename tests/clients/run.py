@@ -24,16 +24,23 @@ from world import World
 HERE = pathlib.Path(__file__).parent
 # A suite takes a minute at most; a hung one is ended, so that the run ends too. This machine may be busy.
 SUITE_SECONDS_MAX = 600
+# The oldest Python for which all pinned packages are made.
+PYTHON_MIN = (3, 11)
 
 
 class Skip(Exception):
     """Why a suite cannot run here."""
 
 
-def python_with(requirements):
-    """A venv's interpreter with exactly these packages; made once for each content of the file."""
+def python_with(requirements, before=None):
+    """A venv's interpreter with exactly these packages; made once for each content of the file. `before` is the
+    first Python that they do not take."""
 
     def prepare(home):
+        if sys.version_info < PYTHON_MIN:
+            raise Skip("its packages need Python {}.{} or later".format(*PYTHON_MIN))
+        if before and sys.version_info >= before:
+            raise Skip("its packages need a Python before {}.{}".format(*before))
         text = (HERE / requirements).read_bytes()
         place = home / f"venv-{hashlib.sha256(text).hexdigest()[:12]}"
         python = place / "bin/python"
@@ -96,7 +103,7 @@ def shell(_):
 
 
 FRAMEWORKS = python_with("requirements-frameworks.txt")
-CREWAI = python_with("requirements-crewai.txt")
+CREWAI = python_with("requirements-crewai.txt", before=(3, 14))
 
 # The script, what it needs, and the words that it is given.
 SUITES = {
@@ -202,6 +209,11 @@ def main():
                 runner, extra = places.ready(name)
             except Skip as why:
                 print(f"  skipped {name}: {why}")
+                continue
+            except subprocess.CalledProcessError as error:
+                # The others need not suffer from it.
+                print(f"  FAILED {name}: its packages were not installed: {error}", flush=True)
+                failed += 1
                 continue
             environment = clean | world.environment() | extra | {"PYTHONDONTWRITEBYTECODE": "1"}
             good, bad = run_suite([*runner, str(HERE / script), *words], environment, scored)

@@ -19,8 +19,23 @@ from suite import case, get_json, main
 from world import CREW_KEY, World, free_ports
 
 # The servers import half of Python before they listen.
-READY_SECONDS_MAX = 150
+READY_SECONDS_MAX = 300
 ARRIVE_SECONDS_MAX = 60
+
+# Runs the words it is given, in a session with what these start. All of it ends with them, and with the suite, however
+# that does: then the pipe closes on which this waits.
+WATCH = """
+import os, signal, subprocess, sys, threading
+
+def end():
+    os.killpg(0, signal.SIGKILL)
+
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+signal.signal(signal.SIGTERM, lambda *_: None)
+threading.Thread(target=lambda: (child.wait(), end()), daemon=True).start()
+sys.stdin.read()
+end()
+"""
 
 
 class Server:
@@ -31,7 +46,8 @@ class Server:
         self.url = url
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", *words],
+                [sys.executable, "-c", WATCH, sys.executable, "-m", *words],
+                stdin=subprocess.PIPE,
                 env=dict(os.environ, **environment),
                 cwd=directory,
                 stdout=log,
