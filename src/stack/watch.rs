@@ -208,17 +208,8 @@ impl Look {
             let [rule, action] = [rule, action].map(|word| Said::Text(word.into()));
             span.note("loop", &[("rule", rule), ("action", action)]);
         }
+        tracing::warn!(rule, action, "a loop was detected");
         let TaskKey { owner, task } = self.attribution.task_key();
-        let trace_id = self.trace.map(|trace| trace.ids.trace_id());
-        tracing::warn!(
-            rule,
-            action,
-            task = task.as_str(),
-            owner = owner.as_str(),
-            request = self.request.as_str(),
-            trace_id,
-            "a loop was detected"
-        );
         let row = verdict.row(owner.as_str(), task.as_str());
         self.gateway
             .journal(NoteKind::Alarm, &format!("loop {rule}"), &row);
@@ -323,14 +314,7 @@ pub(super) fn chants(
         times,
     } = chanting;
     gateway.metrics.loops.with_label_values(&[KIND]).inc();
-    tracing::warn!(
-        task = task.as_str(),
-        owner = owner.as_str(),
-        request = request.as_str(),
-        period_bytes,
-        times,
-        "a stream chanted and was ended"
-    );
+    tracing::warn!(period_bytes, times, "a stream chanted and was ended");
     let row = format!(
         "end: task {task} of {owner}: the stream of {request} said the same {period_bytes} bytes {times} times"
     );

@@ -1,5 +1,5 @@
 use super::item::{Belongs, Item, Joined};
-use super::tree::{Caller, Entering, Leaving, MAX_OPEN, MAX_STAYS, Tree, attempt_of};
+use super::tree::{Caller, Charge, Entering, Leaving, MAX_OPEN, MAX_STAYS, Tree, attempt_of};
 use crate::attribution::{Attribution, Source, Sourced};
 use crate::units::{NanoUsd, RequestId};
 use proptest::prelude::*;
@@ -77,8 +77,10 @@ impl World {
             at: self.now,
             refused: false,
             answered,
-            cost: NanoUsd(7),
-            tokens: (1, 2),
+            charged: Charge {
+                cost: NanoUsd(7),
+                tokens: (1, 2),
+            },
             tools: &[],
         };
         self.tree.leave(joined, &leaving);
