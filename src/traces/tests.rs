@@ -163,6 +163,28 @@ proptest! {
 }
 
 #[test]
+fn an_ask_beside_a_call_is_charged_to_its_task_and_is_no_call() {
+    let mut world = World::new();
+    let of = whose("t", Some("a"), None);
+    let joined = world.enter(&of, None).unwrap();
+    world.tree.enter_aside(joined);
+    world.leave(&of, Some(joined), true);
+    world.rest();
+    assert_eq!(world.tree.sizes()[0], 1, "one of both is under way");
+    let beside = Charge {
+        cost: NanoUsd(5),
+        tokens: (10, 20),
+    };
+    world.tree.leave_aside(joined, world.now, &beside);
+    world.rest();
+    let tasks = world.over.iter().filter_map(|item| match item {
+        Item::Task(task) => Some((task.calls, task.cost, task.input, task.output)),
+        _ => None,
+    });
+    assert_eq!(tasks.collect::<Vec<_>>(), [(1, NanoUsd(12), 11, 22)]);
+}
+
+#[test]
 fn a_task_keeps_its_trace_through_a_rest_and_owners_are_kept_apart() {
     let mut world = World::new();
     let of = whose("t", Some("a"), None);

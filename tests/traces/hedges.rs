@@ -202,3 +202,28 @@ async fn who_is_asked_alone_is_no_race() {
     assert_eq!((tries.len(), tries[0].tag("bursar.hedge")), (1, ""));
     assert!(named(&spans, "attempt second").is_empty());
 }
+
+/// The trace context that a provider was given, by what `sim-echo` says of it.
+async fn heard(first: (u64, &str), second: (u64, &str), name: &str) {
+    let (rig, _other) = two("150ms", first, second).await;
+    let reply = rig.call(("t", "lead", ""), &Ask::chat("asked")).await;
+    let body = reply.json();
+    let said = body["choices"][0]["message"]["content"].as_str();
+    let echo: serde_json::Value = serde_json::from_str(said.expect("text")).expect("JSON");
+    let spans = rig.told(&["t"]).await;
+    let call = named(&spans, "chat asked")[0];
+    let attempt = tries(&spans, call)
+        .into_iter()
+        .find(|span| span.name == name);
+    let Span { trace, id, .. } = attempt.expect("one of both");
+    assert_eq!(
+        echo["headers"]["traceparent"],
+        format!("00-{trace}-{id}-01")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_provider_stands_below_the_try_that_it_was_sent() {
+    heard((3_000, "sim-slow"), (0, "sim-echo"), "attempt second").await;
+    heard((1_500, "sim-slow-echo"), (6_000, "sim-slow"), "attempt sim").await;
+}

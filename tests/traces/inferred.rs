@@ -244,3 +244,76 @@ async fn a_call_that_two_are_asked_for_is_one_span_of_its_inferred_agent() {
         "{spans:?}"
     );
 }
+
+/// An HTTP client that traces itself, in a framework that says nothing of tasks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_whose_client_traces_itself_stay_in_its_trace_and_are_linked_to_their_task() {
+    const TRACES: [&str; 2] = [
+        "0af7651916cd43dd8448eb211c80319c",
+        "1bf7651916cd43dd8448eb211c80319c",
+    ];
+    const SPAN: &str = "00f067aa0ba902b7";
+    let rig = Rig::open(|setup| setup).await;
+    let traced = TRACES.map(|trace| Some(format!("00-{trace}-{SPAN}-01")));
+    let [one, other] = &traced;
+    for (number, by) in [[one, one, one], [&None, one, other]]
+        .into_iter()
+        .enumerate()
+    {
+        let mut ask = Ask::chat("sim-cheap");
+        ask.system = Some("You are the editor of this house.".to_owned());
+        ask.text = format!("Article {number}");
+        let mut replies = Vec::new();
+        for traceparent in by {
+            let mut caller = rig.nobody();
+            if let Some(traceparent) = traceparent {
+                caller = caller.header("traceparent", traceparent);
+            }
+            let reply = caller.call(&ask).await.expect("an answer");
+            // The system text stands before the history by itself.
+            ask.history = ask.answered(&reply);
+            ask.text = format!("And then? {}", replies.len());
+            replies.push(reply);
+        }
+        let task = header(&replies[0], "x-bursar-task-id");
+        assert!(
+            replies
+                .iter()
+                .all(|reply| header(reply, "x-bursar-task-id") == task)
+        );
+        let requests: Vec<_> = replies.iter().map(Reply::request_id).collect();
+        let is_all = |spans: &[Span]| {
+            let calls = spans
+                .iter()
+                .filter(|span| span.tags.contains_key("bursar.dialect"));
+            let calls = calls.filter(|call| call.tag("user_task_id") == task);
+            calls.count() == 3
+        };
+        rig.gateway.quiet().await;
+        rig.does(&task, "close", json!({})).await;
+        let all = rig.collector.until("all calls", is_all).await;
+        let spans = of_task(&all, &task);
+        assert_tagged(&spans);
+        let calls: Vec<_> = requests
+            .iter()
+            .map(|request| of_request(&spans, request))
+            .collect();
+        if number == 0 {
+            for call in calls {
+                assert_eq!((&*call.trace, &*call.parent), (TRACES[0], SPAN));
+                assert!(call.links.is_empty());
+            }
+            continue;
+        }
+        let root = format!("task {task}");
+        let told = rig.told(&[&task]).await;
+        let root = named(&told, &root)[0].clone();
+        assert_eq!(calls[0].trace, root.trace);
+        for (call, trace) in calls[1..].iter().zip(TRACES) {
+            assert_eq!((&*call.trace, &*call.parent), (trace, SPAN));
+            assert_eq!(call.links, [(root.trace.clone(), root.id.clone())]);
+            assert!(root.links.contains(&(trace.to_owned(), call.id.clone())));
+        }
+        assert_eq!(root.links.len(), 2);
+    }
+}
