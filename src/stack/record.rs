@@ -360,5 +360,8 @@ impl Record {
         self.logs(|| {
             super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
         });
+        if let Some(span) = &self.facts.span {
+            span.looped("chant", "end");
+        }
     }
 }

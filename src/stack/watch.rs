@@ -29,7 +29,7 @@ use crate::gateway::{Gateway, Live};
 use crate::loops::{Action, Chanting, Recording, Rules};
 use crate::store::NoteKind;
 use crate::task::Task;
-use crate::traces::{CallSpan, Said};
+use crate::traces::CallSpan;
 use crate::units::{RequestId, TaskKey};
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -205,8 +205,7 @@ impl Look {
         self.gateway.metrics.loops.with_label_values(&[rule]).inc();
         let action = verdict.action.name();
         if let Some(span) = &self.span {
-            let [rule, action] = [rule, action].map(|word| Said::Text(word.into()));
-            span.note("loop", &[("rule", rule), ("action", action)]);
+            span.looped(rule, action);
         }
         tracing::warn!(rule, action, "a loop was detected");
         let TaskKey { owner, task } = self.attribution.task_key();

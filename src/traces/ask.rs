@@ -102,6 +102,11 @@ impl AskSpan {
         self.call.note(name, more);
     }
 
+    /// The answer goes round in circles; see [`CallSpan::looped`].
+    pub fn looped(&self, rule: &str, action: &str) {
+        self.call.looped(rule, action);
+    }
+
     /// The call is over with it.
     pub fn end(&self, ended_as: EndedAs) {
         self.tried(ended_as.failed());

@@ -204,6 +204,12 @@ impl CallSpan {
         });
     }
 
+    /// It goes round in circles, by this rule, and what is done about that.
+    pub fn looped(&self, rule: &str, action: &str) {
+        let [rule, action] = [rule, action].map(|word| Said::Text(word.into()));
+        self.note("loop", &[("rule", rule), ("action", action)]);
+    }
+
     /// It was refused; told once.
     pub fn refused(&self, refusal: &Refusal) {
         self.tell(|data, traces| {

@@ -318,3 +318,56 @@ async fn what_operators_do_to_a_task_stands_on_the_task() {
     let call = of_request(&spans, &refused.request_id());
     assert_eq!(names(call), ["bursar.refused"]);
 }
+
+/// What is no step that repeats: a stream that chants, a task that forgot, an agent whose answers are malformed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_rules_stand_on_their_calls_as_loops_do() {
+    let rig = Rig::open(|setup| setup).await;
+    let words = "Let me check that again.\n".repeat(200);
+    let scenario = json!({"model": "sim-cheap-singer", "steps": [{"text": words}]});
+    let url = format!("http://{}/scenario", rig.sim.addr());
+    let told = rig.http.post(&url, &scenario).await.expect("an answer");
+    assert!(told.status.is_success(), "{}", told.text());
+    let singing = Ask::chat("sim-cheap-singer")
+        .max_tokens(Some(20_000))
+        .stream();
+    let chanted = rig.call(("chant", "singer", ""), &singing).await;
+    let mut talk = Ask::chat("sim-cheap");
+    for number in 0..3 {
+        talk.text = format!("Question {number}.");
+        let reply = rig.call(("lost", "a", ""), &talk).await;
+        talk.history = talk.answered(&reply);
+    }
+    (talk.history, talk.text) = (Vec::new(), "Who are you?".to_owned());
+    let forgot = rig.call(("lost", "a", ""), &talk).await;
+    assert_eq!(
+        forgot.header("x-bursar-warning").as_deref(),
+        Some("loop=state_lost")
+    );
+    let mut bad = Ask::chat("sim-tools-bad-args");
+    bad.tools = true;
+    let mut malformed = Vec::new();
+    for _ in 0..4 {
+        malformed.push(rig.call(("bad", "writer", ""), &bad).await);
+    }
+    let refused = &malformed[3];
+    assert_eq!(
+        refused.refusal().as_deref(),
+        Some("loop_detected"),
+        "{}",
+        refused.text()
+    );
+    let spans = rig.closed(&["chant", "lost", "bad"]).await;
+    for (reply, rule, action) in [
+        (&chanted, "chant", "end"),
+        (&forgot, "state_lost", "warn"),
+        (refused, "malformed", "deny"),
+    ] {
+        let call = of_request(&spans, &reply.request_id());
+        let found = events(call, "bursar.loop");
+        assert_eq!(found.len(), 1, "{rule}: {:?}", call.events);
+        assert_eq!(said(found[0]), [("action", action), ("rule", rule)]);
+    }
+    let found = spans.iter().flat_map(|span| events(span, "bursar.loop"));
+    assert_eq!(found.count(), 3, "on no other call");
+}

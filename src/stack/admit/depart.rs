@@ -162,6 +162,9 @@ impl Admission {
         let signs = task.beat(self.live.loaded.loops.pulse(), &beat);
         for sign in &signs {
             self.gateway.tell(&whose.task_key(), sign);
+            if let Some(span) = &self.span {
+                span.looped(sign.kind, "warn");
+            }
         }
         let first = signs.first()?;
         HeaderValue::from_str(&format!("loop={}", first.kind)).ok()
