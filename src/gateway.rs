@@ -30,9 +30,9 @@ use crate::stack::route::WarmCaches;
 use crate::stack::socket::Sockets;
 use crate::stack::upstream::PoolError;
 use crate::stack::watch::Watching;
-use crate::store::{Entry, Note, NoteKind, TaskState};
+use crate::store::{Entry, Note, NoteKind};
 use crate::task::Tasks;
-use crate::traces::{Exporting, Said, Traces};
+use crate::traces::{Exporting, Traces};
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
@@ -260,10 +260,12 @@ impl Gateway {
         let store = &live.config().store;
         let synced = store.durability == config::Durability::Power;
         let durable = Durable::new(store.sqlite.with_extension("answers.db"), synced);
+        let traces = Traces::new();
+        let (of_desk, of_tasks) = (Arc::clone(&traces), Arc::clone(&tasks));
         Arc::new(Self {
             recall: Recall::new(durable),
             live: ArcSwap::from_pointee(live),
-            escalations: Escalations::new(Arc::clone(&purse), Arc::clone(&tasks)),
+            escalations: Escalations::new(Arc::clone(&purse), of_tasks, of_desk),
             coming: ArcSwapOption::empty(),
             purse,
             tasks,
@@ -280,7 +282,7 @@ impl Gateway {
             watching: Watching::default(),
             inference: Inference::default(),
             sockets: Sockets::default(),
-            traces: Traces::new(),
+            traces,
             finishing: TaskTracker::new(),
             draining: AtomicBool::new(false),
         })
@@ -336,13 +338,7 @@ impl Gateway {
 
     /// The task's span tells its state; closed, it ends.
     pub fn tell_state(&self, record: &crate::store::TaskRecord) {
-        let state = record.state;
-        let said = Said::Text(state.name().into());
-        self.traces
-            .note(&record.key, "task_state", &[("state", said)]);
-        if state == TaskState::Closed {
-            self.traces.closed(&record.key);
-        }
+        self.traces.state(&record.key, record.state);
     }
 
     /// Tells that a task does not go on as it should.

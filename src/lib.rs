@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod inference;
 pub mod json;
 pub mod ledger;
+pub mod log;
 pub mod loops;
 pub mod ops;
 pub mod price;

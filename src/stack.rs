@@ -122,6 +122,14 @@ impl Refused {
         Self::new(Code::UpstreamError, "The gateway failed.").status(500)
     }
 
+    /// Says so in the log. The caller is told, and the journal and the metrics tell operators: to the log
+    /// it is routine.
+    fn log(&self) {
+        let refusal = &self.refusal;
+        let (code, status) = (refusal.code().name(), refusal.status());
+        tracing::debug!(code, status, limit = refusal.limit(), "a call was refused");
+    }
+
     /// With another HTTP status.
     #[must_use]
     pub fn status(self, status: u16) -> Self {

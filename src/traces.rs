@@ -7,6 +7,7 @@
 //! ([`exporter`]). Nobody on a call's way waits for any of it: what does not fit is dropped and counted.
 //! Without an exporter no call has a span.
 
+mod ask;
 mod call;
 mod encode;
 pub mod exporter;
@@ -15,18 +16,21 @@ mod metrics;
 mod tree;
 mod wire;
 
+pub use ask::AskSpan;
 pub use call::{Beginning, CallSpan};
 pub use encode::Style;
 pub use exporter::{Exporter, Exporting};
-pub use item::{EndedAs, Event, Said, Tokens};
+pub use item::{EndedAs, Event, Lane, Said, Tokens};
 pub use metrics::TraceMetrics;
 pub use tree::{Caller, MAX_OPEN, MAX_RESTED};
 
 use crate::clock;
 use crate::gateway::Gateway;
-use crate::units::{RequestId, TaskKey};
+use crate::store::TaskState;
+use crate::units::{Amounts, Meter, RequestId, TaskKey};
 use item::{Item, UnixNs};
 use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -126,17 +130,28 @@ impl Traces {
     }
 
     /// Something happened to a task: the span of the task tells it.
-    pub fn note(&self, key: &TaskKey, name: &'static str, more: &[(&'static str, Said)]) {
-        let event = Event {
-            at: self.at(Instant::now()),
-            name,
-            more: more.iter().cloned().collect(),
-        };
-        self.tree.note(key, event);
+    fn note(&self, key: &TaskKey, name: &'static str, more: SmallVec<[(&'static str, Said); 3]>) {
+        let at = self.at(Instant::now());
+        self.tree.note(key, Event { at, name, more });
     }
 
-    /// A task is closed.
-    pub fn closed(&self, key: &TaskKey) {
+    /// Caps of a task were raised by so much.
+    pub fn topped_up(&self, key: &TaskKey, by: &Amounts) {
+        let raised = Meter::ALL.into_iter().filter(|meter| by[*meter] > 0);
+        let said = raised.map(|meter| match meter {
+            Meter::Usd => (meter.name(), Said::Usd(by.usd())),
+            meter => (meter.name(), Said::Number(by[meter])),
+        });
+        self.note(key, "top_up", said.collect());
+    }
+
+    /// The state of a task has changed. Closed, its spans end.
+    pub fn state(&self, key: &TaskKey, state: TaskState) {
+        let said = Said::Text(state.name().into());
+        self.note(key, "task_state", smallvec![("state", said)]);
+        if state != TaskState::Closed {
+            return;
+        }
         let mut over = Vec::new();
         self.tree.close(key, self.at(Instant::now()), &mut over);
         self.push_all(over);

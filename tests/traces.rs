@@ -1,5 +1,6 @@
 //! What a collector is told of calls, agents and tasks: one tree per task, every span with its four tags,
-//! whoever asks, over HTTP and gRPC; and that nobody waits for a collector that is gone.
+//! whoever asks, over HTTP and gRPC; what the log says of the same calls; and that nobody waits for a
+//! collector that is gone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,66 +10,32 @@
 #[path = "traces/collector.rs"]
 mod collector;
 mod common;
+#[path = "traces/events.rs"]
+mod events;
+#[path = "traces/forms.rs"]
+mod forms;
+#[path = "traces/hedges.rs"]
+mod hedges;
+#[path = "traces/inferred.rs"]
+mod inferred;
+#[path = "traces/logs.rs"]
+mod logs;
+#[path = "inference/program.rs"]
+mod program;
 #[path = "traces/receivers.rs"]
 mod receivers;
+#[path = "traces/reparented.rs"]
+mod reparented;
+#[path = "traces/rig.rs"]
+mod rig;
 #[path = "traces/tree.rs"]
 mod tree;
 
-use bursar::sim::{Settings, Sim};
 use collector::{Collector, Span};
-use common::calls::{Ask, Reply};
+use common::books;
 use common::gateway::Gateway;
-use common::setup::Setup;
+use rig::Rig;
 use std::collections::BTreeMap;
-
-/// The gateway before simulated providers, and who hears of it.
-struct Rig {
-    sim: Sim,
-    gateway: Gateway,
-    collector: Collector,
-}
-
-impl Rig {
-    /// `keys` are the exporter's, `more` changes the rest.
-    async fn start(keys: &str, more: impl FnOnce(Setup) -> Setup) -> Self {
-        let sim = Sim::start(Settings::default()).await.unwrap();
-        let collector = Collector::start().await;
-        let setup = Setup::new(sim.addr()).more(&format!(
-            "[trace]\nidle = \"2s\"\n{}",
-            collector.exporter(keys)
-        ));
-        let gateway = Gateway::start(&more(setup)).await;
-        Self {
-            sim,
-            gateway,
-            collector,
-        }
-    }
-
-    /// A call of `agent`, called by `parent`; an empty name is not said.
-    async fn call(&self, (task, agent, parent): (&str, &str, &str), ask: &Ask) -> Reply {
-        self.call_with((task, agent, parent), &[], ask).await
-    }
-
-    async fn call_with(
-        &self,
-        (task, agent, parent): (&str, &str, &str),
-        headers: &[(&'static str, &str)],
-        ask: &Ask,
-    ) -> Reply {
-        let mut caller = self.gateway.caller(task);
-        if !agent.is_empty() {
-            caller = caller.agent(agent);
-        }
-        if !parent.is_empty() {
-            caller = caller.header("x-bursar-parent-agent-id", parent);
-        }
-        for (name, value) in headers {
-            caller = caller.header(name, value);
-        }
-        caller.call(ask).await.expect("an answer")
-    }
-}
 
 /// Spans by id.
 fn by_id(spans: &[Span]) -> BTreeMap<&str, &Span> {
@@ -91,6 +58,48 @@ fn path(spans: &[Span], span: &Span) -> Vec<String> {
 
 fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     spans.iter().filter(|span| span.name == name).collect()
+}
+
+/// The task of each request that was sent, as the journal has it.
+async fn rows(gateway: &Gateway) -> BTreeMap<String, String> {
+    gateway.quiet().await;
+    let calls = books::calls(&gateway.store()).into_iter();
+    calls.map(|call| (call.request, call.task)).collect()
+}
+
+/// The spans of a task.
+fn of_task(spans: &[Span], task: &str) -> Vec<Span> {
+    let own = spans.iter().filter(|span| span.tag("user_task_id") == task);
+    own.cloned().collect()
+}
+
+/// The span of the call of this request.
+fn of_request<'a>(spans: &'a [Span], request: &str) -> &'a Span {
+    let mut own = spans.iter().filter(|span| {
+        span.tag("bursar.request_id") == request && !span.name.starts_with("attempt")
+    });
+    let call = own
+        .next()
+        .unwrap_or_else(|| panic!("no span of {request}: {spans:?}"));
+    assert!(own.next().is_none(), "one call is one span");
+    assert_eq!(call.kind, 3);
+    call
+}
+
+/// Every one has the four tags of multi-agent tracing and a session.
+fn assert_tagged(spans: &[Span]) {
+    let tags = [
+        "user_task_id",
+        "agent_id",
+        "agent_role",
+        "parent_agent_id",
+        "session.id",
+    ];
+    for span in spans {
+        for tag in tags {
+            assert!(!span.tag(tag).is_empty(), "{tag} of {}", span.name);
+        }
+    }
 }
 
 fn is_hex(text: &str) -> bool {

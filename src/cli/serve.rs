@@ -2,11 +2,13 @@
 
 use super::EX_CONFIG;
 use crate::config::{Loaded, Log, LogFormat};
+use crate::log::InContext;
 use crate::server::run::{self, StartError};
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 
 /// `bursar serve`
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -53,17 +55,24 @@ fn start_log(log: &Log) {
             std::env::var("RUST_LOG")
                 .unwrap_or_else(|_| format!("warn,bursar={}", log.level.name())),
         );
+    // Colours are for people: a file gets none.
+    let colours = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Colours are for people: a file gets none.
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours)
         // A line that cannot be written (the log's disk is full) is lost; to complain of it on the same
         // standard error would end the call that logged it in a panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::format();
     // A second subscriber in one process (tests) is no fault.
     let _ = match log.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder
+            .fmt_fields(JsonFields::new())
+            .event_format(InContext::json(lines.json()))
+            .try_init(),
+        LogFormat::Text => builder
+            .event_format(InContext::text(lines.with_ansi(colours)))
+            .try_init(),
     };
 }

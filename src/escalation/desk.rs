@@ -2,9 +2,10 @@
 
 use super::{Asker, Deciding, Evidence, Opening, Question, Reason, State, new_id};
 use crate::purse::Purse;
-use crate::store::{EscalationEnded, EscalationFilter, Store, StoreError};
+use crate::store::{EscalationEnded, EscalationFilter, Store, StoreError, TaskRecord, TaskState};
 use crate::task::{Task, Tasks};
-use crate::units::{EscalationId, TaskKey, UnixMs};
+use crate::traces::Traces;
+use crate::units::{Amounts, EscalationId, TaskKey, UnixMs};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Escalations {
     purse: Arc<Purse>,
     tasks: Arc<Tasks>,
+    traces: Arc<Traces>,
     held: Mutex<Occupied>,
     leaving: CancellationToken,
 }
@@ -49,10 +51,11 @@ impl Drop for Place {
 impl Escalations {
     /// A desk over these.
     #[must_use]
-    pub fn new(purse: Arc<Purse>, tasks: Arc<Tasks>) -> Arc<Self> {
+    pub fn new(purse: Arc<Purse>, tasks: Arc<Tasks>, traces: Arc<Traces>) -> Arc<Self> {
         Arc::new(Self {
             purse,
             tasks,
+            traces,
             held: Mutex::default(),
             leaving: CancellationToken::new(),
         })
@@ -96,6 +99,7 @@ impl Escalations {
             let opened = desk.store().open_escalation(opening).await?;
             asked.suspended(&opened.task, decisions);
             if opened.newly {
+                desk.traces.state(&opened.task.key, opened.task.state);
                 desk.news().notify_one();
             }
             Ok::<_, StoreError>(opened)
@@ -177,16 +181,29 @@ impl Escalations {
             for (key, _) in &deciding.raises {
                 desk.purse.open_seeded(key.clone()).await?;
             }
+            // Whatever accounts it is, each is raised by as much.
+            let raised = deciding.raises.first().map(|(_, amounts)| *amounts);
             let ended = desk.store().decide_escalation(deciding).await?;
             if ended.applied {
                 // First the caps, then the task: whoever wakes finds them raised.
                 desk.purse.topped_up(&ended.balances);
+                desk.tell(&ended.task, raised);
                 desk.tasks.decided(&ended.task);
                 desk.news().notify_one();
             }
             Ok(ended)
         });
         decided.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// The task's span tells what was decided of it.
+    fn tell(&self, task: &TaskRecord, raised: Option<Amounts>) {
+        if let Some(by) = raised {
+            self.traces.topped_up(&task.key, &by);
+        }
+        if task.state != TaskState::Suspended {
+            self.traces.state(&task.key, task.state);
+        }
     }
 
     /// Ends questions that nobody has answered since `before`; says how many.

@@ -109,6 +109,7 @@ use crate::ledger::{Caps, Ledger, Settings};
 use crate::purse::Purse;
 use crate::store::{Options, SqliteStore, Store, StoreError, TaskOpening, TaskState};
 use crate::task::{Task, Tasks};
+use crate::traces::Traces;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -139,7 +140,7 @@ async fn rig() -> Rig {
     let task = task.await.unwrap();
     Rig {
         _directory: directory,
-        desk: Escalations::new(purse, Arc::clone(&tasks)),
+        desk: Escalations::new(purse, Arc::clone(&tasks), Traces::new()),
         tasks,
         task,
     }

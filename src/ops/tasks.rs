@@ -15,8 +15,7 @@ use crate::store::{
     AccountFilter, DoubtFilter, StoreError, TaskFilter, TaskOpening, TaskRecord, TaskState,
 };
 use crate::task::{TASKS_OWN, own_account};
-use crate::traces::Said;
-use crate::units::{Amounts, Meter, NanoUsd, Owner, TaskKey};
+use crate::units::{Amounts, Meter, Owner, TaskKey};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -255,22 +254,11 @@ pub async fn top_up(State(ops): State<Ops>, Path(id): Path<String>, Body(body): 
         raised.push(standing.to_json());
     }
     ops.gateway.tasks.topped_up(&record.key);
-    ops.gateway
-        .traces
-        .note(&record.key, "top_up", &raised_by(&more));
+    let raised_by = Amounts(more.0.map(Option::unwrap_or_default));
+    ops.gateway.traces.topped_up(&record.key, &raised_by);
     Ok(Json(
         json!({"task": id, "owner": record.key.owner.as_str(), "raised": raised}),
     ))
-}
-
-/// What a top-up raises, for the task's span.
-fn raised_by(more: &Caps) -> Vec<(&'static str, Said)> {
-    let raised = Meter::ALL.into_iter().zip(more.0);
-    let said = raised.filter_map(|(meter, by)| match meter {
-        Meter::Usd => Some((meter.name(), Said::Usd(NanoUsd(by?)))),
-        meter => Some((meter.name(), Said::Number(by?))),
-    });
-    said.collect()
 }
 
 /// One account's cap to be raised, and by how much.

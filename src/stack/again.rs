@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::IdempotencySettings;
 use crate::dialect::Call;
 use crate::gateway::Gateway;
+use crate::log;
 use crate::price::decimal;
 use crate::recall::{End, Fields, Found, Head, Opened, Print, Reader, Recording, Written};
 use crate::units::{NanoUsd, UnixMs};
@@ -187,7 +188,7 @@ where
     let (tell, told) = oneshot::channel();
     let going = inner.call(request);
     let of_call = Arc::clone(&gateway);
-    gateway.finishing(async move {
+    gateway.finishing(log::inherited(async move {
         match going.await {
             Err(refused) => drop(tell.send(Err(refused))),
             Ok(answer) => {
@@ -204,7 +205,7 @@ where
                 record(&of_call, body, opened, &settings, durable).await;
             }
         }
-    });
+    }));
     let (head, reader) = told.await.map_err(|_| out_of_order())??;
     let mut answer = Response::new(AnswerBody::Recalled(Box::new(reader)));
     *answer.status_mut() = head.status;

@@ -11,6 +11,7 @@ use crate::dialect::Dialect;
 use crate::dialect::answer::Given;
 use crate::form::{Declared, Verdict};
 use crate::gateway::Gateway;
+use crate::log;
 use crate::loops::Action;
 use crate::store::{Ending, Entry, Mark};
 use crate::task::{Checking, Task};
@@ -118,10 +119,10 @@ pub fn ended(
         return;
     }
     let (declared, checking) = (Arc::clone(declared), Checking::begin(task));
-    gateway.finishing(async move {
+    gateway.finishing(log::inherited(async move {
         let verdict = declared.check(&given, ended.finish.as_deref());
         counted.judged(checking.task(), verdict, &given);
-    });
+    }));
 }
 
 /// Counts, for its parent, an agent that we refused for good. What stops the whole task is no failure
@@ -189,8 +190,6 @@ pub fn tell(gateway: &Gateway, attribution: &Attribution, who: &Who, found: &Fin
     let detail = sentence(who, found);
     tracing::warn!(
         rule,
-        task = attribution.task.value.as_str(),
-        agent = attribution.agent.as_ref().map(|agent| agent.value.as_str()),
         count = found.count,
         "an agent goes wrong again and again"
     );

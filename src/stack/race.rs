@@ -4,6 +4,7 @@
 //! Both asks are admitted, held, settled and journalled by themselves. Only what is heard once a call,
 //! the task's pulse and the check of the answer, goes by which of them the caller got.
 
+use crate::traces::Lane;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -67,6 +68,15 @@ impl Runner {
         }
     }
 
+    /// Its tries among those of the call.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self.side {
+            Side::First => Lane::First,
+            Side::Second => Lane::Second,
+        }
+    }
+
     /// The head of an answer that is no error has come.
     pub fn hears(&self) {
         if self.side == Side::First {
@@ -111,7 +121,8 @@ impl Runner {
     #[must_use]
     pub fn ends(&self, is_whole: bool) -> bool {
         if !self.race.is_on.load(Ordering::Acquire) {
-            return false;
+            // A second one that does not leave ends nothing.
+            return self.side == Side::Second;
         }
         if is_whole {
             self.wins();
@@ -139,6 +150,7 @@ mod tests {
     fn one_alone_ends_the_call() {
         let first = Runner::first();
         assert_eq!(first.row(), None);
+        assert!(first.second().ends(false), "it has not left");
         assert!(!first.ends(false));
     }
 

@@ -32,11 +32,12 @@ use crate::gateway::health::Health;
 use crate::gateway::places::Place;
 use crate::gateway::{Gateway, Live, Provider};
 use crate::ledger::Elastic;
+use crate::log::{self, CallContext};
 use crate::loops::Chanting;
 use crate::price::Card;
 use crate::purse::Hold;
 use crate::task::Task;
-use crate::traces::CallSpan;
+use crate::traces::AskSpan;
 use crate::units::{Amounts, RequestId};
 use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
@@ -66,6 +67,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Why, in a word; none if it is settled.
+    #[must_use]
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Settle { .. } => None,
+            Self::Bounded { reason, .. } | Self::Doubt(reason) | Self::Void(reason) => Some(reason),
+        }
+    }
+
     /// All of an answer came, and it was no error.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -102,7 +112,7 @@ pub struct Facts {
     /// The caller's trace and our span.
     pub trace: Option<Trace>,
     /// The span, if spans are exported.
-    pub span: Option<Arc<CallSpan>>,
+    pub span: Option<AskSpan>,
     /// The model as the provider names it.
     pub model: Arc<str>,
     /// The route that chose it, and where on its way the call is.
@@ -202,6 +212,19 @@ impl Record {
     #[must_use]
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
+    }
+
+    /// What is logged in here is about this call, whoever goes on with it.
+    pub fn logs<T>(&self, work: impl FnOnce() -> T) -> T {
+        log::at(self.log_context(), work)
+    }
+
+    fn log_context(&self) -> Option<CallContext> {
+        Some(CallContext {
+            request: self.facts.request.clone(),
+            ids: self.facts.trace?.ids,
+            whose: Arc::clone(&self.flight().attribution),
+        })
     }
 
     /// The call on the list of those in flight.
@@ -335,7 +358,12 @@ impl Record {
     /// It does: a count and an event.
     pub fn chants(&self, chanting: Chanting) {
         let attribution = &self.flight().attribution;
-        super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
+        self.logs(|| {
+            super::watch::chants(&self.gateway, attribution, &self.facts.request, chanting);
+        });
+        if let Some(span) = &self.facts.span {
+            span.looped("chant", "end");
+        }
     }
 }
 

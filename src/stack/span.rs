@@ -1,8 +1,8 @@
 //! The call's span: begins it where somebody exports spans, and lets a call that brings no trace join its
-//! task's.
+//! task's. From here on lines of the log say which call they are about.
 //!
 //! Needs whose call it is, the call and its [`Trace`]. Adds the [`CallSpan`], and changes the trace's id of a
-//! call that brought none. On the way back it notes refusals. Where nothing is exported it does nothing.
+//! call that brought none. On the way back it notes refusals. Where nothing is exported there is no span.
 
 use super::body::AnswerBody;
 use super::endpoint::Endpoint;
@@ -12,9 +12,10 @@ use super::{Refused, arrival, headers};
 use crate::attribution::Attribution;
 use crate::dialect::Call;
 use crate::gateway::Gateway;
+use crate::log::{self, CallContext, OfCall};
 use crate::stack::attribute::ids;
 use crate::traces::{Beginning, CallSpan, Caller};
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -44,7 +45,7 @@ where
 {
     type Response = Response<AnswerBody>;
     type Error = Refused;
-    type Future = Spanned<S::Future>;
+    type Future = OfCall<Spanned<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         self.inner.poll_ready(cx)
@@ -57,11 +58,20 @@ where
         } else {
             None
         };
-        Spanned {
-            future: self.inner.call(request),
-            span,
-        }
+        let call = context(request.extensions());
+        // Stages may have something to say before they are polled.
+        let future = log::at(call.clone(), || self.inner.call(request));
+        log::within(call, Spanned { future, span })
     }
+}
+
+/// What the log calls it.
+fn context(extensions: &Extensions) -> Option<CallContext> {
+    Some(CallContext {
+        request: arrival(extensions).id.clone(),
+        ids: extensions.get::<Trace>()?.ids,
+        whose: Arc::clone(extensions.get::<Arc<Attribution>>()?),
+    })
 }
 
 fn begin<B>(gateway: &Gateway, request: &mut Request<B>) -> Option<Arc<CallSpan>> {
@@ -141,10 +151,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        if let Some(span) = this.span.take()
-            && let Err(refused) = &result
-        {
-            span.refused(&refused.refusal);
+        let span = this.span.take();
+        if let Err(refused) = &result {
+            refused.log();
+            if let Some(span) = span {
+                span.refused(&refused.refusal);
+            }
         }
         Poll::Ready(result)
     }

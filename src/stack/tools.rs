@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::Facts;
 use crate::gateway::{Gateway, Live};
 use crate::ledger::{Ask, Asker, Caps, Cover};
+use crate::log;
 use crate::purse::{Hold, NoHold, Outcome};
 use crate::store::Ending;
 use crate::task::Task;
@@ -75,11 +76,11 @@ impl Asked {
             self.tools.iter().for_each(|(tool, _)| task.used(tool));
         }
         let gateway = Arc::clone(&self.gateway);
-        gateway.finishing(async move {
+        gateway.finishing(log::inherited(async move {
             for (tool, count) in &self.tools {
                 self.count_one(tool, *count).await;
             }
-        });
+        }));
     }
 
     async fn count_one(&self, tool: &Arc<str>, count: u64) {

@@ -7,7 +7,7 @@
 
 use super::gate::Gate;
 use super::{Refused, arrival, headers};
-use crate::traces::CallSpan;
+use crate::traces::AskSpan;
 use crate::units::{RequestId, TraceIds};
 use http::{HeaderMap, HeaderValue, Request};
 
@@ -95,7 +95,7 @@ impl Trace {
 
     /// The header of a call's next try: that try's own span is the parent there.
     #[must_use]
-    pub fn departing(trace: Option<Self>, span: Option<&CallSpan>) -> Option<HeaderValue> {
+    pub fn departing(trace: Option<Self>, span: Option<&AskSpan>) -> Option<HeaderValue> {
         let trace = trace?;
         match span {
             Some(span) => trace.at(span.next_attempt()).traceparent(),

@@ -29,7 +29,7 @@ use crate::gateway::{Gateway, Live};
 use crate::loops::{Action, Chanting, Recording, Rules};
 use crate::store::NoteKind;
 use crate::task::Task;
-use crate::traces::{CallSpan, Said};
+use crate::traces::CallSpan;
 use crate::units::{RequestId, TaskKey};
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -205,20 +205,10 @@ impl Look {
         self.gateway.metrics.loops.with_label_values(&[rule]).inc();
         let action = verdict.action.name();
         if let Some(span) = &self.span {
-            let [rule, action] = [rule, action].map(|word| Said::Text(word.into()));
-            span.note("loop", &[("rule", rule), ("action", action)]);
+            span.looped(rule, action);
         }
+        tracing::warn!(rule, action, "a loop was detected");
         let TaskKey { owner, task } = self.attribution.task_key();
-        let trace_id = self.trace.map(|trace| trace.ids.trace_id());
-        tracing::warn!(
-            rule,
-            action,
-            task = task.as_str(),
-            owner = owner.as_str(),
-            request = self.request.as_str(),
-            trace_id,
-            "a loop was detected"
-        );
         let row = verdict.row(owner.as_str(), task.as_str());
         self.gateway
             .journal(NoteKind::Alarm, &format!("loop {rule}"), &row);
@@ -323,14 +313,7 @@ pub(super) fn chants(
         times,
     } = chanting;
     gateway.metrics.loops.with_label_values(&[KIND]).inc();
-    tracing::warn!(
-        task = task.as_str(),
-        owner = owner.as_str(),
-        request = request.as_str(),
-        period_bytes,
-        times,
-        "a stream chanted and was ended"
-    );
+    tracing::warn!(period_bytes, times, "a stream chanted and was ended");
     let row = format!(
         "end: task {task} of {owner}: the stream of {request} said the same {period_bytes} bytes {times} times"
     );

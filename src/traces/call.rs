@@ -3,16 +3,14 @@
 //! It is over once its record has ended it, or else when the last who holds it lets go: a call that was
 //! refused, answered from what was kept, or given up by its caller.
 
-use super::item::{Attempt, CallData, EndedAs, Event, Item, RefusedAs, Said, UnixNs};
-use super::tree::{Caller, Entering, Leaving, Placed, attempt_of};
+use super::item::{Beside, CallData, EndedAs, Event, Item, RefusedAs, Said};
+use super::tree::{Caller, Charge, Entering, Leaving, Placed};
 use super::{Exporting, Traces};
 use crate::attribution::Attribution;
 use crate::dialect::Call;
 use crate::dialect::refusal::Refusal;
-use crate::gateway::Provider;
 use crate::store::Ending;
 use crate::units::{NanoUsd, RequestId, TraceIds};
-use http::StatusCode;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -20,8 +18,6 @@ use std::time::Instant;
 
 /// Events of one call that are told.
 const MAX_EVENTS: usize = 32;
-/// Tries of one call that have a span.
-const MAX_ATTEMPTS: usize = 64;
 /// Of the tool results that a call brings, the newest are looked at.
 const MAX_ANSWERED: usize = 64;
 
@@ -118,10 +114,12 @@ impl CallSpan {
             departed: false,
             ended_as: None,
             refused: None,
+            is_racing: false,
+            beside: Beside::default(),
             joined: placed.joined,
         };
         if !exporting.takes(placed.belongs) {
-            traces.leave(&data, at);
+            traces.leave(&data);
             return (trace, None);
         }
         let span = Self {
@@ -137,13 +135,6 @@ impl CallSpan {
     pub fn aside(&self, request: &RequestId, call: &Call) -> Option<Arc<Self>> {
         let span = super::half(super::number(request)).max(1);
         self.below(span, request, call)
-    }
-
-    /// This call, asked of another target at the same time.
-    #[must_use]
-    pub fn beside(&self, request: &RequestId, call: &Call) -> Option<Arc<Self>> {
-        // Tries are counted from one.
-        self.below(attempt_of(self.ids.span, 0), request, call)
     }
 
     fn below(&self, span: u64, request: &RequestId, call: &Call) -> Option<Arc<Self>> {
@@ -175,6 +166,8 @@ impl CallSpan {
             departed: false,
             ended_as: None,
             refused: None,
+            is_racing: false,
+            beside: Beside::default(),
             // It is counted in the task, and is nobody's stay.
             joined: of.joined.map(|joined| super::item::Joined {
                 stay: None,
@@ -194,75 +187,10 @@ impl CallSpan {
         Some(Arc::new(span))
     }
 
-    fn tell(&self, told: impl FnOnce(&mut CallData, &Traces)) {
+    pub(super) fn tell(&self, told: impl FnOnce(&mut CallData, &Traces)) {
         if let Some(data) = self.data.lock().as_deref_mut() {
             told(data, &self.traces);
         }
-    }
-
-    /// The span of the next try: what the provider is told to stand below.
-    #[must_use]
-    pub fn next_attempt(&self) -> u64 {
-        let data = self.data.lock();
-        let tries = data.as_deref().map_or(0, |data| data.attempts.len());
-        attempt_of(self.ids.span, tries + 1)
-    }
-
-    /// A record ends it from here on.
-    pub fn departs(&self) {
-        self.tell(|data, _| data.departed = true);
-    }
-
-    /// A try is sent.
-    pub fn sent(&self, at: Instant, provider: &Arc<Provider>, model: &Arc<str>) {
-        self.tell(|data, traces| {
-            let number = data.attempts.len() + 1;
-            if number > MAX_ATTEMPTS {
-                return;
-            }
-            data.attempts.push(Attempt {
-                span: attempt_of(data.ids.span, number),
-                provider: Arc::clone(provider),
-                model: Arc::clone(model),
-                started: traces.at(at),
-                first: None,
-                ended: None,
-                status: None,
-                failed: None,
-            });
-        });
-    }
-
-    /// The head of the answer has come.
-    pub fn answered(&self, status: StatusCode) {
-        self.tell(|data, _| {
-            if let Some(attempt) = data.attempts.last_mut() {
-                attempt.status = Some(status.as_u16());
-            }
-        });
-    }
-
-    /// The first piece of a stream has come.
-    pub fn first_piece(&self) {
-        self.tell(|data, traces| {
-            let now = traces.at(Instant::now());
-            if let Some(attempt) = data.attempts.last_mut() {
-                attempt.first.get_or_insert(now);
-            }
-        });
-    }
-
-    /// The try is over, and why it came to nothing if it did.
-    pub fn tried(&self, failed: Option<&'static str>) {
-        self.tell(|data, traces| {
-            let now = traces.at(Instant::now());
-            if let Some(attempt) = data.attempts.last_mut()
-                && attempt.ended.is_none()
-            {
-                attempt.ended = Some(now);
-                attempt.failed = failed;
-            }
-        });
     }
 
     /// Something happened to it.
@@ -274,6 +202,12 @@ impl CallSpan {
                 data.events.push(Event { at, name, more });
             }
         });
+    }
+
+    /// It goes round in circles, by this rule, and what is done about that.
+    pub fn looped(&self, rule: &str, action: &str) {
+        let [rule, action] = [rule, action].map(|word| Said::Text(word.into()));
+        self.note("loop", &[("rule", rule), ("action", action)]);
     }
 
     /// It was refused; told once.
@@ -301,55 +235,110 @@ impl CallSpan {
         });
     }
 
-    /// It is over.
-    pub fn end(&self, ended_as: EndedAs) {
-        self.tried(
-            ended_as
-                .reason
-                .filter(|_| ended_as.ending != Ending::Settle),
-        );
-        let data = self.data.lock().take();
-        if let Some(mut data) = data {
-            data.ended_as = Some(ended_as);
-            self.over(data);
+    /// It is over, but for an ask beside the one that ended it: then it is told once that is over too.
+    pub(super) fn end(&self, ended_as: EndedAs) {
+        let mut kept = self.data.lock();
+        let Some(data) = kept.as_deref_mut() else {
+            return;
+        };
+        data.ended = self.traces.at(Instant::now());
+        data.ended_as = Some(ended_as);
+        self.traces.leave(data);
+        if !data.is_racing
+            && let Some(data) = kept.take()
+        {
+            drop(kept);
+            self.traces.over(data);
         }
     }
 
-    fn over(&self, mut data: Box<CallData>) {
-        let now: UnixNs = self.traces.at(Instant::now());
-        data.ended = now;
-        for attempt in &mut data.attempts {
-            attempt.ended.get_or_insert(now);
+    /// An ask of it is over, and it is not. What that cost belongs to the call all the same.
+    pub(super) fn end_aside(&self, ended_as: &EndedAs, of_race: bool) {
+        let mut kept = self.data.lock();
+        let Some(data) = kept.as_deref_mut() else {
+            return;
+        };
+        let (beside, charged) = (&mut data.beside, ended_as.charged.usd());
+        let sum = |one: NanoUsd, other: NanoUsd| NanoUsd(one.0.saturating_add(other.0));
+        match ended_as.ending {
+            Ending::Settle => beside.cost = sum(beside.cost, charged),
+            Ending::Unreconciled => beside.in_doubt = sum(beside.in_doubt, charged),
+            Ending::Void | Ending::Denied => {}
         }
-        self.traces.leave(&data, now);
-        self.traces.push(Item::Call(data));
+        if !of_race || !std::mem::take(&mut data.is_racing) {
+            return;
+        }
+        self.traces.leave_aside(data, Some(ended_as));
+        if data.ended_as.is_some()
+            && let Some(data) = kept.take()
+        {
+            drop(kept);
+            self.traces.over(data);
+        }
     }
 }
 
 impl Drop for CallSpan {
     fn drop(&mut self) {
-        if let Some(data) = self.data.get_mut().take() {
-            self.over(data);
+        let Some(mut data) = self.data.get_mut().take() else {
+            return;
+        };
+        if data.ended_as.is_none() {
+            data.ended = self.traces.at(Instant::now());
+            self.traces.leave(&data);
         }
+        if data.is_racing {
+            self.traces.leave_aside(&data, None);
+        }
+        self.traces.over(data);
     }
 }
 
 impl Traces {
     /// The task hears that a call is over.
-    fn leave(&self, data: &CallData, at: UnixNs) {
+    fn leave(&self, data: &CallData) {
         let Some(joined) = data.joined else { return };
         let ended = data.ended_as.as_ref();
         let settled = ended.filter(|ended| ended.ending == Ending::Settle);
-        let tokens = settled.and_then(|ended| ended.tokens).unwrap_or_default();
         let leaving = Leaving {
             whose: &data.whose,
-            at,
+            at: data.ended,
             refused: data.refused.is_some() && data.attempts.is_empty(),
             answered: settled.is_some() || data.refused.is_some(),
-            cost: settled.map_or(NanoUsd::ZERO, |ended| ended.charged.usd()),
-            tokens: (tokens.input, tokens.output),
+            charged: ended.map(Charge::of).unwrap_or_default(),
             tools: ended.map_or(&[], |ended| &ended.tools),
         };
         self.tree.leave(joined, &leaving);
+    }
+
+    /// The task hears that an ask beside a call is over.
+    fn leave_aside(&self, data: &CallData, ended: Option<&EndedAs>) {
+        if let Some(joined) = data.joined {
+            let charged = ended.map(Charge::of).unwrap_or_default();
+            let now = self.at(Instant::now());
+            self.tree.leave_aside(joined, now, &charged);
+        }
+    }
+
+    fn over(&self, mut data: Box<CallData>) {
+        let ended = data.ended;
+        for attempt in &mut data.attempts {
+            attempt.ended.get_or_insert(ended);
+        }
+        self.push(Item::Call(data));
+    }
+}
+
+impl Charge {
+    /// What was settled; nothing else is known.
+    fn of(ended: &EndedAs) -> Self {
+        if ended.ending != Ending::Settle {
+            return Self::default();
+        }
+        let tokens = ended.tokens.unwrap_or_default();
+        Self {
+            cost: ended.charged.usd(),
+            tokens: (tokens.input, tokens.output),
+        }
     }
 }

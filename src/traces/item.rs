@@ -96,6 +96,10 @@ pub struct CallData {
     pub ended_as: Option<EndedAs>,
     /// The refusal.
     pub refused: Option<RefusedAs>,
+    /// Another target is asked beside the first one.
+    pub is_racing: bool,
+    /// Of asks that did not end it.
+    pub beside: Beside,
     /// Where it is counted.
     pub joined: Option<Joined>,
 }
@@ -111,10 +115,32 @@ pub struct Joined {
     pub tools: Option<u64>,
 }
 
+/// What asks of a call came to that did not end it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside {
+    /// Settled.
+    pub cost: NanoUsd,
+    /// In doubt.
+    pub in_doubt: NanoUsd,
+}
+
+/// Which ask of a call a try belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The only one.
+    Alone,
+    /// The one that another may be asked beside.
+    First,
+    /// The one beside it.
+    Second,
+}
+
 /// A try at a provider.
 pub struct Attempt {
     /// Its span.
     pub span: u64,
+    /// Which ask it belongs to.
+    pub lane: Lane,
     /// Where it went.
     pub provider: Arc<Provider>,
     /// The model as that provider names it.
@@ -129,6 +155,18 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Why it came to nothing.
     pub failed: Option<&'static str>,
+    /// Another target answered first.
+    pub cancelled: bool,
+}
+
+impl Attempt {
+    /// It is over, once.
+    pub fn end(&mut self, now: UnixNs, failed: Option<&'static str>) {
+        if self.ended.is_none() {
+            self.ended = Some(now);
+            self.failed = failed;
+        }
+    }
 }
 
 /// What a call came to.
@@ -158,6 +196,14 @@ pub struct EndedAs {
     pub left_turns: Option<u64>,
     /// Charged beyond the hold.
     pub overrun: NanoUsd,
+}
+
+impl EndedAs {
+    /// Why it came to nothing, if it did.
+    #[must_use]
+    pub fn failed(&self) -> Option<&'static str> {
+        self.reason.filter(|_| self.ending != Ending::Settle)
+    }
 }
 
 /// Tokens as conventions count them: input and output are all of it.

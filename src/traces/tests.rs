@@ -1,5 +1,5 @@
 use super::item::{Belongs, Item, Joined};
-use super::tree::{Caller, Entering, Leaving, MAX_OPEN, MAX_STAYS, Tree, attempt_of};
+use super::tree::{Caller, Charge, Entering, Leaving, MAX_OPEN, MAX_STAYS, Tree, attempt_of};
 use crate::attribution::{Attribution, Source, Sourced};
 use crate::units::{NanoUsd, RequestId};
 use proptest::prelude::*;
@@ -77,8 +77,10 @@ impl World {
             at: self.now,
             refused: false,
             answered,
-            cost: NanoUsd(7),
-            tokens: (1, 2),
+            charged: Charge {
+                cost: NanoUsd(7),
+                tokens: (1, 2),
+            },
             tools: &[],
         };
         self.tree.leave(joined, &leaving);
@@ -158,6 +160,28 @@ proptest! {
         prop_assert_eq!(calls, world.calls);
         prop_assert_eq!(world.tree.sizes()[0], 0);
     }
+}
+
+#[test]
+fn an_ask_beside_a_call_is_charged_to_its_task_and_is_no_call() {
+    let mut world = World::new();
+    let of = whose("t", Some("a"), None);
+    let joined = world.enter(&of, None).unwrap();
+    world.tree.enter_aside(joined);
+    world.leave(&of, Some(joined), true);
+    world.rest();
+    assert_eq!(world.tree.sizes()[0], 1, "one of both is under way");
+    let beside = Charge {
+        cost: NanoUsd(5),
+        tokens: (10, 20),
+    };
+    world.tree.leave_aside(joined, world.now, &beside);
+    world.rest();
+    let tasks = world.over.iter().filter_map(|item| match item {
+        Item::Task(task) => Some((task.calls, task.cost, task.input, task.output)),
+        _ => None,
+    });
+    assert_eq!(tasks.collect::<Vec<_>>(), [(1, NanoUsd(12), 11, 22)]);
 }
 
 #[test]

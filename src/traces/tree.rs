@@ -94,6 +94,15 @@ pub struct Placed {
     pub joined: Option<Joined>,
 }
 
+/// What was settled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Charge {
+    /// Money.
+    pub cost: NanoUsd,
+    /// Input and output tokens.
+    pub tokens: (u64, u64),
+}
+
 /// What a call was, when it is over.
 pub struct Leaving<'a> {
     /// Whose it is.
@@ -105,9 +114,7 @@ pub struct Leaving<'a> {
     /// Its answer came.
     pub answered: bool,
     /// What it cost.
-    pub cost: NanoUsd,
-    /// Input and output tokens.
-    pub tokens: (u64, u64),
+    pub charged: Charge,
     /// The tools that its answer asked for: id and name.
     pub tools: &'a [(String, String)],
 }
@@ -158,7 +165,15 @@ impl Tree {
         }
     }
 
-    /// A call that the gateway makes for one that has entered.
+    /// An ask beside a call is over.
+    pub fn leave_aside(&self, joined: Joined, at: UnixNs, charged: &Charge) {
+        let mut shard = self.shard(joined.task).lock();
+        if let Some(task) = shard.open.get_mut(&joined.task) {
+            task.charge(at, charged);
+        }
+    }
+
+    /// A call that the gateway makes for one that has entered, or an ask beside it.
     pub fn enter_aside(&self, joined: Joined) {
         let mut shard = self.shard(joined.task).lock();
         if let Some(task) = shard.open.get_mut(&joined.task) {

@@ -17,6 +17,7 @@ pub mod load;
 pub mod ops;
 pub mod program;
 pub mod setup;
+pub mod socket;
 
 use std::time::Duration;
 

@@ -1,8 +1,12 @@
 //! Who gets the spans, how, and in whose words; and what becomes of them where nobody does.
 
-use super::{Ask, Collector, Gateway, Rig, Settings, Setup, Sim, named};
+use super::{Collector, Rig, named};
+use crate::common::calls::Ask;
 use crate::common::fake::Fake;
+use crate::common::gateway::Gateway;
+use crate::common::setup::Setup;
 use crate::common::until;
+use bursar::sim::{Settings, Sim};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);

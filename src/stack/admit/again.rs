@@ -221,12 +221,17 @@ impl Admission {
         let failed = match way {
             Way::Elsewhere => {
                 counters.fallbacks.inc();
-                self.tell_span("fallback", "from", &self.routed.name());
+                let from = self.routed.name();
+                self.tell_span("fallback", "from", &from);
+                let reason = failed.outcome.reason();
+                tracing::info!(from = &*from, reason, "a call goes on at another target");
                 (tries.here, tries.in_doubt) = (0, 0);
                 failed
             }
             Way::Here(pause) => {
                 counters.retries.inc();
+                let reason = failed.outcome.reason();
+                tracing::debug!(reason, "a call is sent once more");
                 let waited = wait(failed, pause).await;
                 waited.map_err(|no_answer| Box::new(no_answer.told()))?
             }

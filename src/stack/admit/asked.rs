@@ -9,6 +9,7 @@ use super::{Admission, NotYet, again, refusal};
 use crate::dialect::Dialect;
 use crate::escalation::{self, ALLOWED_TURNS, Answered, Evidence, Opened, Question, Reason, State};
 use crate::ledger;
+use crate::log;
 use crate::purse::NoHold;
 use crate::stack::body::AnswerBody;
 use crate::stack::failed::NoAnswer;
@@ -48,7 +49,15 @@ where
     // An answer that comes soon needs no head before its own.
     match timeout(held::BEAT, &mut going).await {
         Ok(answer) => answer,
-        Err(_) => Ok(held::open(gateway, dialect, &id, going)),
+        Err(_) => {
+            let going = async move {
+                let told = going.await;
+                told.inspect_err(Refused::log)
+            };
+            // Polled as the answer's body, it is this call's still.
+            let going = Box::pin(log::inherited(going));
+            Ok(held::open(gateway, dialect, &id, going))
+        }
     }
 }
 
@@ -133,10 +142,13 @@ where
         return Err(admission.denied(refusal::waiting(&admission.attribution, &question.id, why)));
     };
     loop {
-        admission.tell_span("escalation", "question", question.id.as_str());
+        let asked = question.id.as_str().to_owned();
+        admission.tell_span("escalation", "question", &asked);
+        tracing::info!(escalation = &*asked, "a call waits for a person");
         match question.answered(until).await {
             Answered::Decided => {
-                admission.tell_span("decided", "question", question.id.as_str());
+                admission.tell_span("decided", "question", &asked);
+                tracing::info!(escalation = &*asked, "a person has decided");
             }
             Answered::TimedOut => {
                 let wait = crate::ops::show::span(

@@ -33,7 +33,11 @@ pub(super) async fn check(
     };
     tell(&admission.gateway, whose, &who, &found);
     let message = sentence(&who, &found);
-    match action(&rules, whose, found.kind) {
+    let action = action(&rules, whose, found.kind);
+    if let Some(span) = &admission.span {
+        span.looped(found.kind.rule(), action.name());
+    }
+    match action {
         Action::Off | Action::Warn | Action::Nudge => Ok(()),
         Action::Deny => {
             let message = format!("Task `{}`: {message}.", whose.task.value);

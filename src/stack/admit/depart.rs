@@ -9,6 +9,7 @@ use crate::loops::Action;
 use crate::purse::Hold;
 use crate::stack::check::{self, Watched};
 use crate::stack::meter::Admitted;
+use crate::stack::race::Runner;
 use crate::stack::record::{Facts, Record};
 use crate::stack::trace::Trace;
 use crate::stack::upstream::Outgoing;
@@ -17,6 +18,7 @@ use crate::stack::{Refused, headers};
 use crate::store::NoteKind;
 use crate::task::Task;
 use crate::task::pulse::Beat;
+use crate::traces::{AskSpan, Lane};
 use crate::units::Meter;
 use http::{HeaderName, HeaderValue, Request};
 use std::sync::Arc;
@@ -56,10 +58,13 @@ impl Admission {
             // It is the same call still.
             Some(_) => None,
         };
+        let lane = self.runner.as_ref().map_or(Lane::Alone, Runner::lane);
+        let span = self.span.as_ref();
+        let span = span.map(|span| AskSpan::new(Arc::clone(span), lane));
         let facts = Facts {
             request: self.request.clone(),
             trace: self.trace,
-            span: self.span.clone(),
+            span: span.clone(),
             model: Arc::clone(&self.routed.model),
             course: self.routed.course.clone().map(Box::new),
             shadow: self.routed.shadow.clone(),
@@ -110,7 +115,7 @@ impl Admission {
             translation.dress(&mut parts.headers);
         }
         provider.dress(&mut parts.headers);
-        if let Some(value) = Trace::departing(self.trace, self.span.as_deref()) {
+        if let Some(value) = Trace::departing(self.trace, span.as_ref()) {
             parts.headers.insert(&headers::TRACEPARENT, value);
         }
         parts.version = http::Version::HTTP_11;
@@ -157,6 +162,9 @@ impl Admission {
         let signs = task.beat(self.live.loaded.loops.pulse(), &beat);
         for sign in &signs {
             self.gateway.tell(&whose.task_key(), sign);
+            if let Some(span) = &self.span {
+                span.looped(sign.kind, "warn");
+            }
         }
         let first = signs.first()?;
         HeaderValue::from_str(&format!("loop={}", first.kind)).ok()

@@ -69,6 +69,10 @@ impl Underway {
             Ok(Ok(body)) => {
                 let mut body = body.to_bytes();
                 let status = parts.status;
+                if status.is_server_error() {
+                    let (provider, status) = (record.provider.name.as_str(), status.as_u16());
+                    tracing::info!(provider, status, "a provider answered with an error");
+                }
                 let outcome = match status.is_success() {
                     // Some intermediary's page in the place of an answer.
                     true => Outcome::Doubt("no_answer"),

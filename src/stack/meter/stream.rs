@@ -208,7 +208,7 @@ impl Metered {
             self.underway.part = None;
             return self.goodbye();
         };
-        let refusal = broken.refusal(record.provider.name.as_str());
+        let refusal = record.logs(|| broken.refusal(record.provider.name.as_str()));
         record.saw(filter.reader().visible_bytes());
         let ending = filter.cut(Cut::Error(&refusal.refusal));
         let ending = self.last(ending);

@@ -3,6 +3,7 @@
 
 use super::{Charged, Outcome, Record};
 use crate::dialect::{Answer, Dialect};
+use crate::log;
 use crate::purse;
 use crate::stack::attribute::inferring;
 use crate::stack::check;
@@ -32,6 +33,11 @@ impl Record {
     }
 
     pub(in crate::stack) fn end_once(&mut self, outcome: Outcome) -> Charged {
+        // Answers end where their bodies are read, which is behind the stack.
+        log::at(self.log_context(), || self.end_now(outcome))
+    }
+
+    fn end_now(&mut self, outcome: Outcome) -> Charged {
         self.tell_health(&outcome);
         let doubted = match outcome {
             Outcome::Doubt(_) => self.timed(self.doubted()),
@@ -121,10 +127,11 @@ impl Record {
             Ending::Void | Ending::Denied => purse::Outcome::Void(charged[Meter::Attempts]),
         };
         let end = hold.end(outcome, Some(Box::new(entry)));
-        for reached in &end.warned {
-            self.gateway.warn(reached);
+        self.warn(&end.warned);
+        if ending == Ending::Unreconciled {
+            self.log_doubt(reason, &charged);
         }
-        self.end_span(telling, &end.remaining, &end.warned);
+        self.end_span(telling, &end.remaining);
         if self.progress.goes_on {
             return Charged {
                 remaining: end.remaining,

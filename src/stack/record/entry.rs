@@ -107,10 +107,8 @@ impl Record {
                 .overrun_usd
                 .inc_by(crate::ops::metrics::dollars(overrun));
             tracing::error!(
-                request = self.facts.request.as_str(),
                 provider = self.provider.name.as_str(),
                 model = &*self.facts.model,
-                trace_id = self.facts.trace.map(|trace| trace.ids.trace_id()),
                 overrun_usd = %overrun,
                 "a provider billed more than its bound"
             );

@@ -4,6 +4,7 @@ use super::Record;
 use crate::dialect::Answer;
 use crate::ledger::{Reached, Remaining};
 use crate::stack::headers;
+use crate::stack::race::Runner;
 use crate::stack::trace::Trace;
 use crate::store::Ending;
 use crate::traces::{EndedAs, Said, Tokens};
@@ -49,16 +50,36 @@ impl Record {
         }))
     }
 
+    /// Accounts have crossed their `warn_at` with it.
+    pub(super) fn warn(&self, warned: &[Reached]) {
+        for reached in warned {
+            self.gateway.warn(reached);
+            if let Some(span) = &self.facts.span {
+                let limit = crate::config::Limit::name_in(&reached.key.limit);
+                let more = [
+                    ("limit", Said::Text(limit.into())),
+                    ("meter", Said::Text(reached.meter.name().into())),
+                    ("used", Said::Number(reached.used)),
+                ];
+                span.note("limit_warning", &more);
+            }
+        }
+    }
+
+    /// Nobody can say what it cost.
+    pub(super) fn log_doubt(&self, reason: Option<&'static str>, doubted: &Amounts) {
+        tracing::info!(
+            reason,
+            in_doubt_usd = %doubted.usd(),
+            provider = self.provider.name.as_str(),
+            model = &*self.facts.model,
+            "what a call cost is in doubt"
+        );
+    }
+
     /// Leads from the log to the trace and the journal.
     fn log_end(&self) {
-        let whose = &self.flight().attribution;
-        let trace = self.facts.trace.map(|trace| trace.ids);
         tracing::debug!(
-            request = self.facts.request.as_str(),
-            trace_id = trace.map(|ids| ids.trace_id()),
-            span_id = trace.map(|ids| format!("{:016x}", ids.span)),
-            task = whose.task.value.as_str(),
-            agent = self.flight().agent(),
             provider = self.provider.name.as_str(),
             model = &*self.facts.model,
             status = self.progress.status.map(|status| status.as_u16()),
@@ -67,31 +88,16 @@ impl Record {
     }
 
     /// The hold has ended. Unless another record goes on with the call, its span has too.
-    pub(super) fn end_span(
-        &self,
-        told: Option<Box<EndedAs>>,
-        remaining: &Remaining,
-        warned: &[Reached],
-    ) {
+    pub(super) fn end_span(&self, told: Option<Box<EndedAs>>, remaining: &Remaining) {
         if tracing::enabled!(tracing::Level::DEBUG) {
             self.log_end();
         }
         let (Some(span), Some(mut told)) = (&self.facts.span, told) else {
             return;
         };
-        for reached in warned {
-            let limit = crate::config::Limit::name_in(&reached.key.limit);
-            span.note(
-                "limit_warning",
-                &[
-                    ("limit", Said::Text(limit.into())),
-                    ("meter", Said::Text(reached.meter.name().into())),
-                    ("used", Said::Number(reached.used)),
-                ],
-            );
-        }
         if self.progress.goes_on {
-            span.tried(told.reason);
+            let runner = self.facts.runner.as_ref();
+            span.end_aside(&told, runner.is_some_and(Runner::has_lost));
             return;
         }
         (told.left_usd, told.left_turns) = (remaining.usd, remaining.turns);

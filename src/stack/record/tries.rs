@@ -171,9 +171,7 @@ impl Record {
         let attempts = self.attempts();
         // The call leaves the list of those in flight with the record: once its end is posted.
         let then = Box::new(move |end: &End| {
-            for reached in &end.warned {
-                self.gateway.warn(reached);
-            }
+            self.logs(|| self.warn(&end.warned));
         });
         Some(Leaving::new(hold, attempts, Box::new(entry), then))
     }

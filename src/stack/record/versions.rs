@@ -4,6 +4,7 @@ use super::Record;
 use crate::config::OnSkew;
 use crate::dialect::Answer;
 use crate::gateway::Gateway;
+use crate::log;
 use crate::store::{Entry, Mark, ModelPin};
 use crate::task::versions::{Heard, VersionEvent};
 use std::sync::Arc;
@@ -55,12 +56,12 @@ impl Record {
         // At once for the task's next call, and durably behind it.
         if self.gateway.pins.begin(&task, &pin) {
             let gateway: Arc<Gateway> = Arc::clone(&self.gateway);
-            self.gateway.finishing(async move {
+            self.gateway.finishing(log::inherited(async move {
                 let store = gateway.purse.store();
                 if let Err(error) = gateway.pins.keep(&**store, &task, pin).await {
                     tracing::error!(%error, "the store could not keep the model of a task");
                 }
-            });
+            }));
         }
     }
 
@@ -68,14 +69,7 @@ impl Record {
         let VersionEvent { kind, detail } = event;
         let whose = &self.flight().attribution;
         self.gateway.metrics.skews.with_label_values(&[kind]).inc();
-        let (task, owner) = (whose.task.value.as_str(), whose.owner.as_str());
-        tracing::warn!(
-            kind,
-            task,
-            owner,
-            detail,
-            "a task is answered by other versions"
-        );
+        tracing::warn!(kind, detail, "a task is answered by other versions");
         if let Ok(place) = self.gateway.purse.store().try_reserve() {
             place.post(Entry::Mark(Box::new(Mark {
                 task: whose.task_key(),

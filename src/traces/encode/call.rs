@@ -9,8 +9,9 @@ use crate::dialect::Dialect;
 use crate::gateway::Provider;
 use crate::ops::metrics::dollars;
 use crate::store::Ending;
-use crate::traces::item::{Attempt, CallData, EndedAs, Tokens};
+use crate::traces::item::{Attempt, CallData, EndedAs, Lane, Tokens};
 use crate::traces::wire::Wire;
+use crate::units::NanoUsd;
 
 /// What the tags of a call take, mostly.
 const TAGS_BYTES: usize = 512;
@@ -88,6 +89,14 @@ const fn operation_of(dialect: Dialect) -> &'static str {
     }
 }
 
+/// The try that the answer is of, else the newest.
+fn answering(call: &CallData) -> Option<&Attempt> {
+    let mut newest = call.attempts.iter().rev();
+    newest
+        .find(|attempt| !attempt.cancelled && attempt.failed.is_none())
+        .or_else(|| call.attempts.last())
+}
+
 /// What the caller asked for.
 fn asked(call: &CallData, style: Style, out: &mut Wire) {
     let is_embedding = call.dialect == Dialect::OpenaiEmbeddings;
@@ -97,7 +106,7 @@ fn asked(call: &CallData, style: Style, out: &mut Wire) {
     };
     sort(out, style, openinference, langfuse);
     operation(out, style, operation_of(call.dialect));
-    let provider = match call.attempts.last() {
+    let provider = match answering(call) {
         Some(attempt) => provider_name(&attempt.provider),
         None if call.dialect == Dialect::AnthropicMessages => "anthropic",
         None => "openai",
@@ -177,7 +186,7 @@ fn answered(call: &CallData, style: Style, out: &mut Wire) {
         out.text(ATTRIBUTES, "bursar.route", route);
     }
     let model = ended.answered.as_deref().or_else(|| {
-        let attempt = call.attempts.last()?;
+        let attempt = answering(call)?;
         Some(&*attempt.model)
     });
     if style.is_openinference() {
@@ -197,10 +206,7 @@ fn answered(call: &CallData, style: Style, out: &mut Wire) {
         counted(tokens, style, out);
     }
     money(call, ended, style, out);
-    let sent = call
-        .attempts
-        .last()
-        .and_then(|attempt| Some((attempt.started, attempt.first?)));
+    let sent = answering(call).and_then(|attempt| Some((attempt.started, attempt.first?)));
     if let Some((sent, first)) = sent
         && !style.is_openinference()
     {
@@ -247,16 +253,24 @@ fn counted(tokens: &Tokens, style: Style, out: &mut Wire) {
 }
 
 fn money(call: &CallData, ended: &EndedAs, style: Style, out: &mut Wire) {
-    let charged = ended.charged.usd();
-    match ended.ending {
-        Ending::Settle => {
-            usd(out, "bursar.cost_usd", charged);
-            if style.is_openinference() {
-                usd(out, "llm.cost.total", charged);
-            }
+    let (settled, doubted) = match ended.ending {
+        Ending::Settle => (Some(ended.charged.usd()), None),
+        Ending::Unreconciled => (None, Some(ended.charged.usd())),
+        Ending::Void | Ending::Denied => (None, None),
+    };
+    let with = |own: Option<NanoUsd>, beside: NanoUsd| {
+        let sum = NanoUsd(own.unwrap_or_default().0.saturating_add(beside.0));
+        (own.is_some() || beside > NanoUsd::ZERO).then_some(sum)
+    };
+    let cost = with(settled, call.beside.cost);
+    if let Some(cost) = cost {
+        usd(out, "bursar.cost_usd", cost);
+        if style.is_openinference() {
+            usd(out, "llm.cost.total", cost);
         }
-        Ending::Unreconciled => usd(out, "bursar.in_doubt_usd", charged),
-        Ending::Void | Ending::Denied => {}
+    }
+    if let Some(doubt) = with(doubted, call.beside.in_doubt) {
+        usd(out, "bursar.in_doubt_usd", doubt);
     }
     if ended.overrun.0 > 0 {
         usd(out, "bursar.overrun_usd", ended.overrun);
@@ -267,8 +281,10 @@ fn money(call: &CallData, ended: &EndedAs, style: Style, out: &mut Wire) {
     if let Some(left) = ended.left_turns {
         out.whole(ATTRIBUTES, "bursar.remaining_turns", left);
     }
-    if style.is_langfuse() && ended.ending == Ending::Settle {
-        let cost = format!("{{\"total\":{}}}", dollars(charged));
+    if style.is_langfuse()
+        && let Some(cost) = cost
+    {
+        let cost = format!("{{\"total\":{}}}", dollars(cost));
         out.text(ATTRIBUTES, "langfuse.observation.cost_details", &cost);
         if let Some(tokens) = &ended.tokens {
             // Langfuse adds its kinds up: each token once.
@@ -318,12 +334,27 @@ fn fault(call: &CallData, style: Style, out: &mut Wire) {
     status(out, ERROR, why);
 }
 
+/// Which of two asks it was, where two targets were asked at once, and whether the other one answered.
+fn raced(call: &CallData, attempt: &Attempt, out: &mut Wire) {
+    let is_race = || call.attempts.iter().any(|any| any.lane == Lane::Second);
+    let side = match attempt.lane {
+        Lane::Second => "second",
+        Lane::First if is_race() => "first",
+        Lane::First | Lane::Alone => return,
+    };
+    out.text(ATTRIBUTES, "bursar.hedge", side);
+    if attempt.cancelled {
+        out.flag(ATTRIBUTES, "bursar.cancelled", true);
+    }
+}
+
 fn attempted(call: &CallData, attempt: &Attempt, number: usize, out: &mut Wire) {
     let provider = &attempt.provider;
     out.text(ATTRIBUTES, "bursar.request_id", call.request.as_str());
     out.text(ATTRIBUTES, "bursar.provider", provider.name.as_str());
     out.text(ATTRIBUTES, "bursar.model", &attempt.model);
     out.whole(ATTRIBUTES, "http.request.resend_count", number as u64);
+    raced(call, attempt, out);
     let address = provider.config.base_url.authority();
     if let Some(address) = address {
         out.text(ATTRIBUTES, "server.address", address.host());

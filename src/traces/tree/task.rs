@@ -1,8 +1,8 @@
 //! One task while its spans are open: the stays of its agents, the tools at work, and how they end.
 
 use super::{
-    Caller, Entering, Leaving, MAX_EVENTS, MAX_LINKS, MAX_RESTED, MAX_STAYS, MAX_TOOLS, Map,
-    Placed, SHARDS,
+    Caller, Charge, Entering, Leaving, MAX_EVENTS, MAX_LINKS, MAX_RESTED, MAX_STAYS, MAX_TOOLS,
+    Map, Placed, SHARDS,
 };
 use crate::attribution::Attribution;
 use crate::traces::item::{
@@ -356,15 +356,20 @@ impl OpenTask {
         }))
     }
 
-    pub(super) fn leave(&mut self, joined: Joined, leaving: &Leaving<'_>) {
+    /// Something that was in flight is over.
+    pub(super) fn charge(&mut self, at: UnixNs, charged: &Charge) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.last = self.last.max(leaving.at);
+        self.last = self.last.max(at);
         let sums = &mut self.sums;
-        sums.calls += 1;
-        sums.refused += u64::from(leaving.refused);
-        sums.cost = sums.cost.saturating_add(leaving.cost.0);
-        sums.input = sums.input.saturating_add(leaving.tokens.0);
-        sums.output = sums.output.saturating_add(leaving.tokens.1);
+        sums.cost = sums.cost.saturating_add(charged.cost.0);
+        sums.input = sums.input.saturating_add(charged.tokens.0);
+        sums.output = sums.output.saturating_add(charged.tokens.1);
+    }
+
+    pub(super) fn leave(&mut self, joined: Joined, leaving: &Leaving<'_>) {
+        self.charge(leaving.at, &leaving.charged);
+        self.sums.calls += 1;
+        self.sums.refused += u64::from(leaving.refused);
         // What is within goes on as long as it does.
         let mut span = joined.stay;
         let mut asked = Some(leaving.answered && leaving.tools.is_empty());

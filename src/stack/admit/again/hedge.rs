@@ -58,7 +58,7 @@ impl Admission {
             routed: self.routed.clone(),
             request: self.request.clone(),
             trace: self.trace,
-            // Begun when it leaves.
+            // It tells nothing before it leaves.
             span: None,
             arrived: std::time::Instant::now(),
             task_usd: None,
@@ -83,7 +83,7 @@ impl Admission {
         span: Option<Arc<CallSpan>>,
     ) -> Option<Admitted> {
         let placed = self.place_beside(spare).await?;
-        self.span = span.and_then(|span| span.beside(&self.request, &self.call));
+        self.span = span;
         self.depart(head_of(spare), placed).await.ok()
     }
 
