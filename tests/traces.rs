@@ -9,10 +9,14 @@
 #[path = "traces/collector.rs"]
 mod collector;
 mod common;
+#[path = "traces/presets.rs"]
+mod presets;
 #[path = "traces/receivers.rs"]
 mod receivers;
 #[path = "traces/tree.rs"]
 mod tree;
+#[path = "traces/ways.rs"]
+mod ways;
 
 use bursar::sim::{Settings, Sim};
 use collector::{Collector, Span};

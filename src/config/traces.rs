@@ -7,7 +7,7 @@ mod preset;
 pub use preset::{KeyPlace, ProjectPlace, TRACE_PRESETS, TracePreset};
 
 use super::fault::Place;
-use super::provider::{self, HeaderText};
+use super::provider::{self, HeaderText, Proxy};
 use super::read::{Section, advice};
 use super::secret::{self, Secret};
 use super::value;
@@ -113,6 +113,8 @@ pub struct TraceExporter {
     pub timeout: Duration,
     /// A PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// The way out.
+    pub proxy: Proxy,
     /// Where it is written.
     pub place: Place,
 }
@@ -248,6 +250,7 @@ fn read_exporter(section: &Section<'_>) -> Option<TraceExporter> {
         ca_file: section.get("ca_file", |value| {
             text_of(value).map(|text| section.path(&text))
         }),
+        proxy: section.or("proxy", Proxy::Direct, provider::proxy),
         place: section.place(),
         endpoint: endpoint?,
     })
