@@ -8,6 +8,7 @@
 //! Without an exporter no call has a span.
 
 mod call;
+mod content;
 mod encode;
 pub mod exporter;
 pub mod item;
@@ -16,6 +17,7 @@ mod tree;
 mod wire;
 
 pub use call::{Beginning, CallSpan};
+pub use content::{Content, MAX_CONTENT_BYTES, ToolContent};
 pub use encode::Style;
 pub use exporter::{Exporter, Exporting};
 pub use item::{EndedAs, Event, Said, Tokens};
@@ -51,6 +53,8 @@ pub struct Traces {
     /// The store's own name: two deployments may have a task of the same id.
     node: OnceLock<String>,
     over: Mutex<Vec<Item>>,
+    /// Room for what calls say, where an exporter asks for that.
+    room: content::Room,
     dropped: AtomicU64,
     many: Notify,
     started: Instant,
@@ -68,6 +72,7 @@ impl Traces {
             tree: Tree::new(),
             node: OnceLock::new(),
             over: Mutex::default(),
+            room: content::Room::default(),
             dropped: AtomicU64::new(0),
             many: Notify::new(),
             started: Instant::now(),

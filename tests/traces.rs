@@ -9,6 +9,8 @@
 #[path = "traces/collector.rs"]
 mod collector;
 mod common;
+#[path = "traces/content.rs"]
+mod content;
 #[path = "traces/presets.rs"]
 mod presets;
 #[path = "traces/receivers.rs"]

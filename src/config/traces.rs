@@ -101,6 +101,8 @@ pub struct TraceExporter {
     pub resource: Vec<(String, String)>,
     /// Whose names the attributes have.
     pub vocabulary: Vocabulary,
+    /// It is told what calls, answers and tools say.
+    pub content: bool,
     /// The share of traces that begin here and are exported, in parts per million.
     pub sample: u32,
     /// Spans that may wait, in number.
@@ -242,6 +244,7 @@ fn read_exporter(section: &Section<'_>) -> Option<TraceExporter> {
         project: section.get("project", value::name),
         resource,
         vocabulary: section.or("vocabulary", preset.vocabulary, value::word(&vocabularies)),
+        content: section.or("content", false, value::flag),
         sample: section.or("sample", 1_000_000, value::ratio),
         queue: section.or("queue", 8_192, value::size_in(1, 1_000_000)),
         batch: section.or("batch", 512, value::size_in(1, 10_000)),

@@ -3,6 +3,7 @@
 //! It is over once its record has ended it, or else when the last who holds it lets go: a call that was
 //! refused, answered from what was kept, or given up by its caller.
 
+use super::content::Content;
 use super::item::{Attempt, CallData, EndedAs, Event, Item, RefusedAs, Said, UnixNs};
 use super::tree::{Caller, Entering, Leaving, Placed, attempt_of};
 use super::{Exporting, Traces};
@@ -29,6 +30,8 @@ const MAX_ANSWERED: usize = 64;
 pub struct CallSpan {
     traces: Arc<Traces>,
     ids: TraceIds,
+    /// Some exporter asks for what it says.
+    tells: bool,
     data: Mutex<Option<Box<CallData>>>,
 }
 
@@ -75,6 +78,8 @@ impl CallSpan {
             let newest = call.answered_tools().rev();
             newest.take(MAX_ANSWERED).collect::<Vec<_>>()
         };
+        let is_told = exporting.asks_content() && caller.is_none_or(|caller| caller.sampled);
+        let content = is_told.then(|| Content::of(call, &traces.room));
         let placed = if whose.is_unattributed() || caller.is_some_and(|caller| !caller.sampled) {
             // A day of calls without a task is no tree.
             Placed::outside(ids.trace, caller)
@@ -88,6 +93,7 @@ impl CallSpan {
                 session: session.as_ref(),
                 at,
                 answered: &answered,
+                content: content.as_deref(),
             };
             let placed = traces.tree.enter(traces.node(), &entering, &mut over);
             traces.push_all(over);
@@ -119,6 +125,7 @@ impl CallSpan {
             ended_as: None,
             refused: None,
             joined: placed.joined,
+            content: content.filter(|_| exporting.tells(placed.belongs)),
         };
         if !exporting.takes(placed.belongs) {
             traces.leave(&data, at);
@@ -127,6 +134,7 @@ impl CallSpan {
         let span = Self {
             traces: Arc::clone(traces),
             ids: data.ids,
+            tells: data.content.is_some(),
             data: Mutex::new(Some(Box::new(data))),
         };
         (trace, Some(Arc::new(span)))
@@ -181,11 +189,13 @@ impl CallSpan {
                 tools: None,
                 ..joined
             }),
+            content: (of.content.as_ref()).map(|_| Content::of(call, &self.traces.room)),
         };
         let joined = data.joined;
         let span = Self {
             traces: Arc::clone(&self.traces),
             ids,
+            tells: data.content.is_some(),
             data: Mutex::new(Some(Box::new(data))),
         };
         if let Some(joined) = joined {
@@ -206,6 +216,12 @@ impl CallSpan {
         let data = self.data.lock();
         let tries = data.as_deref().map_or(0, |data| data.attempts.len());
         attempt_of(self.ids.span, tries + 1)
+    }
+
+    /// Some exporter asks for what the call and its answer say.
+    #[must_use]
+    pub const fn tells(&self) -> bool {
+        self.tells
     }
 
     /// A record ends it from here on.
@@ -302,7 +318,7 @@ impl CallSpan {
     }
 
     /// It is over.
-    pub fn end(&self, ended_as: EndedAs) {
+    pub fn end(&self, mut ended_as: EndedAs) {
         self.tried(
             ended_as
                 .reason
@@ -310,6 +326,9 @@ impl CallSpan {
         );
         let data = self.data.lock().take();
         if let Some(mut data) = data {
+            if let (Some(content), Some(said)) = (&mut data.content, ended_as.said.take()) {
+                content.answer(*said);
+            }
             data.ended_as = Some(ended_as);
             self.over(data);
         }
@@ -349,6 +368,7 @@ impl Traces {
             cost: settled.map_or(NanoUsd::ZERO, |ended| ended.charged.usd()),
             tokens: (tokens.input, tokens.output),
             tools: ended.map_or(&[], |ended| &ended.tools),
+            content: data.content.as_deref(),
         };
         self.tree.leave(joined, &leaving);
     }

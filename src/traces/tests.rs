@@ -63,6 +63,7 @@ impl World {
             session: None,
             at: self.now,
             answered: &Vec::new,
+            content: None,
         };
         let placed = self.tree.enter("node", &entering, &mut self.over);
         self.above.push((placed.belongs, placed.parent));
@@ -80,6 +81,7 @@ impl World {
             cost: NanoUsd(7),
             tokens: (1, 2),
             tools: &[],
+            content: None,
         };
         self.tree.leave(joined, &leaving);
     }

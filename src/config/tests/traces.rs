@@ -93,7 +93,7 @@ fn what_cannot_be_meant_is_a_fault() {
     16: `endpoint`: credentials do not belong into the address; use `api_key`
     17: `otlp` has no projects
     18: `sample`: this should be a share above 0 and up to 1, such as 0.8
-    19: unknown key `speed` in [trace.exporter]; known are api_key, batch, ca_file, endpoint, every, headers, kind, name, project, protocol, proxy, queue, resource, sample, timeout, vocabulary
+    19: unknown key `speed` in [trace.exporter]; known are api_key, batch, ca_file, content, endpoint, every, headers, kind, name, project, protocol, proxy, queue, resource, sample, timeout, vocabulary
     22: `endpoint`: gRPC has an address without a path
     "#);
 }
