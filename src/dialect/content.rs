@@ -111,7 +111,7 @@ impl Budget {
 
     /// Room for one more part.
     const fn part(&mut self) -> bool {
-        self.is_cut |= self.left < PART_BYTES;
+        self.is_cut |= self.left <= PART_BYTES;
         self.left = self.left.saturating_sub(PART_BYTES);
         self.left > 0
     }

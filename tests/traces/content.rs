@@ -213,6 +213,27 @@ async fn who_asks_is_told_what_is_said_in_its_own_words_and_nobody_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_put_into_another_dialect_is_told_as_its_caller_said_it() {
+    let rig = Rig::start().await;
+    for (task, stream) in [("plain", false), ("streamed", true)] {
+        let mut ask = Ask::chat("sim-anthropic/sim-cheap");
+        (ask.stream, ask.text) = (stream, PROMPT.to_owned());
+        ask.system = Some(SYSTEM.to_owned());
+        let reply = rig.call(task, &ask).await;
+        let answer = said(Dialect::Chat, &reply, stream);
+        let [gen_ai, ..] = rig.spans(task).await;
+        let call = call_of(&gen_ai);
+        assert_eq!(call.tag("gen_ai.provider.name"), "anthropic");
+        let input = json_of(call, "gen_ai.input.messages");
+        assert_eq!(input[0]["role"], "system");
+        assert_eq!(input[1]["parts"][0]["content"], PROMPT);
+        let output = json_of(call, "gen_ai.output.messages");
+        assert_eq!(output[0]["parts"][0]["content"], *answer, "{task}");
+        rig.is_silent_on(&[PROMPT, &answer]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn texts_to_embed_are_told_and_their_vectors_are_not() {
     let rig = Rig::start().await;
     let url = format!("{}/task/t/agent/lead/v1/embeddings", rig.gateway.agents);
