@@ -2,6 +2,7 @@
 //! and how to say no in the caller's own dialect. One file per format in `dialect/`.
 
 pub mod answer;
+pub mod content;
 mod gemini;
 pub mod refusal;
 pub mod translate;

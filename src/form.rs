@@ -188,6 +188,7 @@ impl Declared {
         Keep {
             calls: !self.tools.is_empty() || !self.answer.is_empty(),
             text: !self.answer.is_empty(),
+            beginning: false,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod ask;
 mod call;
+mod content;
 mod encode;
 pub mod exporter;
 pub mod item;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use ask::AskSpan;
 pub use call::{Beginning, CallSpan};
+pub use content::{Content, MAX_CONTENT_BYTES, ToolContent};
 pub use encode::Style;
 pub use exporter::{Exporter, Exporting};
 pub use item::{EndedAs, Event, Lane, Said, Tokens};
@@ -55,6 +57,8 @@ pub struct Traces {
     /// The store's own name: two deployments may have a task of the same id.
     node: OnceLock<String>,
     over: Mutex<Vec<Item>>,
+    /// Room for what calls say, where an exporter asks for that.
+    room: content::Room,
     dropped: AtomicU64,
     many: Notify,
     started: Instant,
@@ -72,6 +76,7 @@ impl Traces {
             tree: Tree::new(),
             node: OnceLock::new(),
             over: Mutex::default(),
+            room: content::Room::default(),
             dropped: AtomicU64::new(0),
             many: Notify::new(),
             started: Instant::now(),

@@ -10,6 +10,8 @@
 #[path = "traces/collector.rs"]
 mod collector;
 mod common;
+#[path = "traces/content.rs"]
+mod content;
 #[path = "traces/events.rs"]
 mod events;
 #[path = "traces/forms.rs"]
@@ -20,6 +22,8 @@ mod hedges;
 mod inferred;
 #[path = "traces/logs.rs"]
 mod logs;
+#[path = "traces/presets.rs"]
+mod presets;
 #[path = "inference/program.rs"]
 mod program;
 #[path = "traces/receivers.rs"]
@@ -30,6 +34,8 @@ mod reparented;
 mod rig;
 #[path = "traces/tree.rs"]
 mod tree;
+#[path = "traces/ways.rs"]
+mod ways;
 
 use collector::{Collector, Span};
 use common::books;

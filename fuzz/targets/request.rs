@@ -2,7 +2,7 @@
 //! afterwards what was changed when something is.
 #![no_main]
 
-use bursar::dialect::{Call, Dialect, Edits, decode, rewrite};
+use bursar::dialect::{Call, Dialect, Edits, content, decode, rewrite};
 use bursar::units::NanoUsd;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
@@ -60,6 +60,8 @@ fuzz_target!(|data: &[u8]| {
     };
     assert_eq!(rewrite(&call, &Edits::default()), body);
     assert!(call.prompt.text_bytes <= body.len() as u64 * 4);
+    // Its three bounds are 96 KiB together; the last part of each may have a name and a mark more.
+    assert!(content::asked(&call).bytes() <= 100 << 10);
 
     let edits = Edits {
         model: Some("other \"model\"".to_owned()),

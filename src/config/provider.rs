@@ -375,7 +375,8 @@ fn base_url(value: &DeValue<'_>) -> Result<Uri, String> {
     Ok(uri)
 }
 
-fn proxy(value: &DeValue<'_>) -> Result<Proxy, String> {
+/// The way out.
+pub(super) fn proxy(value: &DeValue<'_>) -> Result<Proxy, String> {
     match value::text(value)?.as_str() {
         "none" => Ok(Proxy::Direct),
         "env" => Ok(Proxy::Env),

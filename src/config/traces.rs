@@ -7,7 +7,7 @@ mod preset;
 pub use preset::{KeyPlace, ProjectPlace, TRACE_PRESETS, TracePreset};
 
 use super::fault::Place;
-use super::provider::{self, HeaderText};
+use super::provider::{self, HeaderText, Proxy};
 use super::read::{Section, advice};
 use super::secret::{self, Secret};
 use super::value;
@@ -101,6 +101,8 @@ pub struct TraceExporter {
     pub resource: Vec<(String, String)>,
     /// Whose names the attributes have.
     pub vocabulary: Vocabulary,
+    /// It is told what calls, answers and tools say.
+    pub content: bool,
     /// The share of traces that begin here and are exported, in parts per million.
     pub sample: u32,
     /// Spans that may wait, in number.
@@ -113,6 +115,8 @@ pub struct TraceExporter {
     pub timeout: Duration,
     /// A PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// The way out.
+    pub proxy: Proxy,
     /// Where it is written.
     pub place: Place,
 }
@@ -240,6 +244,7 @@ fn read_exporter(section: &Section<'_>) -> Option<TraceExporter> {
         project: section.get("project", value::name),
         resource,
         vocabulary: section.or("vocabulary", preset.vocabulary, value::word(&vocabularies)),
+        content: section.or("content", false, value::flag),
         sample: section.or("sample", 1_000_000, value::ratio),
         queue: section.or("queue", 8_192, value::size_in(1, 1_000_000)),
         batch: section.or("batch", 512, value::size_in(1, 10_000)),
@@ -248,6 +253,7 @@ fn read_exporter(section: &Section<'_>) -> Option<TraceExporter> {
         ca_file: section.get("ca_file", |value| {
             text_of(value).map(|text| section.path(&text))
         }),
+        proxy: section.or("proxy", Proxy::Direct, provider::proxy),
         place: section.place(),
         endpoint: endpoint?,
     })

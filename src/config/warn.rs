@@ -4,14 +4,16 @@ use super::facts::Side;
 use super::fault::Fault;
 use super::glob::{Glob, Globs};
 use super::limit::{Limit, Per};
-use super::{Kind, Loaded, Preset};
+use super::{HeaderText, Kind, Loaded, Preset};
 use crate::units::Meter;
+use http::Uri;
 
 pub(super) fn warnings(loaded: &Loaded, env: &dyn Fn(&str) -> Option<String>) -> Vec<Fault> {
     let mut found = Vec::new();
     providers(loaded, &mut found);
     limits(loaded, &mut found);
     escalations(loaded, &mut found);
+    exporters(loaded, &mut found);
     loaded.routes.warn(&loaded.config.providers, &mut found);
     if loaded.identities.is_configured() && env("BURSAR_KEY").is_some() {
         let file = loaded.config.policies.join("identities.toml");
@@ -45,9 +47,9 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
             }
         }
         let host = provider.base_url.host().unwrap_or_default();
-        let is_here = super::Address::Tcp(host.trim_matches(['[', ']']).to_owned(), 0).is_local();
-        let in_clear = provider.base_url.scheme_str() == Some("http") && !is_here;
-        if in_clear && (provider.secrets().next().is_some() || provider.forward_credentials) {
+        if is_in_clear(&provider.base_url)
+            && (provider.secrets().next().is_some() || provider.forward_credentials)
+        {
             warn(format!(
                 "credentials for `{name}` leave this machine unencrypted"
             ));
@@ -81,6 +83,36 @@ fn providers(loaded: &Loaded, found: &mut Vec<Fault>) {
     }
 }
 
+/// Who gets spans, and over what.
+fn exporters(loaded: &Loaded, found: &mut Vec<Fault>) {
+    for exporter in &loaded.config.traces.exporters {
+        if !is_in_clear(&exporter.endpoint) {
+            continue;
+        }
+        let name = &exporter.name;
+        let is_secret = |text: &HeaderText| matches!(text, HeaderText::Secret(_));
+        let mut headers = exporter.headers.iter();
+        let has_key = exporter.api_key.is_some() || headers.any(|(_, text)| is_secret(text));
+        let mut warn = |what: &str| {
+            let message = format!("{what} exporter `{name}` leave this machine unencrypted");
+            found.push(Fault::at(&exporter.place, message));
+        };
+        if has_key {
+            warn("credentials for");
+        }
+        if exporter.content {
+            warn("prompts and answers for");
+        }
+    }
+}
+
+/// What goes there leaves this machine as it is.
+fn is_in_clear(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let is_here = super::Address::Tcp(host.trim_matches(['[', ']']).to_owned(), 0).is_local();
+    uri.scheme_str() == Some("http") && !is_here
+}
+
 /// Who is asked, and over what.
 fn escalations(loaded: &Loaded, found: &mut Vec<Fault>) {
     let webhooks = &loaded.config.escalation.webhooks;
@@ -88,9 +120,7 @@ fn escalations(loaded: &Loaded, found: &mut Vec<Fault>) {
         let Ok(address) = webhook.address() else {
             continue;
         };
-        let host = address.host().unwrap_or_default();
-        let is_here = super::Address::Tcp(host.trim_matches(['[', ']']).to_owned(), 0).is_local();
-        if address.scheme_str() == Some("http") && !is_here {
+        if is_in_clear(&address) {
             let name = &webhook.name;
             let message = format!("messages to webhook `{name}` leave this machine unencrypted");
             found.push(Fault::at(&webhook.place, message));

@@ -7,7 +7,7 @@ mod tokens;
 use super::health::Healths;
 use super::places::Places;
 use crate::aws::sigv4::push_encoded as push_encoded_to;
-use crate::config::{self, Auth, HeaderText, OutputCapField, Paths, Proxy};
+use crate::config::{self, Auth, HeaderText, OutputCapField, Paths};
 use crate::dialect::Dialect;
 use crate::dialect::translate::Pair;
 use crate::ops::metrics::{Metrics, ProviderMetrics};
@@ -15,7 +15,6 @@ use crate::stack::upstream::{Outgoing, Passing, Pool, PoolError, Via, outgoing_h
 use crate::units::{NanoUsd, ProviderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use hyper_util::client::proxy::matcher::Matcher;
 use signer::Signer;
 use std::sync::OnceLock;
 pub use tokens::NoToken;
@@ -74,22 +73,9 @@ impl Provider {
     /// # Errors
     /// See [`ProviderError`].
     pub fn new(config: config::Provider) -> Result<Self, ProviderError> {
-        let proxy = match &config.proxy {
-            Proxy::Direct => None,
-            Proxy::Through(uri) => Some(Via {
-                proxy: uri.clone(),
-                auth: None,
-            }),
-            Proxy::Env => Matcher::from_env()
-                .intercept(&config.base_url)
-                .map(|found| Via {
-                    proxy: found.uri().clone(),
-                    auth: found.basic_auth().cloned(),
-                }),
-        };
         let pool = Pool::new(
             config.ca_file.as_deref(),
-            proxy,
+            Via::of(&config.proxy, &config.base_url),
             config.timeouts.connect,
             config.resilience.max_idle_connections,
         )?;

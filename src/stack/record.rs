@@ -254,9 +254,11 @@ impl Record {
         let declared = self.facts.watched.declared.as_ref();
         let checked = declared.map(|declared| declared.keep()).unwrap_or_default();
         let is_named_later = self.call.ids.is_thread || self.flight().attribution.joined.is_some();
+        let is_told = self.facts.span.as_ref().is_some_and(|span| span.tells());
         crate::dialect::answer::Keep {
-            calls: checked.calls || is_named_later,
-            text: checked.text || is_named_later,
+            calls: checked.calls || is_named_later || is_told,
+            text: checked.text || is_named_later || is_told,
+            beginning: is_told,
         }
     }
 

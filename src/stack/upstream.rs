@@ -4,6 +4,7 @@
 //! Needs the body that leaves and the provider `route` chose. Adds nothing: it is the end of the
 //! stack. Its errors say whether the provider can have seen the call, for that decides the hold.
 
+use crate::config::Proxy;
 use crate::gateway::Provider;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -13,6 +14,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::{Client, Error as ClientError, ResponseFuture};
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::path::Path;
 use std::pin::Pin;
@@ -121,16 +123,47 @@ pub struct Via {
     pub auth: Option<HeaderValue>,
 }
 
-/// The connections to one provider.
-#[derive(Clone)]
-pub enum Pool {
-    /// Straight to it.
-    Direct(Client<HttpsConnector<HttpConnector>, Outgoing>),
-    /// Through an HTTP proxy's `CONNECT`.
-    Proxied(Client<HttpsConnector<Tunnel<HttpConnector>>, Outgoing>),
+impl Via {
+    /// The proxy that a configured way out leads through to this address; none if it leads straight there.
+    #[must_use]
+    pub fn of(way: &Proxy, to: &Uri) -> Option<Self> {
+        match way {
+            Proxy::Direct => None,
+            Proxy::Through(uri) => Some(Self {
+                proxy: uri.clone(),
+                auth: None,
+            }),
+            Proxy::Env => Matcher::from_env().intercept(to).map(|found| Self {
+                proxy: found.uri().clone(),
+                auth: found.basic_auth().cloned(),
+            }),
+        }
+    }
 }
 
-impl Pool {
+/// The connections to one provider, or to whoever else is sent bodies of kind `B`.
+pub enum Pool<B = Outgoing> {
+    /// Straight to it.
+    Direct(Client<HttpsConnector<HttpConnector>, B>),
+    /// Through an HTTP proxy's `CONNECT`.
+    Proxied(Client<HttpsConnector<Tunnel<HttpConnector>>, B>),
+}
+
+// By hand: bodies need not be cloned for it.
+impl<B> Clone for Pool<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Direct(client) => Self::Direct(client.clone()),
+            Self::Proxied(client) => Self::Proxied(client.clone()),
+        }
+    }
+}
+
+impl<B> Pool<B>
+where
+    B: http_body::Body<Data: std::marker::Send> + std::marker::Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + std::marker::Send + Sync>>,
+{
     /// Builds an empty pool. `ca` adds certificates to the built-in roots; at most `max_idle` connections
     /// are kept without a call.
     ///
@@ -142,6 +175,29 @@ impl Pool {
         connect: Duration,
         max_idle: usize,
     ) -> Result<Self, PoolError> {
+        Self::speaking(ca, proxy, connect, max_idle, false)
+    }
+
+    /// [`Pool::new`], but of HTTP/2 alone, also where there is no TLS to agree on it: for gRPC.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn http2(
+        ca: Option<&Path>,
+        proxy: Option<Via>,
+        connect: Duration,
+        max_idle: usize,
+    ) -> Result<Self, PoolError> {
+        Self::speaking(ca, proxy, connect, max_idle, true)
+    }
+
+    fn speaking(
+        ca: Option<&Path>,
+        proxy: Option<Via>,
+        connect: Duration,
+        max_idle: usize,
+        http2_only: bool,
+    ) -> Result<Self, PoolError> {
         let tls = tls_roots(ca)?;
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
@@ -152,12 +208,15 @@ impl Pool {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(max_idle);
+            .pool_max_idle_per_host(max_idle)
+            .http2_only(http2_only);
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2();
+            .https_or_http();
+        let https = match http2_only {
+            true => https.enable_http2(),
+            false => https.enable_http1().enable_http2(),
+        };
         Ok(match proxy {
             None => Self::Direct(builder.build(https.wrap_connector(http))),
             Some(Via { proxy, auth }) => {
@@ -172,7 +231,7 @@ impl Pool {
     }
 
     /// Sends. The future may be moved to another task and finished there.
-    pub fn send(&self, request: http::Request<Outgoing>) -> ResponseFuture {
+    pub fn send(&self, request: http::Request<B>) -> ResponseFuture {
         match self {
             Self::Direct(client) => client.request(request),
             Self::Proxied(client) => client.request(request),

@@ -26,6 +26,12 @@ impl AskSpan {
         Self { call, lane }
     }
 
+    /// Some exporter asks for what the call and its answer say.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.call.tells()
+    }
+
     /// A record ends it from here on.
     pub fn departs(&self) {
         let is_beside = self.lane == Lane::Second;

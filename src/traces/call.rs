@@ -3,6 +3,7 @@
 //! It is over once its record has ended it, or else when the last who holds it lets go: a call that was
 //! refused, answered from what was kept, or given up by its caller.
 
+use super::content::Content;
 use super::item::{Beside, CallData, EndedAs, Event, Item, RefusedAs, Said};
 use super::tree::{Caller, Charge, Entering, Leaving, Placed};
 use super::{Exporting, Traces};
@@ -25,6 +26,8 @@ const MAX_ANSWERED: usize = 64;
 pub struct CallSpan {
     traces: Arc<Traces>,
     ids: TraceIds,
+    /// Some exporter asks for what it says.
+    tells: bool,
     data: Mutex<Option<Box<CallData>>>,
 }
 
@@ -71,6 +74,8 @@ impl CallSpan {
             let newest = call.answered_tools().rev();
             newest.take(MAX_ANSWERED).collect::<Vec<_>>()
         };
+        let is_told = exporting.asks_content() && caller.is_none_or(|caller| caller.sampled);
+        let content = is_told.then(|| Content::of(call, &traces.room));
         let placed = if whose.is_unattributed() || caller.is_some_and(|caller| !caller.sampled) {
             // A day of calls without a task is no tree.
             Placed::outside(ids.trace, caller)
@@ -84,6 +89,7 @@ impl CallSpan {
                 session: session.as_ref(),
                 at,
                 answered: &answered,
+                content: content.as_deref(),
             };
             let placed = traces.tree.enter(traces.node(), &entering, &mut over);
             traces.push_all(over);
@@ -117,6 +123,7 @@ impl CallSpan {
             is_racing: false,
             beside: Beside::default(),
             joined: placed.joined,
+            content: content.filter(|_| exporting.tells(placed.belongs)),
         };
         if !exporting.takes(placed.belongs) {
             traces.leave(&data);
@@ -125,6 +132,7 @@ impl CallSpan {
         let span = Self {
             traces: Arc::clone(traces),
             ids: data.ids,
+            tells: data.content.is_some(),
             data: Mutex::new(Some(Box::new(data))),
         };
         (trace, Some(Arc::new(span)))
@@ -174,11 +182,13 @@ impl CallSpan {
                 tools: None,
                 ..joined
             }),
+            content: (of.content.as_ref()).map(|_| Content::of(call, &self.traces.room)),
         };
         let joined = data.joined;
         let span = Self {
             traces: Arc::clone(&self.traces),
             ids,
+            tells: data.content.is_some(),
             data: Mutex::new(Some(Box::new(data))),
         };
         if let Some(joined) = joined {
@@ -191,6 +201,12 @@ impl CallSpan {
         if let Some(data) = self.data.lock().as_deref_mut() {
             told(data, &self.traces);
         }
+    }
+
+    /// Some exporter asks for what the call and its answer say.
+    #[must_use]
+    pub const fn tells(&self) -> bool {
+        self.tells
     }
 
     /// Something happened to it.
@@ -236,12 +252,15 @@ impl CallSpan {
     }
 
     /// It is over, but for an ask beside the one that ended it: then it is told once that is over too.
-    pub(super) fn end(&self, ended_as: EndedAs) {
+    pub(super) fn end(&self, mut ended_as: EndedAs) {
         let mut kept = self.data.lock();
         let Some(data) = kept.as_deref_mut() else {
             return;
         };
         data.ended = self.traces.at(Instant::now());
+        if let (Some(content), Some(said)) = (&mut data.content, ended_as.said.take()) {
+            content.answer(*said);
+        }
         data.ended_as = Some(ended_as);
         self.traces.leave(data);
         if !data.is_racing
@@ -307,6 +326,7 @@ impl Traces {
             answered: settled.is_some() || data.refused.is_some(),
             charged: ended.map(Charge::of).unwrap_or_default(),
             tools: ended.map_or(&[], |ended| &ended.tools),
+            content: data.content.as_deref(),
         };
         self.tree.leave(joined, &leaving);
     }

@@ -1,4 +1,5 @@
-//! Spans as OTLP's protobuf, in an exporter's vocabulary. Names and counts alone: no prompt, no answer.
+//! Spans as OTLP's protobuf, in an exporter's vocabulary. Names and counts alone: no prompt, no answer, unless the
+//! exporter asks for them (`content.rs`).
 //!
 //! Every span of a task carries the four tags of multi-agent tracing (`user_task_id`, `agent_id`,
 //! `agent_role`, `parent_agent_id`; `-` where there is none) and `session.id`. What a call cost stands on the
@@ -6,6 +7,7 @@
 //! twice.
 
 mod call;
+mod content;
 
 use super::item::{Event, Item, Said, StaySpan, Tags, TaskSpan, ToolSpan, UnixNs};
 use super::wire::Wire;
@@ -20,6 +22,8 @@ pub struct Style {
     pub vocabulary: Vocabulary,
     /// Which generation of OpenTelemetry's.
     pub conventions: Conventions,
+    /// What calls, answers and tools say is told too.
+    pub content: bool,
 }
 
 impl Style {
@@ -292,5 +296,8 @@ fn tool(tool: &ToolSpan, style: Style, out: &mut Wire) {
             out.text(ATTRIBUTES, "gen_ai.tool.type", "function");
         }
         out.flag(ATTRIBUTES, "bursar.tool_answered", tool.answered);
+        if let Some(content) = tool.content.as_deref().filter(|_| style.content) {
+            content::tool(content, style, out);
+        }
     });
 }

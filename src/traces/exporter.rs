@@ -37,6 +37,8 @@ const FINISH: Duration = Duration::from_secs(4);
 #[derive(Default)]
 pub struct Exporting {
     exporters: Vec<Arc<Exporter>>,
+    /// Some of them ask for what calls say.
+    asks_content: bool,
 }
 
 /// One exporter.
@@ -92,6 +94,7 @@ impl Exporting {
         });
         Ok(Self {
             exporters: exporters.collect::<Result<_, _>>()?,
+            asks_content: settings.exporters.iter().any(|config| config.content),
         })
     }
 
@@ -107,6 +110,19 @@ impl Exporting {
         self.exporters
             .iter()
             .any(|exporter| exporter.takes(belongs))
+    }
+
+    /// Some exporter asks for what calls say.
+    #[must_use]
+    pub const fn asks_content(&self) -> bool {
+        self.asks_content
+    }
+
+    /// Some exporter asks for it that gets the spans of this trace.
+    #[must_use]
+    pub fn tells(&self, belongs: Belongs) -> bool {
+        let mut asking = self.exporters.iter().filter(|one| one.style.content);
+        asking.any(|exporter| exporter.takes(belongs))
     }
 
     /// Writes what is over, once for each style, and puts it into the queues.
@@ -151,6 +167,7 @@ impl Exporter {
             style: Style {
                 vocabulary: config.vocabulary,
                 conventions,
+                content: config.content,
             },
             resource,
             queue: Mutex::default(),

@@ -1,6 +1,8 @@
 //! What is exported: spans as they are kept until they are written.
 
+use super::content::{Content, ToolContent};
 use crate::attribution::Attribution;
+use crate::dialect::content::Answered;
 use crate::dialect::{Dialect, Usage};
 use crate::gateway::Provider;
 use crate::store::Ending;
@@ -102,6 +104,8 @@ pub struct CallData {
     pub beside: Beside,
     /// Where it is counted.
     pub joined: Option<Joined>,
+    /// What it says, where an exporter asks for that.
+    pub content: Option<Box<Content>>,
 }
 
 /// A task that a call has joined.
@@ -196,6 +200,8 @@ pub struct EndedAs {
     pub left_turns: Option<u64>,
     /// Charged beyond the hold.
     pub overrun: NanoUsd,
+    /// What the answer says, where an exporter asks for that.
+    pub said: Option<Box<Answered>>,
 }
 
 impl EndedAs {
@@ -334,6 +340,8 @@ pub struct ToolSpan {
     pub ended: UnixNs,
     /// Its result came.
     pub answered: bool,
+    /// What it was told and what it gave, where an exporter asks for that.
+    pub content: Option<Box<ToolContent>>,
 }
 
 impl Item {

@@ -63,6 +63,7 @@ impl World {
             session: None,
             at: self.now,
             answered: &Vec::new,
+            content: None,
         };
         let placed = self.tree.enter("node", &entering, &mut self.over);
         self.above.push((placed.belongs, placed.parent));
@@ -82,6 +83,7 @@ impl World {
                 tokens: (1, 2),
             },
             tools: &[],
+            content: None,
         };
         self.tree.leave(joined, &leaving);
     }

@@ -12,7 +12,9 @@
 //! finds no place hangs below the task or is a trace of its own.
 
 mod task;
+mod tools;
 
+use super::content::Content;
 use super::item::{Belongs, Event, Item, Joined, UnixNs};
 use crate::attribution::Attribution;
 use crate::units::{NanoUsd, RequestId, TaskKey};
@@ -80,6 +82,8 @@ pub struct Entering<'a> {
     pub at: UnixNs,
     /// The ids of tool calls whose results it brings.
     pub answered: &'a dyn Fn() -> Vec<Cow<'a, str>>,
+    /// What it says, where an exporter asks for that.
+    pub content: Option<&'a Content>,
 }
 
 /// Where a call hangs.
@@ -117,6 +121,8 @@ pub struct Leaving<'a> {
     pub charged: Charge,
     /// The tools that its answer asked for: id and name.
     pub tools: &'a [(String, String)],
+    /// What it and its answer say, where an exporter asks for that.
+    pub content: Option<&'a Content>,
 }
 
 impl Tree {

@@ -92,6 +92,8 @@ class Program:
         self.gateway, self.task = gateway, task
         # By request: the stays above the call, innermost first, its tokens, and what it cost.
         self.calls = {}
+        # By request: what was said, and what was answered.
+        self.said = {}
         self.lock = threading.Lock()
 
     def call(self, stays, **more):
@@ -105,15 +107,18 @@ class Program:
         }
         if parent:
             headers["x-bursar-parent-agent-id"] = parent.split("#")[0]
+        words = f"secret words of {agent}"
         body = {
             "model": "sim-cheap",
             "max_tokens": 60,
-            "messages": [{"role": "user", "content": f"secret words of {agent}"}],
+            "messages": [{"role": "user", "content": words}],
             **more,
         }
         answer, head = post(f"{self.gateway}/v1/chat/completions", body, headers)
         usage = answer["usage"]
         with self.lock:
+            answered = answer["choices"][0]["message"]["content"]
+            self.said[head["x-bursar-request-id"]] = (words, answered)
             self.calls[head["x-bursar-request-id"]] = (
                 stays,
                 (usage["prompt_tokens"], usage["completion_tokens"]),
@@ -162,7 +167,7 @@ class Tree:
                 stays.append(attributes["gen_ai.agent.call.id"])
         return tuple(stays), top
 
-    def check(self, program, tokens, cost):
+    def check(self, program, tokens, cost, told=False):
         calls = {
             attributes["bursar.request_id"]: span
             for span, (_, name, attributes) in self.spans.items()
@@ -184,7 +189,8 @@ class Tree:
         root = next(attributes for _, name, attributes in self.spans.values() if name.startswith("task "))
         inclusive = sum(price for _, _, price in program.calls.values())
         assert abs(root["bursar.inclusive_cost_usd"] - inclusive) < 1e-9
-        assert "secret words" not in json.dumps(self.spans), "a prompt was exported"
+        was_told = "secret words" in json.dumps(self.spans)
+        assert was_told == told, f"prompts: told {was_told}, asked for {told}"
 
 
 def until_whole(read, program):
@@ -236,11 +242,13 @@ kind = "phoenix"
 endpoint = "http://127.0.0.1:{port}"
 protocol = "{protocol}"
 project = "crew-{protocol}"
+content = {"true" if protocol == "grpc" else "false"}
 """
 
     QUERY = """
 query ($first: Int!) { projects { edges { node { name spans(first: $first) { edges { node {
   name spanId parentId spanKind statusCode attributes tokenCountPrompt tokenCountCompletion
+  input { value } output { value }
 } } } } } } }
 """
 
@@ -309,7 +317,7 @@ def value(said):
 
 def run():
     """Starts both, and runs the program before each gateway: one tells Phoenix over HTTP and MLflow, the other
-    Phoenix over gRPC (it takes a span once, whoever sends it)."""
+    Phoenix over gRPC, with what is said (it takes a span once, whoever sends it)."""
     with tempfile.TemporaryDirectory(prefix="bursar-traces-") as directory:
         places = [pathlib.Path(directory) / name for name in ("phoenix", "mlflow")]
         for place in places:
@@ -353,7 +361,16 @@ def phoenix_shows_the_tree_of_the_program():
 @case
 def phoenix_shows_the_same_over_grpc():
     tree = until_whole(lambda: PHOENIX.spans("crew-grpc"), PROGRAMS[1])
-    tree.check(PROGRAMS[1], PHOENIX.tokens, lambda span: tree.spans[span][2]["llm.cost.total"])
+    tree.check(PROGRAMS[1], PHOENIX.tokens, lambda span: tree.spans[span][2]["llm.cost.total"], told=True)
+    # This one is told what is said, and shows it as its own.
+    shown = 0
+    for span, (_, _, attributes) in tree.spans.items():
+        said = PROGRAMS[1].said.get(attributes.get("bursar.request_id"))
+        if PHOENIX.shown[span]["spanKind"] == "llm":
+            sides = [json.loads(PHOENIX.shown[span][side]["value"]) for side in ("input", "output")]
+            assert tuple(side[-1]["content"] for side in sides) == said, (sides, said)
+            shown += 1
+    assert shown == len(PROGRAMS[1].calls), shown
 
 
 @case

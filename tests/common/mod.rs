@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod load;
 pub mod ops;
 pub mod program;
+pub mod proxy;
 pub mod setup;
 pub mod socket;
 

@@ -2,6 +2,7 @@
 //! and the trace that goes along.
 
 use crate::common::gateway::Gateway;
+use crate::common::proxy::ConnectProxy;
 use crate::common::setup::Setup;
 use crate::common::{bounded, until};
 use crate::rig::{
@@ -15,15 +16,14 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 /// A certificate for this machine, and what it takes to serve and to trust it.
 struct Paper {
@@ -369,49 +369,6 @@ async fn providers_are_reached_over_tls_with_a_ca_of_ones_own() {
         .filter(|entry| entry.ending == "void")
         .count();
     assert_eq!(void, 3, "{journal:?}");
-}
-
-/// An HTTP proxy that knows `CONNECT` alone, and what it was asked.
-struct ConnectProxy {
-    addr: std::net::SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl ConnectProxy {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let addr = listener.local_addr().expect("bound");
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let record = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(tunnel(stream, Arc::clone(&record)));
-            }
-        });
-        Self { addr, asked }
-    }
-}
-
-async fn tunnel(stream: TcpStream, asked: Arc<Mutex<Vec<String>>>) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while stream.read_line(&mut head).await? > 0 && !head.ends_with("\r\n\r\n") {}
-    asked.lock().push(head.clone());
-    let target = head
-        .strip_prefix("CONNECT ")
-        .and_then(|rest| rest.split(' ').next());
-    let Some(target) = target else {
-        return stream
-            .write_all(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
-            .await;
-    };
-    if target.starts_with("forbidden") {
-        return stream.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").await;
-    }
-    let mut there = TcpStream::connect(target).await?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-    tokio::io::copy_bidirectional(&mut stream, &mut there).await?;
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

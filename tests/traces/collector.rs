@@ -11,11 +11,13 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span as Wire;
 use prost::Message;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,6 +52,8 @@ impl Span {
 struct Heard {
     spans: Vec<Span>,
     posts: Vec<(String, HeaderMap, usize)>,
+    /// Every body as it came.
+    bytes: Vec<u8>,
 }
 
 /// The receiver. Dropping it ends it.
@@ -57,6 +61,8 @@ pub struct Collector {
     pub addr: SocketAddr,
     heard: Arc<Mutex<Heard>>,
     accepting: AbortHandle,
+    /// Its certificate in PEM, if it speaks TLS.
+    pub paper: Option<tempfile::NamedTempFile>,
 }
 
 impl Collector {
@@ -66,6 +72,30 @@ impl Collector {
 
     /// One that answers with this status over HTTP.
     pub async fn answering(status: u16) -> Self {
+        Self::listening(status, None).await
+    }
+
+    /// One that is reached by TLS, under a certificate of its own for this machine.
+    pub async fn secure() -> Self {
+        let names = vec!["localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(made.cert.pem().as_bytes()).expect("written");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(crypto)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .expect("a certificate");
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut collector = Self::listening(200, Some(TlsAcceptor::from(Arc::new(tls)))).await;
+        collector.paper = Some(file);
+        collector
+    }
+
+    async fn listening(status: u16, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("bound");
         let heard = Arc::new(Mutex::new(Heard::default()));
@@ -77,9 +107,16 @@ impl Collector {
                     let heard = Arc::clone(&heard);
                     async move { Ok::<_, std::convert::Infallible>(hear(request, &heard, status).await) }
                 });
+                let tls = tls.clone();
                 tokio::spawn(async move {
                     let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    let Some(tls) = tls else {
+                        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                        return;
+                    };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    }
                 });
             }
         });
@@ -87,13 +124,22 @@ impl Collector {
             addr,
             heard,
             accepting: accepting.abort_handle(),
+            paper: None,
         }
     }
 
     /// `[[trace.exporter]]` with its address and these keys.
     pub fn exporter(&self, keys: &str) -> String {
-        let addr = self.addr;
-        format!("[[trace.exporter]]\nendpoint = \"http://{addr}\"\n{keys}\n")
+        let endpoint = match self.paper {
+            None => format!("http://{}", self.addr),
+            Some(_) => format!("https://localhost:{}", self.addr.port()),
+        };
+        format!("[[trace.exporter]]\nendpoint = \"{endpoint}\"\n{keys}\n")
+    }
+
+    /// The file of its certificate.
+    pub fn ca_file(&self) -> &std::path::Path {
+        self.paper.as_ref().expect("it speaks TLS").path()
     }
 
     /// What arrived so far.
@@ -104,6 +150,11 @@ impl Collector {
     /// Path, headers and length of each post.
     pub fn posts(&self) -> Vec<(String, HeaderMap, usize)> {
         self.heard.lock().expect("no panic").posts.clone()
+    }
+
+    /// Every byte that was posted.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.heard.lock().expect("no panic").bytes.clone()
     }
 
     /// Waits until these spans are all here: `is` says so.
@@ -137,6 +188,7 @@ async fn hear(request: Request<Incoming>, heard: &Mutex<Heard>, status: u16) -> 
     if is_grpc || status == 200 {
         let read = ExportTraceServiceRequest::decode(message).expect("OTLP");
         let mut heard = heard.lock().expect("no panic");
+        heard.bytes.extend_from_slice(&body);
         heard
             .posts
             .push((head.uri.path().to_owned(), head.headers, body.len()));

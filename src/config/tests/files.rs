@@ -148,6 +148,14 @@ name = "near"
 kind = "openai"
 base_url = "https://near.example/v1"
 models = ["gpt-4*"]
+[[trace.exporter]]
+endpoint = "http://far.example"
+api_key = "env:K"
+content = true
+[[trace.exporter]]
+name = "here"
+endpoint = "http://127.0.0.1:4318"
+content = true
 "#,
     );
     let limits = r#"[[limit]]
@@ -185,6 +193,8 @@ turns = 10
     bursar.toml:8: credentials for `far` leave this machine unencrypted
     bursar.toml:8: the base URL of `far` ends with /v1; Anthropic's is written without
     bursar.toml:14: `gpt-4*` of `near` never sees a bare model name: `gpt-*` of `p` comes first; only `near/MODEL` gets here
+    bursar.toml:19: credentials for exporter `otlp` leave this machine unencrypted
+    bursar.toml:19: prompts and answers for exporter `otlp` leave this machine unencrypted
     limits.toml:1: nothing bounds what one owner or identity spends in all: `task` caps dollars, but its callers can open new accounts under it; add a limit with `per = ["owner"]` and a window
     limits.toml:6: `nowhere` never matches: there is no provider like `azure*`
     limits.toml:12: `bosses` holds in full only for a role or agent bound to the key; a caller that merely claims it gets the tightest such caps, here those of `workers`

@@ -83,7 +83,7 @@ fn what_cannot_be_meant_is_a_fault() {
          [[trace.exporter]]\nkind = \"phonix\"\nendpoint = \"http://h\"\n\
          [[trace.exporter]]\nkind = \"mlflow\"\nprotocol = \"grpc\"\nheaders = { authorization = \"Bearer x\", x-team-key = \"k\" }\n\
          [[trace.exporter]]\nname = \"two\"\nendpoint = \"http://user@h\"\nproject = \"p\"\nsample = 2.0\nspeed = 1\n\
-         [[trace.exporter]]\nname = \"mlflow\"\nendpoint = \"http://h:1/x\"\nprotocol = \"grpc\"\n",
+         [[trace.exporter]]\nname = \"mlflow\"\nendpoint = \"http://h:1/x\"\nprotocol = \"grpc\"\nproxy = \"socks5://h\"\n",
     ));
     insta::assert_snapshot!(faults.join("\n"), @r#"
     6: [trace.exporter] needs `endpoint`
@@ -94,8 +94,9 @@ fn what_cannot_be_meant_is_a_fault() {
     16: `endpoint`: credentials do not belong into the address; use `api_key`
     17: `otlp` has no projects
     18: `sample`: this should be a share above 0 and up to 1, such as 0.8
-    19: unknown key `speed` in [trace.exporter]; known are api_key, batch, ca_file, endpoint, every, headers, kind, name, project, protocol, queue, resource, sample, timeout, vocabulary
+    19: unknown key `speed` in [trace.exporter]; known are api_key, batch, ca_file, content, endpoint, every, headers, kind, name, project, protocol, proxy, queue, resource, sample, timeout, vocabulary
     22: `endpoint`: gRPC has an address without a path
+    24: `proxy`: `socks5://h` is neither an http:// address nor "env" nor "none"
     "#);
 }
 

@@ -120,12 +120,16 @@ fn object(facts: &mut Facts, mut progress: Option<&mut Progress>, json: &[u8]) -
 
 fn choice(facts: &mut Facts, progress: Option<&mut Progress>, cursor: &mut Cursor<'_>) -> Scan<()> {
     let (mut index, mut said, mut finished) = (0, None, false);
+    let mut completed = Piece::None;
     cursor.object(|key, cursor| {
         match key {
             b"index" => index = cursor.whole()?.unwrap_or(0),
             // The index may stand behind these; tool calls are told apart by it.
             b"delta" | b"message" => said = cursor.present()?,
-            b"text" => content(facts, cursor, 0)?,
+            b"text" => {
+                completed = facts.piece(cursor)?;
+                content(facts, cursor, 0)?;
+            }
             b"finish_reason" => {
                 if let Some(reason) = cursor.text()?.filter(|reason| !reason.is_empty()) {
                     finished = true;
@@ -145,6 +149,9 @@ fn choice(facts: &mut Facts, progress: Option<&mut Progress>, cursor: &mut Curso
     })?;
     if let Some(progress) = progress {
         progress.note(index, finished);
+    }
+    if let (Some(given), Piece::More(text)) = (&mut facts.given, completed) {
+        given.completion(index, text);
     }
     said.map_or(Ok(()), |said| message(facts, index, said))
 }

@@ -7,7 +7,7 @@ use super::scan::{Cursor, Scan, Text};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-/// Most that is kept of one answer, in bytes; of a longer one nothing is.
+/// Most that is kept of one answer, in bytes; of a longer one nothing is, unless its beginning is asked for.
 pub const GIVEN_BYTES_MAX: usize = 256 * 1024;
 /// Shortest and longest piece of an answer that it is known by elsewhere, in bytes.
 const TRACE_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
@@ -23,6 +23,8 @@ pub struct Keep {
     pub calls: bool,
     /// The text.
     pub text: bool,
+    /// The beginning of one that is too long, and the text of completions, which no form is declared for.
+    pub beginning: bool,
 }
 
 impl Keep {
@@ -121,6 +123,22 @@ impl GivenCall {
         }
     }
 
+    /// As much of the arguments as was kept; nothing of a free text.
+    #[must_use]
+    pub fn beginning(&self) -> Cow<'_, [u8]> {
+        match self.form {
+            Form::Free => Cow::default(),
+            Form::Bare => Cow::Borrowed(&self.arguments),
+            Form::Quoted => Cow::Owned(beginning(&self.arguments).into_bytes()),
+        }
+    }
+
+    /// The choice or block that it stands in.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.place.0
+    }
+
     /// The arguments are free text.
     #[must_use]
     pub fn is_free(&self) -> bool {
@@ -141,12 +159,34 @@ impl Given {
     /// The tool calls, in the order of their beginnings.
     #[must_use]
     pub fn calls(&self) -> &[GivenCall] {
-        &self.calls
+        if self.is_partial { &[] } else { &self.calls }
     }
 
     /// The texts by choice or block, in their order, unescaped.
     pub fn texts(&self) -> impl Iterator<Item = Option<String>> {
-        self.texts.iter().map(|(_, text)| unquoted(text))
+        self.raw_texts().map(unquoted)
+    }
+
+    fn raw_texts(&self) -> impl Iterator<Item = &[u8]> {
+        let texts = if self.is_partial {
+            &[]
+        } else {
+            &self.texts[..]
+        };
+        texts.iter().map(|(_, text)| &**text)
+    }
+
+    /// The beginnings of the texts with the number of their choice or block, also where not all was kept.
+    pub fn beginnings(&self) -> impl Iterator<Item = (u64, String)> {
+        self.texts
+            .iter()
+            .map(|(place, text)| (*place, beginning(text)))
+    }
+
+    /// The tool calls as far as they were kept.
+    #[must_use]
+    pub fn calls_begun(&self) -> &[GivenCall] {
+        &self.calls
     }
 
     /// All of it as a response's `output`: a JSON array of items.
@@ -155,7 +195,7 @@ impl Given {
         let texts = self.texts().flatten();
         let texts =
             texts.map(|text| json!({"type": "message", "role": "assistant", "content": text}));
-        let calls = self.calls.iter().map(|call| {
+        let calls = self.calls().iter().map(|call| {
             let arguments = call.arguments().unwrap_or_default();
             json!({
                 "type": "function_call",
@@ -183,17 +223,25 @@ impl Given {
     /// Pieces by which the answer is known where it is handed on: ids of its tool calls, and the longest
     /// stretch of each text that looks the same however often it is put in quotes.
     pub fn traces(&self) -> impl Iterator<Item = &[u8]> {
-        let calls = self.calls.iter();
+        let calls = self.calls().iter();
         let ids = calls.clone().map(|call| &*call.id);
         let ids = ids.filter(|id| id.len() >= ID_BYTES_MIN);
         let arguments = calls.map(|call| &*call.arguments);
-        let texts = self.texts.iter().map(|(_, text)| &**text);
-        ids.chain(arguments.chain(texts).filter_map(stretch))
+        ids.chain(arguments.chain(self.raw_texts()).filter_map(stretch))
     }
 
     pub(super) fn leave_out(&mut self) {
         self.is_partial = true;
-        (self.calls, self.texts) = (Vec::new(), Vec::new());
+        if !self.keep.beginning {
+            (self.calls, self.texts) = (Vec::new(), Vec::new());
+        }
+    }
+
+    /// The text of a completion.
+    pub(super) fn completion(&mut self, choice: u64, text: Text<'_>) {
+        if self.keep.beginning {
+            self.text(choice, text, false);
+        }
     }
 
     pub(super) fn decline(&mut self) {
@@ -245,17 +293,17 @@ impl Given {
                     call.arguments.clear();
                 }
                 call.form = Form::Quoted;
-                call.arguments.extend_from_slice(text.0);
+                extend(&mut call.arguments, text.0);
             }
             Piece::Whole(text) => {
                 call.form = Form::Quoted;
                 call.arguments.clear();
-                call.arguments.extend_from_slice(text.0);
+                extend(&mut call.arguments, text.0);
             }
             Piece::Bare(json) => {
                 call.form = Form::Bare;
                 call.arguments.clear();
-                call.arguments.extend_from_slice(json);
+                extend(&mut call.arguments, json);
             }
             Piece::Free => call.form = Form::Free,
         }
@@ -289,7 +337,7 @@ impl Given {
         if is_whole {
             kept.clear();
         }
-        kept.extend_from_slice(text.0);
+        extend(kept, text.0);
         let now = kept.len();
         self.grown(before, now);
     }
@@ -302,6 +350,12 @@ impl Given {
     }
 }
 
+/// Appends what is looked at of a piece: a little more than ever fits, so that too much is seen to be.
+fn extend(kept: &mut Vec<u8>, more: &[u8]) {
+    let room = (GIVEN_BYTES_MAX + 1).saturating_sub(kept.len());
+    kept.extend_from_slice(&more[..more.len().min(room)]);
+}
+
 /// The longest stretch without anything that is escaped, if it is long enough to tell texts apart.
 fn stretch(text: &[u8]) -> Option<&[u8]> {
     let plain =
@@ -311,6 +365,13 @@ fn stretch(text: &[u8]) -> Option<&[u8]> {
         .max_by_key(|stretch| stretch.len())?;
     let longest = &longest[..longest.len().min(*TRACE_BYTES.end())];
     (longest.len() >= *TRACE_BYTES.start()).then_some(longest)
+}
+
+/// The text that stands in quotes so, without its last character where that is cut.
+fn beginning(inside: &[u8]) -> String {
+    // The longest character is two escapes of six bytes.
+    let cut = (0..=12.min(inside.len())).find_map(|cut| unquoted(&inside[..inside.len() - cut]));
+    cut.unwrap_or_default()
 }
 
 /// The text that stands in quotes so, if it is one.

@@ -292,6 +292,7 @@ fn journal_rows_bring_it_all_back() {
     reader.keep(crate::dialect::answer::Keep {
         calls: true,
         text: true,
+        beginning: false,
     });
     let body = json!({"id": "x", "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant",
         "tool_calls": [{"id": wish[0].id, "type": "function", "function": {"name": "ask_child", "arguments": wish[0].arguments.to_string()}}]}}]});

@@ -151,6 +151,7 @@ impl World {
         reader.keep(Keep {
             calls: true,
             text: true,
+            beginning: false,
         });
         reader.body(answer_body(dialect, say, id).to_string().as_bytes());
         let handed = handed(dialect, &reader.finish(true));

@@ -1,7 +1,7 @@
 //! What a call's span is told by its record. Where no spans are exported, nothing.
 
 use super::Record;
-use crate::dialect::Answer;
+use crate::dialect::{Answer, content};
 use crate::ledger::{Reached, Remaining};
 use crate::stack::headers;
 use crate::stack::race::Runner;
@@ -31,8 +31,8 @@ impl Record {
         answer: Option<&Answer>,
         overrun: NanoUsd,
     ) -> Option<Box<EndedAs>> {
-        self.facts.span.as_ref()?;
         let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+        let span = self.facts.span.as_ref()?;
         let usage = answer.and_then(|answer| answer.usage.as_ref());
         Some(Box::new(EndedAs {
             ending,
@@ -47,6 +47,15 @@ impl Record {
             left_usd: None,
             left_turns: None,
             overrun,
+            said: answer.filter(|_| span.tells()).and_then(|answer| {
+                let given = answer.given.as_deref()?;
+                let finish = answer.finish.as_deref();
+                Some(Box::new(content::answered(
+                    self.call.dialect,
+                    given,
+                    finish,
+                )))
+            }),
         }))
     }
 

@@ -1,8 +1,8 @@
 //! A call as a span, with one below it for each try at a provider.
 
 use super::{
-    ATTRIBUTES, CLIENT, ERROR, Head, Style, Whose, events, link, operation, sort, span, status,
-    usd, whose,
+    ATTRIBUTES, CLIENT, ERROR, Head, Style, Whose, content, events, link, operation, sort, span,
+    status, usd, whose,
 };
 use crate::config::Conventions;
 use crate::dialect::Dialect;
@@ -38,6 +38,9 @@ pub(super) fn encode(call: &CallData, style: Style, out: &mut Wire) {
         }
         asked(call, style, out);
         answered(call, style, out);
+        if let Some(said) = call.content.as_deref().filter(|_| style.content) {
+            content::call(said, call.dialect, style, out);
+        }
         out.append(&tags);
         events(out, &call.events);
         if let Some(root) = call.link {

@@ -3,16 +3,12 @@
 
 use crate::config::{TraceExporter, TraceProtocol};
 use crate::ops::metrics::Metrics;
-use crate::stack::upstream::{PoolError, tls_roots};
+use crate::stack::upstream::{Pool, PoolError, Via};
 use crate::traces::wire::{Field, fields};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +39,7 @@ enum Tried {
 /// Where spans are posted to.
 pub(super) struct Post {
     name: Arc<str>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool<Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
     protocol: TraceProtocol,
@@ -52,28 +48,15 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn new(config: &TraceExporter, headers: HeaderMap) -> Result<Self, PoolError> {
-        let tls = tls_roots(config.ca_file.as_deref())?;
-        let mut http = HttpConnector::new();
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT_TIME));
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http();
-        let is_grpc = config.protocol == TraceProtocol::Grpc;
-        let https = match is_grpc {
-            true => https.enable_http2().wrap_connector(http),
-            false => https.enable_http1().enable_http2().wrap_connector(http),
+        let new = match config.protocol {
+            TraceProtocol::Http => Pool::new,
+            TraceProtocol::Grpc => Pool::http2,
         };
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(IDLE_MAX)
-            .http2_only(is_grpc)
-            .build(https);
+        let way = Via::of(&config.proxy, &config.endpoint);
+        let pool = new(config.ca_file.as_deref(), way, CONNECT_TIME, IDLE_MAX)?;
         Ok(Self {
             name: Arc::clone(&config.name),
-            client,
+            pool,
             uri: config.endpoint.clone(),
             headers,
             protocol: config.protocol,
@@ -146,7 +129,7 @@ impl Post {
         if self.protocol == TraceProtocol::Grpc {
             *request.version_mut() = http::Version::HTTP_2;
         }
-        match self.client.request(request).await {
+        match self.pool.send(request).await {
             Err(error) => Tried::Later(cause(&error), None),
             Ok(answer) => match self.protocol {
                 TraceProtocol::Http => heard_http(answer).await,

@@ -1,13 +1,12 @@
 //! One task while its spans are open: the stays of its agents, the tools at work, and how they end.
 
+use super::tools::Tool;
 use super::{
-    Caller, Charge, Entering, Leaving, MAX_EVENTS, MAX_LINKS, MAX_RESTED, MAX_STAYS, MAX_TOOLS,
-    Map, Placed, SHARDS,
+    Caller, Charge, Entering, Leaving, MAX_EVENTS, MAX_LINKS, MAX_RESTED, MAX_STAYS, Map, Placed,
+    SHARDS,
 };
 use crate::attribution::Attribution;
-use crate::traces::item::{
-    Belongs, Event, Item, Joined, StaySpan, Tags, TaskSpan, ToolSpan, UnixNs,
-};
+use crate::traces::item::{Belongs, Event, Item, Joined, StaySpan, Tags, TaskSpan, UnixNs};
 use crate::traces::{half, number};
 use crate::units::{NanoUsd, RequestId};
 use sha2::{Digest, Sha256};
@@ -23,18 +22,18 @@ pub(super) struct Rested {
 }
 
 pub(super) struct OpenTask {
-    belongs: Belongs,
+    pub(super) belongs: Belongs,
     /// The span that everything else hangs below: the task's own, or that of its first caller.
     anchor: u64,
     /// The first of all, to be remembered.
     first: u64,
     /// Its own span; none where its first caller brought one.
     own: Option<Own>,
-    tags: Tags,
+    pub(super) tags: Tags,
     pub(super) in_flight: u32,
     pub(super) last: UnixNs,
     stays: Vec<Stay>,
-    tools: Vec<Tool>,
+    pub(super) tools: Vec<Tool>,
     links: Vec<(u128, u64)>,
     events: Vec<Event>,
     sums: Sums,
@@ -67,17 +66,6 @@ struct Stay {
     calls: u64,
     /// Its last answer asked for nothing: if its caller speaks next, it has handed back.
     answered: bool,
-}
-
-struct Tool {
-    span: u64,
-    parent: u64,
-    id: Arc<str>,
-    name: Arc<str>,
-    agent: Option<Arc<str>>,
-    role: Option<Arc<str>>,
-    caller: Option<Arc<str>>,
-    started: UnixNs,
 }
 
 /// The trace of a task whose calls bring none.
@@ -387,56 +375,6 @@ impl OpenTask {
         if let Some(parent) = joined.tools {
             self.begin_tools(parent, leaving);
         }
-    }
-
-    fn begin_tools(&mut self, parent: u64, leaving: &Leaving<'_>) {
-        let whose = leaving.whose;
-        for (id, name) in leaving.tools {
-            if id.is_empty() || self.tools.len() >= MAX_TOOLS {
-                continue;
-            }
-            let seed = half(self.belongs.trace) ^ parent;
-            self.tools.push(Tool {
-                span: xxh3_64_with_seed(id.as_bytes(), seed).max(1),
-                parent,
-                id: id.as_str().into(),
-                name: name.as_str().into(),
-                agent: whose.agent.as_ref().map(|agent| agent.value.shared()),
-                role: whose.role.as_ref().map(|role| role.value.shared()),
-                caller: whose.parent.as_ref().map(|caller| caller.value.shared()),
-                started: leaving.at,
-            });
-        }
-    }
-
-    /// Ends the tools whose results the call brings.
-    fn end_tools(&mut self, entering: &Entering<'_>, over: &mut Vec<Item>) {
-        let answered = (entering.answered)();
-        for id in answered {
-            if let Some(at) = self.tools.iter().position(|tool| *tool.id == *id) {
-                let tool = self.tools.swap_remove(at);
-                over.push(self.tool_span(tool, Some(entering.at)));
-            }
-        }
-    }
-
-    fn tool_span(&self, tool: Tool, ended: Option<UnixNs>) -> Item {
-        Item::Tool(Box::new(ToolSpan {
-            belongs: self.belongs,
-            span: tool.span,
-            parent: tool.parent,
-            tags: Tags {
-                agent: tool.agent,
-                role: tool.role,
-                parent: tool.caller,
-                ..self.tags.clone()
-            },
-            name: tool.name,
-            id: tool.id,
-            started: tool.started,
-            ended: ended.unwrap_or(tool.started),
-            answered: ended.is_some(),
-        }))
     }
 
     /// Ends the stays that have rested, those within others first.
