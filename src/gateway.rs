@@ -24,13 +24,13 @@ use crate::form::Forms;
 use crate::inference::{Inference, Likeness};
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
-use crate::purse::Purse;
+use crate::purse::{self, Hold, Purse};
 use crate::recall::{Durable, Recall};
 use crate::stack::route::WarmCaches;
 use crate::stack::socket::Sockets;
 use crate::stack::upstream::PoolError;
 use crate::stack::watch::Watching;
-use crate::store::{Entry, Note, NoteKind};
+use crate::store::{CallEntry, Entry, Note, NoteKind};
 use crate::task::Tasks;
 use crate::traces::{Exporting, Traces};
 use crate::units::{AgentId, Owner, ProviderName, Role, TaskId, TaskKey, UnixMs};
@@ -322,6 +322,17 @@ impl Gateway {
             used = reached.used,
             "a limit is nearly used up"
         );
+    }
+
+    /// Ends a hold that no call stands behind, and warns of what it used up.
+    pub fn end(self: &Arc<Self>, hold: Hold, outcome: purse::Outcome, entry: Box<CallEntry>) {
+        let later = || -> purse::Later {
+            let gateway = Arc::clone(self);
+            Box::new(move |end| end.warned.iter().for_each(|reached| gateway.warn(reached)))
+        };
+        if let Some(end) = hold.end(outcome, Some(entry), later) {
+            end.warned.iter().for_each(|reached| self.warn(reached));
+        }
     }
 
     /// Writes a remark of the gateway's own into the journal; left out while the journal is full.

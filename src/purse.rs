@@ -12,7 +12,7 @@
 
 mod end;
 
-pub use end::{Leaving, Outcome};
+pub use end::{Later, Leaving, Outcome};
 
 use crate::clock;
 use crate::ledger::{
@@ -135,10 +135,13 @@ impl Purse {
     fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
         let result = change(&mut inner);
-        inner.end_delayed();
+        let over = inner.end_delayed();
         inner.hand_out();
         let grants = inner.ledger.grants();
         drop(inner);
+        for (later, end) in over {
+            later(&end);
+        }
         if !grants.is_empty() {
             self.carry(grants);
         }

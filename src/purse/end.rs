@@ -17,45 +17,40 @@ pub enum Outcome {
     Void(u64),
 }
 
-/// The end of one hold, with what the journal is to say of it.
+/// Hears of an end that had to wait for the store.
+pub type Later = Box<dyn FnOnce(&End) + Send>;
+
+/// The end of one hold that waits for the store, with what the journal is to say of it.
 pub(super) struct Ending {
     pub(super) id: HoldId,
     outcome: Outcome,
     entry: Option<Box<CallEntry>>,
     place: Place,
+    later: Later,
 }
 
 impl Inner {
-    /// Ends a hold and posts its entry, unless it has to wait for the store.
-    #[expect(
-        clippy::result_large_err,
-        reason = "an ending that cannot be yet is handed back as it came"
-    )]
-    fn end(&mut self, ending: Ending) -> Result<End, Ending> {
-        if self.ledger.footing(ending.id) == Some(Footing::Awaited) {
-            return Err(ending);
-        }
-        let Ending {
-            id,
-            outcome,
-            entry,
-            place,
-        } = ending;
-        let end = outcome.end(&mut self.ledger, id);
-        post(place, entry, &end);
-        Ok(end)
+    fn is_awaited(&self, id: HoldId) -> bool {
+        self.ledger.footing(id) == Some(Footing::Awaited)
     }
 
-    /// Ends the holds that waited for an answer of the store which has come.
-    pub(super) fn end_delayed(&mut self) {
+    /// Ends the holds that waited for an answer of the store which has come. Who is to hear of it is
+    /// told once the purse is free again.
+    pub(super) fn end_delayed(&mut self) -> Vec<(Later, End)> {
+        let mut over = Vec::new();
         if self.ending.is_empty() {
-            return;
+            return over;
         }
         for ending in std::mem::take(&mut self.ending) {
-            if let Err(still) = self.end(ending) {
-                self.ending.push(still);
+            if self.is_awaited(ending.id) {
+                self.ending.push(ending);
+                continue;
             }
+            let end = ending.outcome.end(&mut self.ledger, ending.id);
+            post(ending.place, ending.entry, &end);
+            over.push((ending.later, end));
         }
+        over
     }
 }
 
@@ -88,45 +83,50 @@ impl Hold {
 
     /// Ends it, and posts the entry into the place that was kept for it. `entry.accounts` are
     /// [`Hold::accounts`]; those that were added meanwhile are added there.
-    pub fn end(self, outcome: Outcome, entry: Option<Box<CallEntry>>) -> End {
+    ///
+    /// `None` if it has to wait for an answer of the store: what `later` makes, in the purse's lock, hears of
+    /// the end when it comes.
+    pub fn end(
+        self,
+        outcome: Outcome,
+        entry: Option<Box<CallEntry>>,
+        later: impl FnOnce() -> Later,
+    ) -> Option<End> {
         let Self {
             purse,
             id,
-            terms,
+            terms: _,
             accounts: _,
             place,
         } = self;
-        let ended = purse.with(|inner| {
-            if inner.ledger.footing(id) == Some(Footing::Known) {
-                return Ok((outcome.end(&mut inner.ledger, id), Some((place, entry))));
+        let (end, posting) = purse.with(|inner| {
+            let footing = inner.ledger.footing(id);
+            if footing == Some(Footing::Awaited) {
+                inner.ending.push(Ending {
+                    id,
+                    outcome,
+                    entry,
+                    place,
+                    later: later(),
+                });
+                return None;
             }
-            let ending = Ending {
-                id,
-                outcome,
-                entry,
-                place,
-            };
-            let ended = inner.end(ending).map(|end| (end, None));
-            ended.map_err(|later| inner.ending.push(later))
-        });
-        match ended {
-            Ok((end, posting)) => {
-                if let Some((place, entry)) = posting {
-                    post(place, entry, &end);
-                }
-                end
+            let end = outcome.end(&mut inner.ledger, id);
+            if footing == Some(Footing::Known) {
+                return Some((end, Some((place, entry))));
             }
-            // It ends when the store has answered; what is left then is not known yet.
-            Err(()) => End {
-                remaining: terms.remaining,
-                ..End::default()
-            },
+            post(place, entry, &end);
+            Some((end, None))
+        })?;
+        if let Some((place, entry)) = posting {
+            post(place, entry, &end);
         }
+        Some(end)
     }
 
     /// Ends it without a charge and without an entry: nothing came of it.
     pub fn let_go(self) {
-        drop(self.end(Outcome::Void(0), None));
+        drop(self.end(Outcome::Void(0), None, || Box::new(|_| {})));
     }
 }
 
@@ -136,7 +136,7 @@ pub struct Leaving {
     /// Definite refusals to be counted.
     pub(super) attempts: u64,
     entry: Box<CallEntry>,
-    then: Box<dyn FnOnce(&End) + Send>,
+    then: Later,
 }
 
 impl Leaving {
@@ -146,7 +146,7 @@ impl Leaving {
         hold: Hold,
         attempts: u64,
         entry: Box<CallEntry>,
-        then: Box<dyn FnOnce(&End) + Send>,
+        then: Later,
     ) -> Self {
         Self {
             hold,
@@ -158,10 +158,18 @@ impl Leaving {
 
     /// Nobody takes its stead in the same step.
     pub(super) fn end(self) {
-        let end = self
-            .hold
-            .end(Outcome::Void(self.attempts), Some(self.entry));
-        (self.then)(&end);
+        let Self {
+            hold,
+            attempts,
+            entry,
+            then,
+        } = self;
+        let mut then = Some(then);
+        let later = || then.take().unwrap_or_else(|| Box::new(|_| {}));
+        let end = hold.end(Outcome::Void(attempts), Some(entry), later);
+        if let (Some(end), Some(then)) = (end, then) {
+            then(&end);
+        }
     }
 
     /// It has ended in the ledger.

@@ -115,7 +115,7 @@ fn entry(hold: &Hold, charged: Amounts) -> Box<CallEntry> {
 
 fn settle(hold: Hold, nano: u64) {
     let entry = entry(&hold, usd(nano));
-    drop(hold.end(Outcome::Settle(usd(nano)), Some(entry)));
+    drop(hold.end(Outcome::Settle(usd(nano)), Some(entry), || Box::new(|_| {})));
 }
 
 /// What the ledger and the store have settled, once both know.
@@ -184,6 +184,38 @@ async fn an_account_that_is_added_counts_what_ends_before_and_after_it_is_known(
     assert_eq!(settled(&purse, &new.key).await, (60, 60));
     assert_eq!(settled(&purse, &old.key).await, (60, 60));
     assert_eq!(purse.cover(&added).len(), 3, "all have ended");
+}
+
+#[tokio::test]
+async fn an_end_that_waits_for_the_store_is_told_of_when_it_comes() {
+    let (_directory, purse) = purse();
+    let (mut old, new) = (cover("old", false), cover("new", false));
+    old.warn_permille = Some(500);
+    let hold = hold(&purse, vec![old]).await;
+    assert_eq!(purse.cover(&[(hold.id(), vec![new.clone()])]), []);
+    let loading = tokio::spawn({
+        let (purse, key) = (Arc::clone(&purse), new.key.clone());
+        async move { purse.load(&[key]).await }
+    });
+    let begun = std::time::Instant::now();
+    while purse.look(|ledger| ledger.footing(hold.id())) == Some(Footing::Unknown) {
+        assert!(begun.elapsed() < PATIENCE, "never asked for");
+        tokio::task::yield_now().await;
+    }
+    let (told, heard) = std::sync::mpsc::channel();
+    let entry = entry(&hold, usd(600));
+    let later: Later = Box::new({
+        let told = told.clone();
+        move |end| told.send(end.warned.clone()).unwrap()
+    });
+    if let Some(end) = hold.end(Outcome::Settle(usd(600)), Some(entry), || later) {
+        told.send(end.warned).unwrap();
+    }
+    loading.await.unwrap().unwrap();
+    purse.delayed().await;
+    let warned = heard.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((warned.len(), warned[0].used), (1, 600));
+    assert!(heard.try_recv().is_err(), "once");
 }
 
 #[tokio::test]

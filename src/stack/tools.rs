@@ -128,6 +128,6 @@ impl Asked {
         entry.model = Arc::clone(tool);
         entry.accounts = Arc::clone(&hold.accounts);
         entry.tools = vec![(Arc::clone(tool), count)];
-        drop(hold.end(Outcome::Settle(charged), Some(Box::new(entry))));
+        self.gateway.end(hold, Outcome::Settle(charged), Box::new(entry));
     }
 }

@@ -98,7 +98,7 @@ impl Record {
                 answer.as_deref(),
             ),
         };
-        let telling = self.tell_span(ending, reason, &charged, answer.as_deref(), overrun);
+        let mut telling = self.tell_span(ending, reason, &charged, answer.as_deref(), overrun);
         let ended = check::Ended {
             ending,
             reason,
@@ -126,15 +126,20 @@ impl Record {
             Ending::Unreconciled => purse::Outcome::Doubt(charged),
             Ending::Void | Ending::Denied => purse::Outcome::Void(charged[Meter::Attempts]),
         };
-        let end = hold.end(outcome, Some(Box::new(entry)));
-        self.warn(&end.warned);
         if ending == Ending::Unreconciled {
             self.log_doubt(reason, &charged);
         }
-        self.end_span(telling, &end.remaining);
+        self.log_end();
+        // Where the end waits for the store, what is left then is not known yet.
+        let mut remaining = hold.terms.remaining;
+        let later = || self.closing_later(telling.take());
+        if let Some(end) = hold.end(outcome, Some(Box::new(entry)), later) {
+            self.closing().close(&end, telling);
+            remaining = end.remaining;
+        }
         if self.progress.goes_on {
             return Charged {
-                remaining: end.remaining,
+                remaining,
                 ..Charged::default()
             };
         }
@@ -149,7 +154,7 @@ impl Record {
         Charged {
             cost: (ending == Ending::Settle).then(|| charged.usd()),
             answered,
-            remaining: end.remaining,
+            remaining,
         }
     }
 

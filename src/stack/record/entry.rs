@@ -247,5 +247,6 @@ pub(in crate::stack) fn settle_opening(hold: Hold, admission: &admit::Admission)
     entry.reason = Some("task_opened".into());
     entry.quoted = charged;
     entry.accounts = Arc::clone(&hold.accounts);
-    drop(hold.end(purse::Outcome::Settle(charged), Some(Box::new(entry))));
+    let outcome = purse::Outcome::Settle(charged);
+    admission.gateway.end(hold, outcome, Box::new(entry));
 }

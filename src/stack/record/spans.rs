@@ -2,12 +2,15 @@
 
 use super::Record;
 use crate::dialect::{Answer, content};
-use crate::ledger::{Reached, Remaining};
+use crate::gateway::Gateway;
+use crate::ledger::{End, Reached};
+use crate::log;
+use crate::purse::Later;
 use crate::stack::headers;
 use crate::stack::race::Runner;
 use crate::stack::trace::Trace;
 use crate::store::Ending;
-use crate::traces::{EndedAs, Said, Tokens};
+use crate::traces::{AskSpan, EndedAs, Said, Tokens};
 use crate::units::{Amounts, NanoUsd};
 use http::HeaderMap;
 use std::sync::Arc;
@@ -59,22 +62,6 @@ impl Record {
         }))
     }
 
-    /// Accounts have crossed their `warn_at` with it.
-    pub(super) fn warn(&self, warned: &[Reached]) {
-        for reached in warned {
-            self.gateway.warn(reached);
-            if let Some(span) = &self.facts.span {
-                let limit = crate::config::Limit::name_in(&reached.key.limit);
-                let more = [
-                    ("limit", Said::Text(limit.into())),
-                    ("meter", Said::Text(reached.meter.name().into())),
-                    ("used", Said::Number(reached.used)),
-                ];
-                span.note("limit_warning", &more);
-            }
-        }
-    }
-
     /// Nobody can say what it cost.
     pub(super) fn log_doubt(&self, reason: Option<&'static str>, doubted: &Amounts) {
         tracing::info!(
@@ -87,7 +74,7 @@ impl Record {
     }
 
     /// Leads from the log to the trace and the journal.
-    fn log_end(&self) {
+    pub(super) fn log_end(&self) {
         tracing::debug!(
             provider = self.provider.name.as_str(),
             model = &*self.facts.model,
@@ -96,20 +83,68 @@ impl Record {
         );
     }
 
-    /// The hold has ended. Unless another record goes on with the call, its span has too.
-    pub(super) fn end_span(&self, told: Option<Box<EndedAs>>, remaining: &Remaining) {
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            self.log_end();
+    /// Who hears of the end of its hold.
+    pub(super) fn closing(&self) -> Closing<'_> {
+        let has_lost = || self.facts.runner.as_ref().is_some_and(Runner::has_lost);
+        Closing {
+            gateway: &self.gateway,
+            span: self.facts.span.as_ref(),
+            aside: self.progress.goes_on.then(has_lost),
         }
-        let (Some(span), Some(mut told)) = (&self.facts.span, told) else {
+    }
+
+    /// The same for an end that has to wait for the store.
+    pub(super) fn closing_later(&self, told: Option<Box<EndedAs>>) -> Later {
+        let context = self.log_context();
+        let (gateway, span) = (Arc::clone(&self.gateway), self.facts.span.clone());
+        let aside = self.closing().aside;
+        Box::new(move |end| {
+            let closing = Closing {
+                gateway: &gateway,
+                span: span.as_ref(),
+                aside,
+            };
+            log::at(context, || closing.close(end, told));
+        })
+    }
+}
+
+/// Who hears of the end of a call's hold beside the journal: metrics, the log, the call's span.
+pub(super) struct Closing<'a> {
+    gateway: &'a Gateway,
+    span: Option<&'a AskSpan>,
+    /// Another record goes on with the call; true if it was another target that answered.
+    aside: Option<bool>,
+}
+
+impl Closing<'_> {
+    /// The hold has ended. Unless another record goes on with the call, its span has too.
+    pub(super) fn close(&self, end: &End, told: Option<Box<EndedAs>>) {
+        self.warn(&end.warned);
+        let (Some(span), Some(mut told)) = (self.span, told) else {
             return;
         };
-        if self.progress.goes_on {
-            let runner = self.facts.runner.as_ref();
-            span.end_aside(&told, runner.is_some_and(Runner::has_lost));
+        if let Some(lost) = self.aside {
+            span.end_aside(&told, lost);
             return;
         }
-        (told.left_usd, told.left_turns) = (remaining.usd, remaining.turns);
+        (told.left_usd, told.left_turns) = (end.remaining.usd, end.remaining.turns);
         span.end(*told);
+    }
+
+    /// Accounts have crossed their `warn_at` with it.
+    pub(super) fn warn(&self, warned: &[Reached]) {
+        for reached in warned {
+            self.gateway.warn(reached);
+            if let Some(span) = self.span {
+                let limit = crate::config::Limit::name_in(&reached.key.limit);
+                let more = [
+                    ("limit", Said::Text(limit.into())),
+                    ("meter", Said::Text(reached.meter.name().into())),
+                    ("used", Said::Number(reached.used)),
+                ];
+                span.note("limit_warning", &more);
+            }
+        }
     }
 }

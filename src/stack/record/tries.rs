@@ -171,7 +171,7 @@ impl Record {
         let attempts = self.attempts();
         // The call leaves the list of those in flight with the record: once its end is posted.
         let then = Box::new(move |end: &End| {
-            self.logs(|| self.warn(&end.warned));
+            self.logs(|| self.closing().warn(&end.warned));
         });
         Some(Leaving::new(hold, attempts, Box::new(entry), then))
     }
