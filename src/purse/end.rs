@@ -142,12 +142,7 @@ pub struct Leaving {
 impl Leaving {
     /// What the journal is to say of its end, and what is done once that is posted.
     #[must_use]
-    pub fn new(
-        hold: Hold,
-        attempts: u64,
-        entry: Box<CallEntry>,
-        then: Later,
-    ) -> Self {
+    pub fn new(hold: Hold, attempts: u64, entry: Box<CallEntry>, then: Later) -> Self {
         Self {
             hold,
             attempts,

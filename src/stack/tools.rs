@@ -128,6 +128,7 @@ impl Asked {
         entry.model = Arc::clone(tool);
         entry.accounts = Arc::clone(&hold.accounts);
         entry.tools = vec![(Arc::clone(tool), count)];
-        self.gateway.end(hold, Outcome::Settle(charged), Box::new(entry));
+        self.gateway
+            .end(hold, Outcome::Settle(charged), Box::new(entry));
     }
 }
