@@ -5,14 +5,19 @@
 //! before they are answered; journal entries are posted to a [`Place`] reserved beforehand and are
 //! written behind the call, in groups.
 
+mod call;
 mod chain;
+mod doubt;
 mod entry;
 mod error;
 mod read;
 mod sqlite;
 mod stake;
+mod task;
 
+pub use call::{CallEntry, Ending, ShadowEntry};
 pub use chain::{Head, ParseHeadError};
+pub use doubt::{Doubt, Reconciled, Release, Shift};
 pub use entry::{
     AccountBody, AnsweredBody, AskedBody, CallBody, CheckpointBody, CrashBody, DecisionBody,
     DoubtBody, Entry, Evidence, EvidenceKey, Kind, Mark, MarkBody, Note, NoteBody, NoteKind,
@@ -24,14 +29,12 @@ pub use read::{
     ReportQuery, ReportRow, Row, TaskFilter, Verdict, VerifyOptions,
 };
 pub use sqlite::{Durability, Loaded, Options, Retention, SqliteStore};
-
 pub use stake::Stake;
+pub use task::{ModelPin, TaskOpening, TaskRecord, TaskState};
 
-use crate::escalation::{self, Allowed, Asked, Deciding, Escalation, Opening};
+use crate::escalation::{self, Deciding, Escalation, Opening};
 use crate::ledger::{AccountKey, Caps};
-use crate::units::{
-    AgentId, Amounts, EscalationId, IdentityName, NanoUsd, ProviderName, TaskKey, TraceIds, UnixMs,
-};
+use crate::units::{AgentId, Amounts, EscalationId, IdentityName, TaskKey, UnixMs};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -117,206 +120,6 @@ pub struct SeedQuery {
     pub whenever_new: bool,
 }
 
-/// The state of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskState {
-    /// Calls are admitted.
-    Active,
-    /// Calls are refused until resumed.
-    Suspended,
-    /// Calls are refused for good.
-    Closed,
-}
-
-impl TaskState {
-    /// The word in the store, in reports and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The state of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Active, Self::Suspended, Self::Closed]
-            .into_iter()
-            .find(|state| state.name() == name)
-    }
-}
-
-/// What the store knows of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskRecord {
-    /// Which task.
-    pub key: TaskKey,
-    /// Whether it may spend.
-    pub state: TaskState,
-    /// When it was first seen.
-    pub opened: UnixMs,
-    /// Its own, lower caps.
-    pub caps: Caps,
-    /// Milliseconds spent suspended, for `duration`.
-    pub paused_ms: u64,
-    /// Since when it is suspended.
-    pub paused_since: Option<UnixMs>,
-    /// The question it waits for, or the one that was answered with no.
-    pub escalation: Option<Asked>,
-    /// Turns that a person allowed before being asked again.
-    pub allowed: Option<Allowed>,
-}
-
-impl TaskRecord {
-    /// Milliseconds spent suspended, the present suspension included.
-    #[must_use]
-    pub fn suspended_ms(&self, now: UnixMs) -> u64 {
-        Self::paused(self.paused_ms, self.paused_since, now)
-    }
-
-    /// The same of a task that was suspended for so long before, and is since then.
-    pub(crate) fn paused(before_ms: u64, since: Option<UnixMs>, now: UnixMs) -> u64 {
-        let present = since.map_or(0, |since| now.0.saturating_sub(since.0).max(0));
-        before_ms.saturating_add(present.unsigned_abs())
-    }
-
-    /// Adds the present suspension, if there is one, to the time spent suspended.
-    fn leave_suspension(&mut self, now: UnixMs) {
-        self.paused_ms = self.suspended_ms(now);
-        self.paused_since = None;
-    }
-}
-
-/// How a hold ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Charged at what the provider reported.
-    Settle,
-    /// Charged at a bound, for no evidence was to be had: `unreconciled`, in doubt.
-    Unreconciled,
-    /// Not charged.
-    Void,
-    /// Never reached a provider: the call was refused here.
-    Denied,
-}
-
-impl Ending {
-    /// The word in the journal.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Settle => "settle",
-            Self::Unreconciled => "unreconciled",
-            Self::Void => "void",
-            Self::Denied => "denied",
-        }
-    }
-
-    /// The ending of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Settle, Self::Unreconciled, Self::Void, Self::Denied]
-            .into_iter()
-            .find(|ending| ending.name() == name)
-    }
-}
-
-/// One call, from admission to its end: one row of the journal.
-#[derive(Clone, Debug)]
-pub struct CallEntry {
-    /// `x-bursar-request-id`.
-    pub request: Arc<str>,
-    /// When it was admitted (or refused).
-    pub admitted: UnixMs,
-    /// When its hold ended.
-    pub ended: UnixMs,
-    /// Whose call.
-    pub attribution: Arc<crate::attribution::Attribution>,
-    /// Its W3C trace and span.
-    pub trace: Option<TraceIds>,
-    /// The wire format's name.
-    pub dialect: &'static str,
-    /// The one that it was put into for its provider, if that is another.
-    pub translated: Option<&'static str>,
-    /// Which of two asks it is, where a second target was asked beside the first.
-    pub hedge: Option<&'static str>,
-    /// The model asked for.
-    pub model: Arc<str>,
-    /// The provider it went to.
-    pub provider: Option<Arc<str>>,
-    /// The model that answered.
-    pub answered: Option<Arc<str>>,
-    /// The answer's own id.
-    pub answer_id: Option<String>,
-    /// How it ended.
-    pub ending: Ending,
-    /// Why, as a word of the code: a refusal's code, `reset`, `no_usage` …; `None` for a plain settle.
-    pub reason: Option<Arc<str>>,
-    /// The limit that refused it.
-    pub limit: Option<Arc<str>>,
-    /// What was held.
-    pub quoted: Amounts,
-    /// What was charged (settle) or is in doubt (unreconciled).
-    pub charged: Amounts,
-    /// The output cap the provider was told.
-    pub told: Option<u64>,
-    /// Charged beyond the hold.
-    pub overrun: NanoUsd,
-    /// The price list's version.
-    pub price_version: Arc<str>,
-    /// The route that chose the model, by name; `None`: the caller's own choice.
-    pub route: Option<Arc<str>>,
-    /// The model that the caller asked for, where a route chose.
-    pub asked: Option<Arc<str>>,
-    /// What a route with `shadow = true` would have done.
-    pub shadow: Option<Box<ShadowEntry>>,
-    /// Tools asked for by the answer, by name with their count.
-    pub tools: Vec<(Arc<str>, u64)>,
-    /// Upstream HTTP status.
-    pub status: Option<u16>,
-    /// What the watch found new in it, as [`crate::loops::Recording`] wrote it.
-    pub steps: Option<Arc<[u8]>>,
-    /// What later calls can be joined by, as [`crate::inference`] wrote it.
-    pub joins: Option<Arc<[u8]>>,
-    /// The accounts that covered it.
-    pub accounts: Arc<[AccountKey]>,
-}
-
-/// What a route would have done with a call, had it not been for `shadow = true`.
-#[derive(Clone, Debug)]
-pub struct ShadowEntry {
-    /// The route.
-    pub route: Arc<str>,
-    /// `provider/model`; `None`: it would have refused the call.
-    pub to: Option<Arc<str>>,
-    /// What the tokens of the real answer would have cost there; `None` if nobody can say.
-    pub usd: Option<NanoUsd>,
-}
-
-/// The model that a task is held to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelPin {
-    /// By which route, and for which model asked for where the route goes by that.
-    pub what: Arc<str>,
-    /// The provider that answered first.
-    pub provider: ProviderName,
-    /// The model as it named it.
-    pub model: Arc<str>,
-}
-
-/// A task that a call names.
-#[derive(Clone, Debug)]
-pub struct TaskOpening {
-    /// Which task.
-    pub key: TaskKey,
-    /// Its own caps, kept only if the task is new.
-    pub caps: Caps,
-    /// Who opens it: the caller's identity, or an operator.
-    pub by: Arc<str>,
-}
-
 /// The answer to [`Store::open`].
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -335,77 +138,6 @@ pub enum Switch {
     All,
     /// One identity.
     Identity(IdentityName),
-}
-
-/// Which doubts a person releases.
-#[derive(Clone, Debug)]
-pub enum Release {
-    /// One doubt, by its id.
-    One(i64),
-    /// Every doubt of one task.
-    Task(TaskKey),
-    /// Every doubt about one call.
-    Request(Arc<str>),
-    /// Every doubt older than this.
-    Before(UnixMs),
-    /// All of them.
-    All,
-}
-
-/// Money (and what else is metered) of which nobody knows whether it was spent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// Its id: the number of the journal row that raised it.
-    pub id: i64,
-    /// When it was raised.
-    pub at: UnixMs,
-    /// Why: a call's reason, or `crash`.
-    pub reason: Arc<str>,
-    /// The call's task; after a crash that of the account, if it counts one task.
-    pub task: Option<TaskKey>,
-    /// The call's identity.
-    pub identity: Option<Arc<str>>,
-    /// The call.
-    pub request: Option<Arc<str>>,
-    /// The answer's own id.
-    pub answer_id: Option<String>,
-    /// The provider.
-    pub provider: Option<Arc<str>>,
-    /// The model.
-    pub model: Option<Arc<str>>,
-    /// How much.
-    pub amounts: Amounts,
-    /// The accounts that count it.
-    pub accounts: Vec<AccountKey>,
-}
-
-/// A change that a release or a reconciliation made to one account. `granted` stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shift {
-    /// Which account.
-    pub key: AccountKey,
-    /// `in_doubt` fell by this.
-    pub doubt_less: Amounts,
-    /// `settled` rose by this.
-    pub settled_more: Amounts,
-}
-
-/// What evidence did.
-#[derive(Clone, Debug, Default)]
-pub struct Reconciled {
-    /// Doubts that it ended.
-    pub doubts: u64,
-    /// Of these, doubts that a crash had raised, one for each account.
-    pub crashes: u64,
-    /// Nano-dollars that were in doubt and are so no longer, each call counted once. Doubts of crashes
-    /// are left out: see [`Stake`].
-    pub cleared: NanoUsd,
-    /// Nano-dollars of it that were spent.
-    pub spent: NanoUsd,
-    /// What changed, account by account.
-    pub shifts: Vec<Shift>,
-    /// Evidence about calls that are not in doubt, by its place in the request (from 0).
-    pub unmatched: Vec<usize>,
 }
 
 /// A question that was opened, or joined.

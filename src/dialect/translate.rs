@@ -8,7 +8,8 @@
 //! names it, and [`HINTS`] are left out always. Either is told ([`Translated::dropped`]). The table in
 //! `docs/TRANSLATION.md` is kept true by a test.
 //!
-//! One file per pair, `CALLER_TARGET.rs`, with the way back in `answer.rs` and `stream.rs` beside it.
+//! One file per pair, `CALLER_TARGET.rs`, with the way back in `answer.rs` and `stream.rs` beside it. What
+//! chat has in common whatever stands on the other side is in `from_chat.rs`, `to_chat.rs` and `chunks.rs`.
 //! A new target is a variant of [`Dialect`], a line in [`Pair`] and such a directory.
 
 mod chat_bedrock;
@@ -16,18 +17,20 @@ mod chat_gemini;
 mod chat_messages;
 mod chunks;
 mod errors;
+mod from_chat;
 mod heard;
 mod messages_chat;
 mod read;
 mod responses_chat;
 mod stream;
+mod to_chat;
 mod twice;
 mod write;
 
 use super::Dialect;
 use bytes::Bytes;
 use http::StatusCode;
-use read::Raw;
+use read::{Members, Raw};
 use std::borrow::Cow;
 pub use stream::Stream;
 use write::Writer;
@@ -284,6 +287,15 @@ impl Fit<'_> {
 /// Something is not what its dialect has there.
 fn malformed(name: &str) -> Unfit {
     Unfit::Malformed(name.chars().take(64).collect())
+}
+
+/// The objects of a list, one by one; `name` says what is malformed if the list or one of them is none.
+fn objects<'a>(
+    list: Raw<'a>,
+    name: &'static str,
+) -> Result<impl Iterator<Item = Result<Members<'a>, Unfit>>, Unfit> {
+    let items = list.items().ok_or_else(|| malformed(name))?.into_iter();
+    Ok(items.map(move |item| item.members().ok_or_else(|| malformed(name))))
 }
 
 /// Why a provider's answer cannot be put into the caller's dialect; fit to be shown to the client.

@@ -11,6 +11,7 @@ mod swap;
 mod usable;
 
 use super::*;
+use crate::units::TaskKey;
 use std::collections::HashMap;
 
 const NEVER: UnixMs = UnixMs(i64::MAX);

@@ -42,6 +42,14 @@ families![
     "sim",
 ];
 
+/// The family of the simulated provider, whose prices stand nowhere else.
+pub(super) const SIM: &str = "sim";
+
+/// The families that are built in.
+pub(super) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|(family, _)| *family)
+}
+
 /// What hosts belong to which family: a part of the host's name.
 const HOSTS: &[(&str, &str)] = &[
     ("api.openai.com", "openai"),

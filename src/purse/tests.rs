@@ -226,7 +226,7 @@ async fn accounts_at_rest_are_paged_out_a_few_at_a_time_and_all_of_them() {
             .map(|n| cover(&format!("limit {n}"), false))
             .collect()
     };
-    let many = PAGED_AT_ONCE + 100;
+    let many = chores::PAGED_AT_ONCE + 100;
     settle(hold(&purse, covers(many)).await, 7);
     let busy = hold(&purse, covers(1)).await;
     assert_eq!(purse.look(|ledger| ledger.totals().accounts), many);

@@ -11,7 +11,7 @@ mod speed;
 
 use super::*;
 use crate::attribution::{Attribution, Source, Sourced};
-use crate::units::Meter;
+use crate::units::{Meter, NanoUsd, TraceIds};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

@@ -6,10 +6,10 @@ mod answer;
 mod said;
 mod stream;
 
-use super::chat_messages::{Asked, read, tokens_told};
+use super::from_chat::{Asked, Choice, Form, Function, read};
 use super::read::{Members, Raw};
 use super::write::Writer;
-use super::{Fit, Said, To, Unfit, malformed};
+use super::{Fit, Said, To, Unfit};
 pub(super) use answer::answer;
 use said::{cache_point, has_tools, mark_of};
 pub(super) use stream::Voice;
@@ -25,7 +25,7 @@ pub(super) fn request(
     out: &mut Writer,
     said: &mut Said,
 ) -> Result<(), Unfit> {
-    let asked = read(members, fit, said)?;
+    let asked = read(members, fit, said, |_, _, _| Ok(false))?;
     for (name, value) in [
         ("top_k", asked.top_k),
         ("reasoning_effort", asked.effort),
@@ -78,57 +78,30 @@ fn inference(
     said: &mut Said,
 ) -> Result<(), Unfit> {
     // It has a default of its own for each model: what is quoted is told.
-    let tokens = tokens_told(asked, to, said)?;
+    let tokens = asked.cap_told(to, said)?;
     out.key("inferenceConfig").object(|out| {
         out.key(to.output_cap_field).number(tokens);
-        if let Some(temperature) = asked.temperature {
-            if temperature.number().is_some_and(|degrees| degrees > 1.0) {
-                fit.cannot_for("temperature", ": the target takes 0 to 1")?;
-            } else {
-                out.key("temperature").raw(temperature);
-            }
-        }
+        asked.temperature(fit, out)?;
         if let Some(top_p) = asked.top_p {
             out.key("topP").raw(top_p);
         }
-        match asked.stop {
-            Some(stop) if stop.is_string() => out.key("stopSequences").array(|out| {
-                out.raw(stop);
-                Ok(())
-            }),
-            Some(stop) if stop.is_array() => {
-                out.key("stopSequences").raw(stop);
-                Ok(())
-            }
-            Some(_) => Err(malformed("stop")),
-            None => Ok(()),
-        }
+        asked.stop("stopSequences", out)
     })
 }
 
 fn tools(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let Some(tools) = asked.tools else {
-        return Ok(());
-    };
-    let mut declared = Vec::new();
-    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
-        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-        match tool.get("function").and_then(Raw::members) {
-            Some(function) => declared.push((tool, function)),
-            None => {
-                let kind = tool.text("type").unwrap_or_default();
-                fit.cannot(&format!("tools.{kind}"))?;
-            }
-        }
-    }
-    if declared.is_empty() {
+    let functions = asked.functions(fit)?;
+    if functions.is_empty() {
         return Ok(());
     }
     if asked.parallel == Some(false) {
         fit.cannot("parallel_tool_calls")?;
     }
-    let choice = choice(asked.tool_choice, fit)?;
-    if choice == Choice::None {
+    let choice = match asked.tool_choice {
+        Some(choice) => Choice::of(choice, fit)?,
+        None => None,
+    };
+    if choice == Some(Choice::None) {
         // The target has no such word: tools that must not be used are not declared, unless what was said
         // rests on them.
         if !has_tools(asked.messages) {
@@ -138,15 +111,15 @@ fn tools(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), U
     }
     out.key("toolConfig").object(|out| {
         out.key("tools").array(|out| {
-            declared
+            functions
                 .iter()
-                .try_for_each(|(tool, function)| declaration(tool, function, fit, out))
+                .try_for_each(|function| declaration(function, fit, out))
         })?;
         match choice {
-            Choice::Open | Choice::None => Ok(()),
-            Choice::Auto => kind("auto", out),
-            Choice::Any => kind("any", out),
-            Choice::Named(name) => out.key("toolChoice").object(|out| {
+            None | Some(Choice::None) => Ok(()),
+            Some(Choice::Auto) => kind("auto", out),
+            Some(Choice::Any) => kind("any", out),
+            Some(Choice::Named(name)) => out.key("toolChoice").object(|out| {
                 out.key("tool").object(|out| {
                     out.key("name").raw(name);
                     Ok(())
@@ -163,62 +136,15 @@ fn kind(word: &str, out: &mut Writer) -> Result<(), Unfit> {
     })
 }
 
-/// Which tools are to be used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Choice<'a> {
-    /// Nothing is said of it.
-    Open,
-    Auto,
-    Any,
-    None,
-    Named(Raw<'a>),
-}
-
-fn choice<'a>(choice: Option<Raw<'a>>, fit: &mut Fit<'_>) -> Result<Choice<'a>, Unfit> {
-    let Some(choice) = choice else {
-        return Ok(Choice::Open);
-    };
-    match choice.inside() {
-        Some("auto") => return Ok(Choice::Auto),
-        Some("none") => return Ok(Choice::None),
-        Some("required") => return Ok(Choice::Any),
-        Some(_) => return Err(malformed("tool_choice")),
-        None => {}
-    }
-    let choice = choice.members().ok_or_else(|| malformed("tool_choice"))?;
-    let function = choice.get("function").and_then(Raw::members);
-    match function.and_then(|function| function.get("name")) {
-        Some(name) => Ok(Choice::Named(name)),
-        None => {
-            let kind = choice.text("type").unwrap_or_default();
-            fit.cannot(&format!("tool_choice.{kind}"))?;
-            Ok(Choice::Open)
-        }
-    }
-}
-
-fn declaration(
-    tool: &Members<'_>,
-    function: &Members<'_>,
-    fit: &mut Fit<'_>,
-    out: &mut Writer,
-) -> Result<(), Unfit> {
-    out.object(|out| {
-        out.key("toolSpec")
-            .object(|out| spec(tool, function, fit, out))
-    })?;
-    cache_point(mark_of(tool), out);
+fn declaration(function: &Function<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
+    out.object(|out| out.key("toolSpec").object(|out| spec(function, fit, out)))?;
+    cache_point(mark_of(&function.tool), out);
     Ok(())
 }
 
-fn spec(
-    tool: &Members<'_>,
-    function: &Members<'_>,
-    fit: &mut Fit<'_>,
-    out: &mut Writer,
-) -> Result<(), Unfit> {
+fn spec(function: &Function<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
     let mut schema = None;
-    for (name, value) in function.iter() {
+    for (name, value) in function.said.iter() {
         match name {
             "name" => out.key("name").raw(value),
             // The target refuses an empty one.
@@ -230,7 +156,7 @@ fn spec(
             name => fit.cannot(&format!("tools.{name}"))?,
         }
     }
-    for (name, value) in tool.iter() {
+    for (name, value) in function.tool.iter() {
         match name {
             "type" | "function" | "cache_control" => {}
             _ if value.is_nothing() || value.flag() == Some(false) => {}
@@ -246,19 +172,11 @@ fn spec(
 
 /// The form that the answer must have; its schema goes along as a text.
 fn form(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let Some(format) = asked.format else {
-        return Ok(());
+    let (declared, schema) = match asked.form()? {
+        Form::Open => return Ok(()),
+        Form::Schema { declared, schema } => (declared, schema),
+        Form::Other(kind) => return Form::cannot(&kind, fit),
     };
-    let wrong = || malformed("response_format");
-    let format = format.members().ok_or_else(wrong)?;
-    match format.text("type").as_deref() {
-        Some("text") | None => return Ok(()),
-        Some("json_schema") => {}
-        Some(kind) => return fit.cannot(&format!("response_format.{kind}")),
-    }
-    let form = format.get("json_schema").and_then(Raw::members);
-    let form = form.ok_or_else(wrong)?;
-    let schema = form.get("schema").ok_or_else(wrong)?;
     out.key("outputConfig").object(|out| {
         out.key("textFormat").object(|out| {
             out.key("type").string("json_schema");
@@ -266,7 +184,8 @@ fn form(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Un
                 out.key("jsonSchema").object(|out| {
                     out.key("schema").string(schema.json());
                     for name in ["name", "description"] {
-                        if let Some(value) = form.get(name).filter(|value| !value.is_nothing()) {
+                        if let Some(value) = declared.get(name).filter(|value| !value.is_nothing())
+                        {
                             out.key(name).raw(value);
                         }
                     }
@@ -279,16 +198,7 @@ fn form(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Un
 
 /// Whose call it is: a value that the target's logs can be searched by.
 fn user(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let metadata = asked
-        .metadata
-        .map(|metadata| metadata.members().ok_or_else(|| malformed("metadata")));
-    let metadata = metadata.transpose()?.unwrap_or_default();
-    for (name, _) in metadata.iter() {
-        // Bursar's own are read and go no further.
-        if !matches!(name, "user_id" | "user_task_id" | "agent_id" | "agent_role") {
-            fit.cannot("metadata")?;
-        }
-    }
+    let metadata = asked.metadata(fit)?;
     let named = [
         ("safety_identifier", asked.safety_identifier),
         ("user", asked.user),

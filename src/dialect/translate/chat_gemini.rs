@@ -4,9 +4,10 @@ mod answer;
 mod said;
 mod stream;
 
+use super::from_chat::{Asked, Choice, Form, Function, read};
 use super::read::{Members, Raw};
 use super::write::Writer;
-use super::{Fit, Said, To, Unfit, malformed};
+use super::{Fit, Said, To, Unfit, malformed, objects};
 pub(super) use answer::answer;
 pub(super) use stream::Voice;
 
@@ -19,22 +20,14 @@ pub(super) const HINTS: &[&str] = &[
     "user",
 ];
 
-/// The members of a chat request that the translation reads.
-#[derive(Default)]
-struct Asked<'a> {
-    messages: Option<Raw<'a>>,
-    caps: [Option<Raw<'a>>; 2],
-    /// Those that leave under another name, with that name.
-    sampling: Vec<(&'static str, Raw<'a>)>,
-    stop: Option<Raw<'a>>,
-    tools: Option<Raw<'a>>,
-    tool_choice: Option<Raw<'a>>,
-    parallel: Option<bool>,
-    format: Option<Raw<'a>>,
-    effort: Option<Raw<'a>>,
-    thinking: Option<Raw<'a>>,
-    service_tier: Option<Raw<'a>>,
-}
+/// Members that other targets have a place for, and this one has not.
+const FOREIGN: [&str; 5] = [
+    "cache_control",
+    "metadata",
+    "safety_identifier",
+    "use_beam_search",
+    "user",
+];
 
 /// Writes the members of a `generateContent` request.
 pub(super) fn request(
@@ -44,64 +37,33 @@ pub(super) fn request(
     out: &mut Writer,
     said: &mut Said,
 ) -> Result<(), Unfit> {
-    let asked = read(members, fit, said)?;
+    // Those that leave under another name, with that name.
+    let mut sampling = Vec::new();
+    let asked = read(members, fit, said, |name, value, fit| {
+        match (sampled(name), name) {
+            (Some(theirs), _) => sampling.push((theirs, value)),
+            (None, name) if FOREIGN.contains(&name) && !value.is_nothing() => fit.cannot(name)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
     if let Some(messages) = asked.messages {
         said::messages(messages, fit, out)?;
     }
     let declared = tools(&asked, fit, out)?;
     tool_choice(&asked, declared, fit, out)?;
     out.key("generationConfig").object(|out| {
-        output_cap(&asked, to, out)?;
-        for (name, value) in &asked.sampling {
-            out.key(name).raw(*value);
+        if let Some(tokens) = asked.cap()? {
+            out.key(to.output_cap_field).number(tokens);
         }
-        stop(&asked, out)?;
+        for (name, value) in sampling {
+            out.key(name).raw(value);
+        }
+        asked.stop("stopSequences", out)?;
         form(&asked, fit, out)?;
         thinking(&asked, to, fit, out)
     })?;
     service_tier(&asked, fit, out)
-}
-
-fn read<'a>(members: &Members<'a>, fit: &mut Fit<'_>, said: &mut Said) -> Result<Asked<'a>, Unfit> {
-    let mut asked = Asked::default();
-    for (name, value) in members.iter() {
-        let slot = match name {
-            // The path says both.
-            "model" | "stream" => continue,
-            "messages" => &mut asked.messages,
-            "max_completion_tokens" => &mut asked.caps[0],
-            "max_tokens" => &mut asked.caps[1],
-            "stop" => &mut asked.stop,
-            "tools" => &mut asked.tools,
-            "tool_choice" => &mut asked.tool_choice,
-            "response_format" => &mut asked.format,
-            "reasoning_effort" => &mut asked.effort,
-            "thinking" => &mut asked.thinking,
-            "service_tier" => &mut asked.service_tier,
-            "parallel_tool_calls" => {
-                asked.parallel = value.flag();
-                continue;
-            }
-            "stream_options" => {
-                stream_options(value, fit, said)?;
-                continue;
-            }
-            // What says what goes without saying.
-            "n" if value.json() == "1" => continue,
-            "logprobs" | "store" if value.flag() == Some(false) => continue,
-            "modalities" if is_text_only(value) => continue,
-            name => {
-                match sampled(name) {
-                    Some(theirs) => asked.sampling.push((theirs, value)),
-                    None if value.is_nothing() => {}
-                    None => fit.cannot(name)?,
-                }
-                continue;
-            }
-        };
-        *slot = Some(value);
-    }
-    Ok(asked)
 }
 
 /// What is a number on both sides.
@@ -115,52 +77,6 @@ fn sampled(name: &str) -> Option<&'static str> {
         "presence_penalty" => "presencePenalty",
         _ => return None,
     })
-}
-
-fn is_text_only(modalities: Raw<'_>) -> bool {
-    let items = modalities.items().unwrap_or_default();
-    items.iter().all(|item| item.inside() == Some("text"))
-}
-
-fn stream_options(options: Raw<'_>, fit: &mut Fit<'_>, said: &mut Said) -> Result<(), Unfit> {
-    let options = options
-        .members()
-        .ok_or_else(|| malformed("stream_options"))?;
-    for (name, value) in options.iter() {
-        match name {
-            "include_usage" => said.include_usage = value.flag() == Some(true),
-            _ if value.flag() == Some(false) => {}
-            name => fit.cannot(name)?,
-        }
-    }
-    Ok(())
-}
-
-fn output_cap(asked: &Asked<'_>, to: &To<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let mut told = None;
-    for cap in asked.caps.into_iter().flatten() {
-        let tokens = cap.whole().ok_or_else(|| malformed("max_tokens"))?;
-        told = Some(told.map_or(tokens, |told: u64| told.min(tokens)));
-    }
-    if let Some(tokens) = told {
-        out.key(to.output_cap_field).number(tokens);
-    }
-    Ok(())
-}
-
-fn stop(asked: &Asked<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    match asked.stop {
-        Some(stop) if stop.is_string() => out.key("stopSequences").array(|out| {
-            out.raw(stop);
-            Ok(())
-        }),
-        Some(stop) if stop.is_array() => {
-            out.key("stopSequences").raw(stop);
-            Ok(())
-        }
-        Some(_) => Err(malformed("stop")),
-        None => Ok(()),
-    }
 }
 
 /// Which tools there are.
@@ -177,14 +93,11 @@ fn tools(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<Decla
         return Ok(Declared::None);
     };
     let mut functions = Vec::new();
-    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
-        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-        let Some(function) = tool.get("function").and_then(Raw::members) else {
-            let kind = tool.text("type").unwrap_or_default();
-            fit.cannot(&format!("tools.{kind}"))?;
+    for tool in objects(tools, "tools")? {
+        let Some(function) = Function::of(tool?, fit)? else {
             continue;
         };
-        for (name, value) in tool.iter() {
+        for (name, value) in function.tool.iter() {
             match name {
                 "type" | "function" => {}
                 "cache_control" => fit.cannot(name)?,
@@ -203,7 +116,7 @@ fn tools(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<Decla
     out.key("functionDeclarations").open('[');
     for function in functions {
         out.open('{');
-        for (name, value) in function.iter() {
+        for (name, value) in function.said.iter() {
             match name {
                 "name" | "description" => out.key(name).raw(value),
                 "parameters" => out.key("parametersJsonSchema").raw(value),
@@ -232,25 +145,17 @@ fn tool_choice(
     if asked.parallel == Some(false) {
         fit.cannot("parallel_tool_calls")?;
     }
-    let mut named = None;
-    let mode = match asked.tool_choice {
-        None => "AUTO",
-        Some(choice) => match choice.inside() {
-            Some("auto") => "AUTO",
-            Some("none") => "NONE",
-            Some("required") => "ANY",
-            Some(_) => return Err(malformed("tool_choice")),
-            None => {
-                let choice = choice.members().ok_or_else(|| malformed("tool_choice"))?;
-                let function = choice.get("function").and_then(Raw::members);
-                named = function.and_then(|function| function.get("name"));
-                if named.is_none() {
-                    let kind = choice.text("type").unwrap_or_default();
-                    return fit.cannot(&format!("tool_choice.{kind}"));
-                }
-                "ANY"
-            }
-        },
+    let choice = match asked.tool_choice {
+        None => Some(Choice::Auto),
+        Some(choice) => Choice::of(choice, fit)?,
+    };
+    let (mode, named) = match choice {
+        // Of a kind that is left out.
+        None => return Ok(()),
+        Some(Choice::Auto) => ("AUTO", None),
+        Some(Choice::None) => ("NONE", None),
+        Some(Choice::Any) => ("ANY", None),
+        Some(Choice::Named(name)) => ("ANY", Some(name)),
     };
     let mode = match (mode, declared) {
         ("AUTO", Declared::Strict) => "VALIDATED",
@@ -272,28 +177,18 @@ fn tool_choice(
 }
 
 fn form(asked: &Asked<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let Some(format) = asked.format else {
-        return Ok(());
-    };
-    let format = format
-        .members()
-        .ok_or_else(|| malformed("response_format"))?;
-    match format.text("type").as_deref() {
-        Some("text") | None => Ok(()),
-        Some("json_object") => {
-            out.key("responseMimeType").string("application/json");
-            Ok(())
-        }
-        Some("json_schema") => {
-            let form = format.get("json_schema").and_then(Raw::members);
-            let schema = form.and_then(|form| form.get("schema"));
-            let schema = schema.ok_or_else(|| malformed("response_format"))?;
+    match asked.form()? {
+        Form::Open => {}
+        Form::Schema { schema, .. } => {
             out.key("responseMimeType").string("application/json");
             out.key("responseJsonSchema").raw(schema);
-            Ok(())
         }
-        Some(kind) => fit.cannot(&format!("response_format.{kind}")),
+        Form::Other(kind) if kind == "json_object" => {
+            out.key("responseMimeType").string("application/json");
+        }
+        Form::Other(kind) => Form::cannot(&kind, fit)?,
     }
+    Ok(())
 }
 
 /// Models up to 2.5 take a budget of tokens, later ones a level; the budgets are those of Google's own

@@ -1,5 +1,6 @@
 //! Chat chunks being written: what streams for chat callers have in common, whatever they are made from.
 
+use super::created;
 use super::heard::Counts;
 use super::read::Raw;
 use super::stream::Events;
@@ -24,6 +25,21 @@ impl Chunks {
             finished: false,
             over: false,
         }
+    }
+
+    /// The answer begins, of this id and model if it says them.
+    pub(super) fn begin(&mut self, id: Option<Raw<'_>>, model: Option<Raw<'_>>) {
+        let mut head = Writer::default();
+        head.open('{');
+        if let Some(id) = id {
+            head.key("id").raw(id);
+        }
+        head.key("object").string("chat.completion.chunk");
+        head.key("created").number(created());
+        if let Some(model) = model {
+            head.key("model").raw(model);
+        }
+        self.head = head.finish();
     }
 
     /// The caller was told the end.

@@ -5,6 +5,7 @@ mod said;
 mod stream;
 
 use super::read::{Members, Raw};
+use super::to_chat::{chosen, function, stream, tools};
 use super::write::Writer;
 use super::{Fit, Said, To, Unfit, malformed};
 pub(super) use answer::answer;
@@ -34,7 +35,7 @@ pub(super) fn request(
             "stop_sequences" if value.is_nothing() => {}
             "stop_sequences" => out.key("stop").raw(value),
             "stream" => stream(value, to, out, said),
-            "tools" => declares = tools(value, fit, out)?,
+            "tools" => declares = tools(value, is_function, declaration, fit, out)?,
             "metadata" => user(value, fit, out)?,
             "service_tier" => service_tier(value, fit, out)?,
             "inference_geo" if value.inside() == Some("not_available") => {}
@@ -49,36 +50,9 @@ pub(super) fn request(
     said::messages(get("system"), get("messages"), fit, out)
 }
 
-/// Anthropic's streams always tell their usage.
-fn stream(value: Raw<'_>, to: &To<'_>, out: &mut Writer, said: &mut Said) {
-    out.key("stream").raw(value);
-    if value.flag() == Some(true) {
-        said.include_usage = true;
-        if to.asks_usage {
-            out.key("stream_options").json(r#"{"include_usage":true}"#);
-        }
-    }
-}
-
-/// The declared tools; true if there are any.
-fn tools(tools: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<bool, Unfit> {
-    let mut declared = Vec::new();
-    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
-        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-        match tool.text("type").as_deref() {
-            None | Some("custom") => declared.push(tool),
-            Some(kind) => fit.cannot(&format!("tools.{kind}"))?,
-        }
-    }
-    if declared.is_empty() {
-        return Ok(false);
-    }
-    out.key("tools").array(|out| {
-        declared
-            .iter()
-            .try_for_each(|tool| declaration(tool, fit, out))
-    })?;
-    Ok(true)
+/// A tool that the caller carries out itself.
+fn is_function(kind: Option<&str>) -> bool {
+    matches!(kind, None | Some("custom"))
 }
 
 fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
@@ -91,8 +65,7 @@ fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resul
         }
     }
     out.object(|out| {
-        out.key("type").string("function");
-        out.key("function").object(|out| {
+        function(out, |out| {
             let pairs = [
                 ("name", "name"),
                 ("description", "description"),
@@ -106,8 +79,8 @@ fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resul
             if tool.get("strict").and_then(Raw::flag) == Some(true) {
                 out.key("strict").json("true");
             }
-            Ok(())
-        })
+        });
+        Ok(())
     })
 }
 
@@ -125,13 +98,7 @@ fn tool_choice(choice: Raw<'_>, declares: bool, out: &mut Writer) -> Result<(), 
             let name = choice
                 .get("name")
                 .ok_or_else(|| malformed("tool_choice.name"))?;
-            out.key("tool_choice").object(|out| {
-                out.key("type").string("function");
-                out.key("function").object(|out| {
-                    out.key("name").raw(name);
-                    Ok::<(), Unfit>(())
-                })
-            })?;
+            chosen(name, out);
         }
         _ => return Err(malformed("tool_choice")),
     }

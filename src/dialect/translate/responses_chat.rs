@@ -8,6 +8,7 @@ mod said;
 mod stream;
 
 use super::read::{Members, Raw};
+use super::to_chat::{chosen, function, stream, tools};
 use super::write::Writer;
 use super::{Fit, Said, To, Unfit, malformed};
 pub(super) use answer::answer;
@@ -36,7 +37,7 @@ pub(super) fn request(
 ) -> Result<(), Unfit> {
     out.key("model").string(to.model);
     let declares = match members.get("tools") {
-        Some(declared) => tools(declared, fit, out)?,
+        Some(declared) => tools(declared, is_function, declaration, fit, out)?,
         None => false,
     };
     for (name, value) in members.iter() {
@@ -70,17 +71,6 @@ pub(super) fn request(
     said::messages(members.get("instructions"), members.get("input"), fit, out)?;
     said.echo = echo(members);
     Ok(())
-}
-
-/// A responses stream tells its usage unasked.
-fn stream(value: Raw<'_>, to: &To<'_>, out: &mut Writer, said: &mut Said) {
-    out.key("stream").raw(value);
-    if value.flag() == Some(true) {
-        said.include_usage = true;
-        if to.asks_usage {
-            out.key("stream_options").json(r#"{"include_usage":true}"#);
-        }
-    }
 }
 
 fn stream_options(options: Raw<'_>, fit: &mut Fit<'_>) -> Result<(), Unfit> {
@@ -118,25 +108,8 @@ fn include(include: Raw<'_>, fit: &mut Fit<'_>) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// The declared tools; true if there are any.
-fn tools(tools: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<bool, Unfit> {
-    let mut declared = Vec::new();
-    for tool in tools.items().ok_or_else(|| malformed("tools"))? {
-        let tool = tool.members().ok_or_else(|| malformed("tools"))?;
-        match tool.text("type").as_deref() {
-            Some("function") => declared.push(tool),
-            kind => fit.cannot(&format!("tools.{}", kind.unwrap_or_default()))?,
-        }
-    }
-    if declared.is_empty() {
-        return Ok(false);
-    }
-    out.key("tools").array(|out| {
-        declared
-            .iter()
-            .try_for_each(|tool| declaration(tool, fit, out))
-    })?;
-    Ok(true)
+fn is_function(kind: Option<&str>) -> bool {
+    kind == Some("function")
 }
 
 fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
@@ -148,15 +121,14 @@ fn declaration(tool: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resul
         }
     }
     out.object(|out| {
-        out.key("type").string("function");
-        out.key("function").object(|out| {
+        function(out, |out| {
             for name in CARRIED {
                 if let Some(value) = tool.get(name) {
                     out.key(name).raw(value);
                 }
             }
-            Ok(())
-        })
+        });
+        Ok(())
     })
 }
 
@@ -167,13 +139,10 @@ fn tool_choice(choice: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(
     }
     let choice = choice.members().ok_or_else(|| malformed("tool_choice"))?;
     match (choice.text("type").as_deref(), choice.get("name")) {
-        (Some("function"), Some(name)) => out.key("tool_choice").object(|out| {
-            out.key("type").string("function");
-            out.key("function").object(|out| {
-                out.key("name").raw(name);
-                Ok(())
-            })
-        }),
+        (Some("function"), Some(name)) => {
+            chosen(name, out);
+            Ok(())
+        }
         (kind, _) => fit.cannot(&format!("tool_choice.{}", kind.unwrap_or_default())),
     }
 }

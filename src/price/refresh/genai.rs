@@ -2,6 +2,7 @@
 
 use super::Listed;
 use crate::price::card::{Long, Mode};
+use crate::price::catalogue::{SIM, families};
 use crate::price::decimal;
 use crate::price::rates::{Kind, Rates};
 use crate::units::{NanoUsd, UnixMs};
@@ -85,27 +86,6 @@ struct Tier<'a> {
     price: &'a RawValue,
 }
 
-const FAMILIES: &[&str] = &[
-    "openai",
-    "anthropic",
-    "google",
-    "mistral",
-    "groq",
-    "deepseek",
-    "x-ai",
-    "openrouter",
-    "azure",
-    "aws",
-    "cohere",
-    "perplexity",
-    "together",
-    "fireworks",
-    "cerebras",
-    "moonshotai",
-    "minimax",
-    "zai",
-];
-
 const KINDS: &[(&str, Kind)] = &[
     ("input_mtok", Kind::Input),
     ("cache_read_mtok", Kind::CachedInput),
@@ -134,7 +114,9 @@ pub fn read(text: &str) -> Result<Option<Vec<Listed>>, String> {
     let now = crate::clock::now();
     let mut listed = Vec::new();
     for provider in providers {
-        let Some(family) = FAMILIES.iter().find(|family| **family == provider.id) else {
+        let family = families().find(|family| *family == provider.id);
+        // No list speaks of the simulated one.
+        let Some(family) = family.filter(|family| *family != SIM) else {
             continue;
         };
         for model in &provider.models {

@@ -2,6 +2,7 @@
 
 use super::super::heard::Counts;
 use super::super::read::{Members, Raw};
+use super::super::to_chat::{choices, tool_call as call_in};
 use super::super::write::Writer;
 use super::super::{Unreadable, chunks, created};
 use crate::price::usage::{Shape, from_json};
@@ -34,9 +35,9 @@ pub(in super::super) fn answer(
     echo: &str,
     out: &mut Writer,
 ) -> Result<(), Unreadable> {
-    let message = said.get("output").and_then(Raw::members);
-    let message = message.and_then(|output| output.get("message")?.members());
-    let blocks = message.and_then(|message| message.get("content")?.items());
+    let output = said.get("output").and_then(Raw::members);
+    let said_by = output.and_then(|output| output.get("message")?.members());
+    let blocks = said_by.and_then(|message| message.get("content")?.items());
     let blocks: Option<Vec<_>> = blocks
         .ok_or(Unreadable::Form)?
         .into_iter()
@@ -47,16 +48,7 @@ pub(in super::super) fn answer(
     out.key("object").string("chat.completion");
     out.key("created").number(created());
     let stop = said.text("stopReason").unwrap_or_default();
-    out.key("choices").array(|out| {
-        out.object(|out| {
-            out.key("index").number(0);
-            out.key("message")
-                .object(|out| self::message(&blocks, out))?;
-            out.key("logprobs").json("null");
-            out.key("finish_reason").string(finish_reason(&stop));
-            Ok(())
-        })
-    })?;
+    choices(finish_reason(&stop), |out| message(&blocks, out), out)?;
     if let Some(counts) = said.get("usage").and_then(counts) {
         out.key("usage").json(&chunks::usage(&counts));
     }
@@ -106,16 +98,8 @@ fn tool_call(call: &Members<'_>, out: &mut Writer) -> Result<(), Unreadable> {
     let (Some(id), Some(name)) = (call.get("toolUseId"), call.get("name")) else {
         return Err(Unreadable::Form);
     };
-    let input = call.get("input").map_or("{}", Raw::json);
-    out.object(|out| {
-        out.key("id").raw(id);
-        out.key("type").string("function");
-        out.key("function").object(|out| {
-            out.key("name").raw(name);
-            out.key("arguments").string(input);
-            Ok(())
-        })
-    })
+    call_in(id, name, call.get("input"), out);
+    Ok(())
 }
 
 /// Reasoning with what the target wants to see again of it.

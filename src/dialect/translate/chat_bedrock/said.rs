@@ -4,10 +4,13 @@
 //! one side says in a row, results of tools included, is one message of several blocks. A cache mark is a
 //! block of its own behind the one that it stands on.
 
-use super::super::chat_messages::said::{Mark, beside, forgotten_thoughts, others};
-use super::super::read::{Members, Raw, object_in};
+use super::super::from_chat::said::{
+    ASSISTANT, MARKS, Mark, Thought, answered, base64, file as file_of, forgotten_thoughts,
+    image_url, others, text_of, tool_call as call_of,
+};
+use super::super::read::{Members, Raw};
 use super::super::write::Writer;
-use super::super::{Fit, Unfit, malformed, tool_id};
+use super::super::{Fit, Unfit, malformed, objects};
 
 /// Media types of images that the target takes, and its words for them.
 const IMAGES: [(&str, &str); 4] = [
@@ -75,12 +78,12 @@ pub(super) fn messages(
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
-    let messages = messages.items().ok_or_else(|| malformed("messages"))?;
+    let messages = objects(messages, "messages")?;
     let mut system = Vec::new();
     out.key("messages").array(|out| {
         let mut turns = Turns { out, open: None };
         for message in messages {
-            let message = message.members().ok_or_else(|| malformed("messages"))?;
+            let message = message?;
             let role = message.text("role").unwrap_or_default();
             match &*role {
                 "system" | "developer" => system.push(message),
@@ -144,11 +147,8 @@ fn parts(content: Raw<'_>) -> Result<Vec<Part<'_>>, Unfit> {
     if content.is_string() {
         return Ok(vec![Part::Bare(content)]);
     }
-    let wrong = || malformed("messages.content");
-    let parts = content.items().ok_or_else(wrong)?.into_iter();
-    parts
-        .map(|part| part.members().map(Part::Part).ok_or_else(wrong))
-        .collect()
+    let parts = objects(content, "messages.content")?;
+    parts.map(|part| part.map(Part::Part)).collect()
 }
 
 /// What a part becomes.
@@ -217,17 +217,15 @@ impl<'a> Part<'a> {
         each: impl FnOnce(&Block<'_>, Option<bool>) -> Result<(), Unfit>,
     ) -> Result<(), Unfit> {
         let part = match self {
-            Self::Bare(text) => return text_of(*text, |text| each(&Block::Text(text), None)),
+            Self::Bare(bare) => return text(*bare, |text| each(&Block::Text(text), None)),
             Self::Part(part) => part,
         };
         let mark = mark_of(part);
         let kind = part.text("type").unwrap_or_default();
         match &*kind {
             "text" | "refusal" => {
-                beside(part, &["text", "refusal"], fit)?;
-                let text = part.get(&kind);
-                let text = text.ok_or_else(|| malformed("messages.content.text"))?;
-                text_of(text, |text| each(&Block::Text(text), mark))
+                let said = text_of(part, &kind, MARKS, fit)?;
+                text(said, |text| each(&Block::Text(text), mark))
             }
             "image_url" if media => image(part, fit, |block| each(block, mark)),
             "file" if media => file(part, fit, |block| each(block, mark)),
@@ -237,10 +235,7 @@ impl<'a> Part<'a> {
 }
 
 /// A text. Empty ones are refused by the target, and say nothing.
-fn text_of<'a>(
-    text: Raw<'a>,
-    each: impl FnOnce(Raw<'a>) -> Result<(), Unfit>,
-) -> Result<(), Unfit> {
+fn text<'a>(text: Raw<'a>, each: impl FnOnce(Raw<'a>) -> Result<(), Unfit>) -> Result<(), Unfit> {
     if text.inside().is_none() {
         return Err(malformed("messages.content.text"));
     }
@@ -255,14 +250,7 @@ fn image(
     fit: &mut Fit<'_>,
     each: impl FnOnce(&Block<'_>) -> Result<(), Unfit>,
 ) -> Result<(), Unfit> {
-    beside(part, &["image_url"], fit)?;
-    let image = part.get("image_url").and_then(Raw::members);
-    let image = image.ok_or_else(|| malformed("image_url"))?;
-    beside(&image, &["url", "detail"], fit)?;
-    if image.text("detail").is_some_and(|detail| detail != "auto") {
-        fit.cannot("detail")?;
-    }
-    let url = image.text("url").ok_or_else(|| malformed("image_url"))?;
+    let url = image_url(part, MARKS, fit)?;
     let Some(inline) = url.strip_prefix("data:") else {
         return fit.cannot_for("image_url.url", ": the target takes the bytes alone");
     };
@@ -281,13 +269,8 @@ fn file(
     fit: &mut Fit<'_>,
     each: impl FnOnce(&Block<'_>) -> Result<(), Unfit>,
 ) -> Result<(), Unfit> {
-    beside(part, &["file"], fit)?;
-    let file = part.get("file").and_then(Raw::members);
-    let file = file.ok_or_else(|| malformed("file"))?;
-    beside(&file, &["file_data", "file_id", "filename"], fit)?;
-    let Some(data) = file.text("file_data") else {
-        return fit.must("file.file_id", ": the target does not have the file");
-    };
+    let known = ["file_data", "file_id", "filename"];
+    let (file, data) = file_of(part, MARKS, &known, fit)?;
     let inline = data.strip_prefix("data:").unwrap_or(&data);
     let (format, data) = inline_of(inline, &FILES)?;
     let name = document_name(file.text("filename").as_deref().unwrap_or("document"));
@@ -302,9 +285,7 @@ fn inline_of<'d>(
     inline: &'d str,
     types: &[(&str, &'static str)],
 ) -> Result<(Option<&'static str>, &'d str), Unfit> {
-    let (kind, data) = inline
-        .split_once(";base64,")
-        .ok_or_else(|| malformed("url"))?;
+    let (kind, data) = base64(inline)?;
     let bare = kind.split(';').next().unwrap_or(kind);
     let known = types
         .iter()
@@ -348,15 +329,7 @@ pub(super) fn cache_point(mark: Option<bool>, out: &mut Writer) {
 
 fn assistant(message: &Members<'_>, fit: &mut Fit<'_>, turns: &mut Turns<'_>) -> Result<(), Unfit> {
     const ROLE: &str = "assistant";
-    let known = [
-        "content",
-        "tool_calls",
-        "refusal",
-        "reasoning_details",
-        "reasoning_content",
-        "reasoning",
-    ];
-    others(message, &known, fit)?;
+    others(message, &ASSISTANT, fit)?;
     match message.get("reasoning_details").and_then(Raw::items) {
         Some(details) => details
             .iter()
@@ -382,57 +355,36 @@ fn assistant(message: &Members<'_>, fit: &mut Fit<'_>, turns: &mut Turns<'_>) ->
 
 /// Reasoning as an answer of the target's gave it.
 fn thought(detail: Raw<'_>, fit: &mut Fit<'_>, turns: &mut Turns<'_>) -> Result<(), Unfit> {
-    let detail = detail
-        .members()
-        .ok_or_else(|| malformed("reasoning_details"))?;
-    let get = |name| detail.get(name).filter(|text: &Raw<'_>| text.is_string());
-    let kind = detail.text("type").unwrap_or_default();
-    match (&*kind, get("signature"), get("data")) {
-        ("reasoning.text", Some(signature), _) => turns.block("assistant", |out| {
-            out.object(|out| {
-                out.key("reasoningContent").object(|out| {
-                    out.key("reasoningText").object(|out| {
-                        out.key("text").json(get("text").map_or("\"\"", Raw::json));
-                        out.key("signature").raw(signature);
-                        Ok(())
-                    })
-                })
-            })
-        }),
-        ("reasoning.encrypted", _, Some(data)) => turns.block("assistant", |out| {
-            out.object(|out| {
-                out.key("reasoningContent").object(|out| {
-                    out.key("redactedContent").raw(data);
-                    Ok(())
-                })
-            })
-        }),
-        _ => fit.cannot("thinking_blocks"),
-    }
-}
-
-fn tool_call(call: Raw<'_>, fit: &mut Fit<'_>, turns: &mut Turns<'_>) -> Result<(), Unfit> {
-    let call = call.members().ok_or_else(|| malformed("tool_calls"))?;
-    let Some(function) = call.get("function").and_then(Raw::members) else {
-        let kind = call.text("type").unwrap_or_default();
-        return fit.must(&format!("tool_calls.{kind}"), "");
-    };
-    let id = call.get("id").and_then(tool_id);
-    let id = id.ok_or_else(|| malformed("tool_calls.id"))?;
-    let name = function
-        .get("name")
-        .ok_or_else(|| malformed("tool_calls.function.name"))?;
-    let arguments = function.text("arguments").unwrap_or_default();
-    let Some(input) = object_in(&arguments) else {
-        return fit.must("tool_calls.function.arguments", ": they are no JSON object");
+    let Some(thought) = Thought::of(detail, fit)? else {
+        return Ok(());
     };
     turns.block("assistant", |out| {
         out.object(|out| {
-            out.key("toolUse").object(|out| {
-                out.key("toolUseId").string(&id);
-                out.key("name").raw(name);
-                out.key("input").json(input);
-                Ok(())
+            out.key("reasoningContent").object(|out| match thought {
+                Thought::Signed { text, signature } => out.key("reasoningText").object(|out| {
+                    out.key("text").json(text);
+                    out.key("signature").raw(signature);
+                    Ok(())
+                }),
+                Thought::Encrypted(data) => {
+                    out.key("redactedContent").raw(data);
+                    Ok(())
+                }
+            })
+        })
+    })
+}
+
+fn tool_call(call: Raw<'_>, fit: &Fit<'_>, turns: &mut Turns<'_>) -> Result<(), Unfit> {
+    call_of(call, fit, |id, name, input| {
+        turns.block("assistant", |out| {
+            out.object(|out| {
+                out.key("toolUse").object(|out| {
+                    out.key("toolUseId").string(id);
+                    out.key("name").raw(name);
+                    out.key("input").json(input);
+                    Ok(())
+                })
             })
         })
     })
@@ -443,14 +395,7 @@ fn tool_result(
     fit: &mut Fit<'_>,
     turns: &mut Turns<'_>,
 ) -> Result<(), Unfit> {
-    // Some frameworks repeat the tool's name here; the id says it.
-    others(
-        message,
-        &["content", "tool_call_id", "name", "cache_control"],
-        fit,
-    )?;
-    let id = message.get("tool_call_id").and_then(tool_id);
-    let id = id.ok_or_else(|| malformed("messages.tool_call_id"))?;
+    let id = answered(message, fit)?;
     let content = message.get("content").map(parts).transpose()?;
     // No mark may stand inside a result: one behind it says the same.
     let mut mark = mark_of(message);

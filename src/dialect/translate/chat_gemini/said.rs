@@ -3,9 +3,12 @@
 //! System and developer messages become the system instruction, wherever they stand; a run of tool
 //! messages becomes one content with their results, which go by the tools' names.
 
-use super::super::read::{Members, Raw, object_in};
+use super::super::from_chat::said::{
+    arguments, beside, called, file as file_of, image_url, others, text_of,
+};
+use super::super::read::{Members, Raw};
 use super::super::write::Writer;
-use super::super::{Fit, Unfit, malformed};
+use super::super::{Fit, Unfit, malformed, objects};
 use crate::dialect::gemini::NUMBERED;
 
 /// Tool calls of earlier answers: their ids, and the names that their results must have.
@@ -17,12 +20,12 @@ pub(super) fn messages(
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
-    let messages = messages.items().ok_or_else(|| malformed("messages"))?;
+    let messages = objects(messages, "messages")?;
     let (mut system, mut calls) = (Vec::new(), Calls::new());
     out.key("contents").open('[');
     let mut in_results = false;
     for message in messages {
-        let message = message.members().ok_or_else(|| malformed("messages"))?;
+        let message = message?;
         let role = message.text("role").unwrap_or_default();
         let is_result = role == "tool";
         if in_results && !is_result {
@@ -90,19 +93,6 @@ fn end(out: &mut Writer) {
     out.close('}');
 }
 
-/// Members that say nothing to the model, or nothing that has a place.
-fn others(message: &Members<'_>, known: &[&str], fit: &mut Fit<'_>) -> Result<(), Unfit> {
-    for (name, value) in message.iter() {
-        if name != "role" && !known.contains(&name) && !value.is_nothing() {
-            fit.cannot(match name {
-                "reasoning_content" | "reasoning" | "reasoning_details" => "thinking_blocks",
-                name => name,
-            })?;
-        }
-    }
-    Ok(())
-}
-
 /// A text, or parts.
 fn content_of(
     content: Raw<'_>,
@@ -114,16 +104,7 @@ fn content_of(
         text(content, out);
         return Ok(());
     }
-    let parts = content
-        .items()
-        .ok_or_else(|| malformed("messages.content"))?;
-    for part in parts {
-        let part = part
-            .members()
-            .ok_or_else(|| malformed("messages.content"))?;
-        content_part(&part, media, fit, out)?;
-    }
-    Ok(())
+    objects(content, "messages.content")?.try_for_each(|part| content_part(&part?, media, fit, out))
 }
 
 /// A text part. Empty ones say nothing.
@@ -135,16 +116,6 @@ fn text(text: Raw<'_>, out: &mut Writer) {
     }
 }
 
-/// Members of a part, or of what is inside it, that have no place.
-fn beside(part: &Members<'_>, known: &[&str], fit: &mut Fit<'_>) -> Result<(), Unfit> {
-    for (name, value) in part.iter() {
-        if name != "type" && !known.contains(&name) && !value.is_nothing() {
-            fit.cannot(name)?;
-        }
-    }
-    Ok(())
-}
-
 fn content_part(
     part: &Members<'_>,
     media: bool,
@@ -154,9 +125,7 @@ fn content_part(
     let kind = part.text("type").unwrap_or_default();
     match &*kind {
         "text" | "refusal" => {
-            beside(part, &["text", "refusal"], fit)?;
-            let said = part.get(&kind).filter(|text| text.is_string());
-            text(said.ok_or_else(|| malformed("messages.content.text"))?, out);
+            text(text_of(part, &kind, &[], fit)?, out);
             Ok(())
         }
         "image_url" if media => image(part, fit, out),
@@ -167,15 +136,7 @@ fn content_part(
 }
 
 fn image(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    beside(part, &["image_url"], fit)?;
-    let image = part.get("image_url").and_then(Raw::members);
-    let image = image.ok_or_else(|| malformed("image_url"))?;
-    beside(&image, &["url", "detail"], fit)?;
-    let detail = image.text("detail");
-    if detail.is_some_and(|detail| detail != "auto") {
-        fit.cannot("detail")?;
-    }
-    let url = image.text("url").ok_or_else(|| malformed("image_url"))?;
+    let url = image_url(part, &[], fit)?;
     if !url.starts_with("data:") {
         return fit.cannot_for("image_url.url", ": the target fetches nothing");
     }
@@ -183,10 +144,10 @@ fn image(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), 
 }
 
 fn audio(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    beside(part, &["input_audio"], fit)?;
+    beside(part, &[], &["input_audio"], fit)?;
     let audio = part.get("input_audio").and_then(Raw::members);
     let audio = audio.ok_or_else(|| malformed("input_audio"))?;
-    beside(&audio, &["data", "format"], fit)?;
+    beside(&audio, &[], &["data", "format"], fit)?;
     let (Some(data), Some(format)) = (audio.get("data"), audio.text("format")) else {
         return Err(malformed("input_audio"));
     };
@@ -195,14 +156,8 @@ fn audio(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), 
 }
 
 fn file(part: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    beside(part, &["file"], fit)?;
-    let file = part.get("file").and_then(Raw::members);
-    let file = file.ok_or_else(|| malformed("file"))?;
-    beside(&file, &["file_data", "file_id"], fit)?;
-    match file.text("file_data") {
-        Some(data) => inline(&data, out),
-        None => fit.must("file.file_id", ": the target does not have the file"),
-    }
+    let (_, data) = file_of(part, &[], &["file_data", "file_id"], fit)?;
+    inline(&data, out)
 }
 
 /// A data URL.
@@ -273,22 +228,17 @@ fn numbered(id: Raw<'_>, out: &mut Writer) {
 
 fn tool_call<'a>(
     call: &Members<'a>,
-    fit: &mut Fit<'_>,
+    fit: &Fit<'_>,
     out: &mut Writer,
 ) -> Result<(Raw<'a>, Raw<'a>), Unfit> {
-    let Some(function) = call.get("function").and_then(Raw::members) else {
-        let kind = call.text("type").unwrap_or_default();
-        return fit.must(&format!("tool_calls.{kind}"), "");
-    };
+    let function = called(call, fit)?;
     let string = |value: &Raw<'_>| value.is_string();
     let id = call.get("id").filter(string);
     let id = id.ok_or_else(|| malformed("tool_calls.id"))?;
     let name = function.get("name").filter(string);
     let name = name.ok_or_else(|| malformed("tool_calls.function.name"))?;
-    let arguments = function.text("arguments").unwrap_or_default();
-    let Some(args) = object_in(&arguments) else {
-        return fit.must("tool_calls.function.arguments", ": they are no JSON object");
-    };
+    let text = function.text("arguments").unwrap_or_default();
+    let args = arguments(&text, fit)?;
     out.open('{');
     out.key("functionCall").open('{');
     numbered(id, out);
@@ -340,17 +290,12 @@ fn result(content: Option<Raw<'_>>, fit: &mut Fit<'_>, out: &mut Writer) -> Resu
         out.raw(content);
         return Ok(());
     }
-    let parts = content
-        .items()
-        .ok_or_else(|| malformed("messages.content"))?;
     let mut texts = Vec::new();
-    for part in parts {
-        let part = part
-            .members()
-            .ok_or_else(|| malformed("messages.content"))?;
+    for part in objects(content, "messages.content")? {
+        let part = part?;
         match part.text("type").as_deref() {
             Some("text") => {
-                beside(&part, &["text"], fit)?;
+                beside(&part, &[], &["text"], fit)?;
                 let text = part.get("text").filter(|text| text.is_string());
                 texts.push(text.ok_or_else(|| malformed("messages.content.text"))?);
             }

@@ -1,11 +1,11 @@
 //! Chat callers on Google's models: the stream. Each event is an answer of its own with what is new.
 
+use super::super::Unreadable;
 use super::super::chunks::Chunks;
 use super::super::heard::Counts;
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
 use super::super::write::Writer;
-use super::super::{Unreadable, created};
 use super::answer::{Part, counts, extra_content, finish_reason, is_blocked, parts, tool_call};
 
 /// Speaks chat chunks.
@@ -36,7 +36,8 @@ impl Voice {
             return Ok(());
         }
         if self.chunks.head.is_empty() {
-            self.begin(said);
+            self.chunks
+                .begin(said.get("responseId"), said.get("modelVersion"));
             self.chunks.role(events);
         }
         let said_counts = said.get("usageMetadata").and_then(counts);
@@ -60,20 +61,6 @@ impl Voice {
             self.end(events);
         }
         Ok(())
-    }
-
-    fn begin(&mut self, said: &Members<'_>) {
-        let mut head = Writer::default();
-        head.open('{');
-        if let Some(id) = said.get("responseId") {
-            head.key("id").raw(id);
-        }
-        head.key("object").string("chat.completion.chunk");
-        head.key("created").number(created());
-        if let Some(model) = said.get("modelVersion") {
-            head.key("model").raw(model);
-        }
-        self.chunks.head = head.finish();
     }
 
     fn part(

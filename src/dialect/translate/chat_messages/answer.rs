@@ -1,6 +1,7 @@
 //! Chat callers on Anthropic's models: the plain answer.
 
 use super::super::read::{Members, Raw};
+use super::super::to_chat::{choices, tool_call as call_in};
 use super::super::write::Writer;
 use super::super::{Unreadable, chunks, created, heard};
 
@@ -29,15 +30,7 @@ pub(in super::super) fn answer(said: &Members<'_>, out: &mut Writer) -> Result<(
         out.key("model").raw(model);
     }
     let stop = said.text("stop_reason").unwrap_or_default();
-    out.key("choices").array(|out| {
-        out.object(|out| {
-            out.key("index").number(0);
-            out.key("message").object(|out| message(&blocks, out))?;
-            out.key("logprobs").json("null");
-            out.key("finish_reason").string(finish_reason(&stop));
-            Ok(())
-        })
-    })?;
+    choices(finish_reason(&stop), |out| message(&blocks, out), out)?;
     if let Some(usage) = said.get("usage").and_then(Raw::members) {
         let mut counts = Counts::default();
         counts.read(&usage);
@@ -87,16 +80,8 @@ fn tool_call(block: &Members<'_>, out: &mut Writer) -> Result<(), Unreadable> {
     let (Some(id), Some(name)) = (block.get("id"), block.get("name")) else {
         return Err(Unreadable::Form);
     };
-    let input = block.get("input").map_or("{}", Raw::json);
-    out.object(|out| {
-        out.key("id").raw(id);
-        out.key("type").string("function");
-        out.key("function").object(|out| {
-            out.key("name").raw(name);
-            out.key("arguments").string(input);
-            Ok(())
-        })
-    })
+    call_in(id, name, block.get("input"), out);
+    Ok(())
 }
 
 /// Reasoning with what the target wants to see again of it.

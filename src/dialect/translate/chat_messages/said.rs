@@ -3,9 +3,13 @@
 //! System and developer messages become the system prompt, wherever they stand; a run of tool
 //! messages becomes one user message with their results, for that is where the target looks for them.
 
-use super::super::read::{Members, Raw, object_in};
+use super::super::from_chat::said::{
+    ASSISTANT, MARKS, Mark, Thought, answered, base64, file as file_of, forgotten_thoughts,
+    image_url, others, text_of, tool_call as call_of,
+};
+use super::super::read::{Members, Raw};
 use super::super::write::Writer;
-use super::super::{Fit, Unfit, malformed, tool_id};
+use super::super::{Fit, Unfit, malformed, objects};
 
 /// Writes `messages` and `system`.
 pub(super) fn messages(
@@ -13,12 +17,12 @@ pub(super) fn messages(
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
-    let messages = messages.items().ok_or_else(|| malformed("messages"))?;
+    let messages = objects(messages, "messages")?;
     let mut system = Vec::new();
     out.key("messages").array(|out| {
         let mut in_results = false;
         for message in messages {
-            let message = message.members().ok_or_else(|| malformed("messages"))?;
+            let message = message?;
             let role = message.text("role").unwrap_or_default();
             let is_result = role == "tool";
             if in_results && !is_result {
@@ -48,23 +52,6 @@ pub(super) fn messages(
     system_prompt(&system, fit, out)
 }
 
-/// Members that say nothing to the model, or nothing that has a place.
-pub(in super::super) fn others(
-    message: &Members<'_>,
-    known: &[&str],
-    fit: &mut Fit<'_>,
-) -> Result<(), Unfit> {
-    for (name, value) in message.iter() {
-        if name != "role" && !known.contains(&name) && !value.is_nothing() {
-            fit.cannot(match name {
-                "reasoning_content" | "reasoning" | "reasoning_details" => "thinking_blocks",
-                name => name,
-            })?;
-        }
-    }
-    Ok(())
-}
-
 fn system_prompt(system: &[Members<'_>], fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
     for message in system {
         others(message, &["content"], fit)?;
@@ -83,9 +70,8 @@ fn system_prompt(system: &[Members<'_>], fit: &mut Fit<'_>, out: &mut Writer) ->
             match message.get("content") {
                 Some(text) if text.is_string() => text_block(text, None, out)?,
                 Some(parts) => {
-                    for part in parts.items().ok_or_else(|| malformed("messages"))? {
-                        let part = part.members().ok_or_else(|| malformed("messages"))?;
-                        content_part(&part, false, fit, out)?;
+                    for part in objects(parts, "messages")? {
+                        content_part(&part?, false, fit, out)?;
                     }
                 }
                 None => {}
@@ -112,18 +98,9 @@ fn content_of(content: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(
         out.key("content").raw(content);
         return Ok(());
     }
-    let parts = content
-        .items()
-        .ok_or_else(|| malformed("messages.content"))?;
-    out.key("content").array(|out| {
-        for part in parts {
-            let part = part
-                .members()
-                .ok_or_else(|| malformed("messages.content"))?;
-            content_part(&part, true, fit, out)?;
-        }
-        Ok(())
-    })
+    let mut parts = objects(content, "messages.content")?;
+    out.key("content")
+        .array(|out| parts.try_for_each(|part| content_part(&part?, true, fit, out)))
 }
 
 /// A text block. Empty ones are refused by the target, and say nothing.
@@ -142,23 +119,6 @@ fn text_block(text: Raw<'_>, mark: Option<Mark<'_>>, out: &mut Writer) -> Result
     })
 }
 
-/// Where the caller wants a prefix of the prompt cached.
-#[derive(Clone, Copy)]
-pub(in super::super) enum Mark<'a> {
-    /// In the target's own words.
-    Theirs(Raw<'a>),
-    /// In the caller's; true for longer than the shortest time.
-    Ours(bool),
-}
-
-impl<'a> Mark<'a> {
-    pub(in super::super) fn of(part: &Members<'a>) -> Option<Self> {
-        let theirs = part.get("cache_control").map(Self::Theirs);
-        let ours = || part.get("prompt_cache_breakpoint").and_then(Raw::members);
-        theirs.or_else(|| Some(Self::Ours(ours()?.get("ttl").is_some())))
-    }
-}
-
 fn marked(mark: Option<Mark<'_>>, out: &mut Writer) {
     match mark {
         None => {}
@@ -171,22 +131,6 @@ fn marked(mark: Option<Mark<'_>>, out: &mut Writer) {
     }
 }
 
-/// Members of a part, or of what is inside it, that have no place.
-pub(in super::super) fn beside(
-    part: &Members<'_>,
-    known: &[&str],
-    fit: &mut Fit<'_>,
-) -> Result<(), Unfit> {
-    const EVERYWHERE: [&str; 3] = ["type", "cache_control", "prompt_cache_breakpoint"];
-    for (name, value) in part.iter() {
-        let is_told = EVERYWHERE.contains(&name) || known.contains(&name);
-        if !is_told && !value.is_nothing() {
-            fit.cannot(name)?;
-        }
-    }
-    Ok(())
-}
-
 fn content_part(
     part: &Members<'_>,
     media: bool,
@@ -197,9 +141,7 @@ fn content_part(
     let kind = part.text("type").unwrap_or_default();
     match &*kind {
         "text" | "refusal" => {
-            beside(part, &["text", "refusal"], fit)?;
-            let text = part.get(&kind);
-            let text = text.ok_or_else(|| malformed("messages.content.text"))?;
+            let text = text_of(part, &kind, MARKS, fit)?;
             text_block(text, mark, out)
         }
         "image_url" if media => image(part, mark, fit, out),
@@ -214,15 +156,7 @@ fn image(
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
-    beside(part, &["image_url"], fit)?;
-    let image = part.get("image_url").and_then(Raw::members);
-    let image = image.ok_or_else(|| malformed("image_url"))?;
-    beside(&image, &["url", "detail"], fit)?;
-    let detail = image.text("detail");
-    if detail.is_some_and(|detail| detail != "auto") {
-        fit.cannot("detail")?;
-    }
-    let url = image.text("url").ok_or_else(|| malformed("image_url"))?;
+    let url = image_url(part, MARKS, fit)?;
     out.object(|out| {
         out.key("type").string("image");
         source(&url, out)?;
@@ -237,13 +171,8 @@ fn file(
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
-    beside(part, &["file"], fit)?;
-    let file = part.get("file").and_then(Raw::members);
-    let file = file.ok_or_else(|| malformed("file"))?;
-    beside(&file, &["file_data", "file_id", "filename"], fit)?;
-    let Some(data) = file.text("file_data") else {
-        return fit.must("file.file_id", ": the target does not have the file");
-    };
+    let known = ["file_data", "file_id", "filename"];
+    let (file, data) = file_of(part, MARKS, &known, fit)?;
     out.object(|out| {
         out.key("type").string("document");
         source(&data, out)?;
@@ -263,9 +192,7 @@ fn source(url: &str, out: &mut Writer) -> Result<(), Unfit> {
             out.key("url").string(url);
             return Ok(());
         };
-        let (media_type, data) = inline
-            .split_once(";base64,")
-            .ok_or_else(|| malformed("url"))?;
+        let (media_type, data) = base64(inline)?;
         out.key("type").string("base64");
         out.key("media_type").string(media_type);
         out.key("data").string(data);
@@ -274,15 +201,7 @@ fn source(url: &str, out: &mut Writer) -> Result<(), Unfit> {
 }
 
 fn assistant(message: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let known = [
-        "content",
-        "tool_calls",
-        "refusal",
-        "reasoning_details",
-        "reasoning_content",
-        "reasoning",
-    ];
-    others(message, &known, fit)?;
+    others(message, &ASSISTANT, fit)?;
     out.key("role").string("assistant");
     let calls = message
         .get("tool_calls")
@@ -307,11 +226,8 @@ fn assistant(message: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resu
         match content {
             Some(text) if text.is_string() => text_block(text, None, out)?,
             Some(parts) => {
-                for part in parts.items().ok_or_else(|| malformed("messages.content"))? {
-                    let part = part
-                        .members()
-                        .ok_or_else(|| malformed("messages.content"))?;
-                    content_part(&part, false, fit, out)?;
+                for part in objects(parts, "messages.content")? {
+                    content_part(&part?, false, fit, out)?;
                 }
             }
             None => {}
@@ -327,83 +243,41 @@ fn assistant(message: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Resu
     })
 }
 
-/// Reasoning without the signature that the target asks for.
-pub(in super::super) fn forgotten_thoughts(
-    message: &Members<'_>,
-    fit: &mut Fit<'_>,
-) -> Result<(), Unfit> {
-    let thought = ["reasoning_content", "reasoning"]
-        .iter()
-        .any(|name| message.get(name).is_some_and(|text| !text.is_nothing()));
-    if thought {
-        fit.cannot("thinking_blocks")?;
-    }
-    Ok(())
-}
-
 /// Reasoning as an answer of the target's gave it.
 fn thought(detail: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let detail = detail
-        .members()
-        .ok_or_else(|| malformed("reasoning_details"))?;
-    let get = |name| detail.get(name).filter(|text: &Raw<'_>| text.is_string());
-    match (
-        detail.text("type").as_deref(),
-        get("text"),
-        get("signature"),
-        get("data"),
-    ) {
-        (Some("reasoning.text"), text, Some(signature), _) => out.object(|out| {
-            out.key("type").string("thinking");
-            match text {
-                Some(text) => out.key("thinking").raw(text),
-                None => out.key("thinking").string(""),
-            };
-            out.key("signature").raw(signature);
-            Ok(())
-        }),
-        (Some("reasoning.encrypted"), _, _, Some(data)) => out.object(|out| {
-            out.key("type").string("redacted_thinking");
-            out.key("data").raw(data);
-            Ok(())
-        }),
-        _ => fit.cannot("thinking_blocks"),
-    }
-}
-
-fn tool_call(call: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    let call = call.members().ok_or_else(|| malformed("tool_calls"))?;
-    let Some(function) = call.get("function").and_then(Raw::members) else {
-        let kind = call.text("type").unwrap_or_default();
-        return fit.must(&format!("tool_calls.{kind}"), "");
-    };
-    let id = call.get("id").and_then(tool_id);
-    let id = id.ok_or_else(|| malformed("tool_calls.id"))?;
-    let name = function
-        .get("name")
-        .ok_or_else(|| malformed("tool_calls.function.name"))?;
-    let arguments = function.text("arguments").unwrap_or_default();
-    let Some(input) = object_in(&arguments) else {
-        return fit.must("tool_calls.function.arguments", ": they are no JSON object");
+    let Some(thought) = Thought::of(detail, fit)? else {
+        return Ok(());
     };
     out.object(|out| {
-        out.key("type").string("tool_use");
-        out.key("id").string(&id);
-        out.key("name").raw(name);
-        out.key("input").json(input);
+        match thought {
+            Thought::Signed { text, signature } => {
+                out.key("type").string("thinking");
+                out.key("thinking").json(text);
+                out.key("signature").raw(signature);
+            }
+            Thought::Encrypted(data) => {
+                out.key("type").string("redacted_thinking");
+                out.key("data").raw(data);
+            }
+        }
         Ok(())
     })
 }
 
+fn tool_call(call: Raw<'_>, fit: &Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
+    call_of(call, fit, |id, name, input| {
+        out.object(|out| {
+            out.key("type").string("tool_use");
+            out.key("id").string(id);
+            out.key("name").raw(name);
+            out.key("input").json(input);
+            Ok(())
+        })
+    })
+}
+
 fn tool_result(message: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(), Unfit> {
-    // Some frameworks repeat the tool's name here; the id says it.
-    others(
-        message,
-        &["content", "tool_call_id", "name", "cache_control"],
-        fit,
-    )?;
-    let id = message.get("tool_call_id").and_then(tool_id);
-    let id = id.ok_or_else(|| malformed("messages.tool_call_id"))?;
+    let id = answered(message, fit)?;
     out.key("type").string("tool_result");
     out.key("tool_use_id").string(&id);
     if let Some(content) = message.get("content") {

@@ -1,10 +1,9 @@
 //! Chat callers on Anthropic's models: the stream.
 
+use super::super::Unreadable;
 use super::super::chunks::Chunks;
 use super::super::read::{Members, Raw};
 use super::super::stream::Events;
-use super::super::write::Writer;
-use super::super::{Unreadable, created};
 use super::answer::{Counts, finish_reason};
 
 /// What a content block becomes.
@@ -83,17 +82,7 @@ impl Voice {
     }
 
     fn begin(&mut self, message: &Members<'_>) {
-        let mut head = Writer::default();
-        head.open('{');
-        if let Some(id) = message.get("id") {
-            head.key("id").raw(id);
-        }
-        head.key("object").string("chat.completion.chunk");
-        head.key("created").number(created());
-        if let Some(model) = message.get("model") {
-            head.key("model").raw(model);
-        }
-        self.chunks.head = head.finish();
+        self.chunks.begin(message.get("id"), message.get("model"));
         if let Some(usage) = message.get("usage").and_then(Raw::members) {
             self.counts.read(&usage);
         }

@@ -4,8 +4,9 @@
 //! is handed over in a user message behind them, for tool messages hold text alone.
 
 use super::super::read::{Members, Raw};
+use super::super::to_chat::function;
 use super::super::write::Writer;
-use super::super::{Fit, Unfit, malformed, tool_id};
+use super::super::{Fit, Unfit, malformed, objects, tool_id};
 
 /// Writes `messages`, the system prompt first.
 pub(super) fn messages(
@@ -46,16 +47,14 @@ pub(super) fn messages(
     })
 }
 
-fn blocks<'a>(content: Raw<'a>, name: &str) -> Result<Vec<Members<'a>>, Unfit> {
-    let items = content.items().ok_or_else(|| malformed(name))?;
-    let blocks: Option<Vec<_>> = items.into_iter().map(Raw::members).collect();
-    blocks.ok_or_else(|| malformed(name))
+fn blocks<'a>(content: Raw<'a>, name: &'static str) -> Result<Vec<Members<'a>>, Unfit> {
+    objects(content, name)?.collect()
 }
 
 /// `content` of texts alone: one as it stands, several as parts.
 fn text_content(
     content: Raw<'_>,
-    name: &str,
+    name: &'static str,
     fit: &mut Fit<'_>,
     out: &mut Writer,
 ) -> Result<(), Unfit> {
@@ -303,11 +302,10 @@ fn tool_call(block: &Members<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result
     let input = block.get("input").map_or("{}", Raw::json);
     out.object(|out| {
         out.key("id").string(&id);
-        out.key("type").string("function");
-        out.key("function").object(|out| {
+        function(out, |out| {
             out.key("name").raw(name);
             out.key("arguments").string(input);
-            Ok(())
-        })
+        });
+        Ok(())
     })
 }

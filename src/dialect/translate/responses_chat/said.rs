@@ -3,8 +3,9 @@
 //! Function calls join the assistant's message before them, for chat has them inside it.
 
 use super::super::read::{Members, Raw};
+use super::super::to_chat::function;
 use super::super::write::Writer;
-use super::super::{Fit, Unfit, malformed};
+use super::super::{Fit, Unfit, malformed, objects};
 
 /// The member that marks a prefix of the prompt for the provider's cache.
 const BREAKPOINT: &str = "prompt_cache_breakpoint";
@@ -121,12 +122,11 @@ impl Turn<'_> {
                     let arguments = get("arguments")?;
                     out.object(|out| {
                         out.key("id").raw(id);
-                        out.key("type").string("function");
-                        out.key("function").object(|out| {
+                        function(out, |out| {
                             out.key("name").raw(name);
                             out.key("arguments").raw(arguments);
-                            Ok(())
-                        })
+                        });
+                        Ok(())
                     })
                 })
             })
@@ -147,9 +147,7 @@ fn content_of(content: Raw<'_>, fit: &mut Fit<'_>, out: &mut Writer) -> Result<(
         out.key("content").raw(content);
         return Ok(());
     }
-    let parts = content.items().ok_or_else(|| malformed("input.content"))?;
-    let parts: Option<Vec<_>> = parts.into_iter().map(Raw::members).collect();
-    let parts = parts.ok_or_else(|| malformed("input.content"))?;
+    let parts: Vec<_> = objects(content, "input.content")?.collect::<Result<_, _>>()?;
     if let [only] = parts.as_slice()
         && only.get(BREAKPOINT).is_none()
         && let Some(text) = text_of(only, fit)?
