@@ -125,11 +125,11 @@ impl Purse {
         inner.hand_out();
         let grants = inner.ledger.grants();
         drop(inner);
-        for (later, end) in over {
-            later(&end);
-        }
         if !grants.is_empty() {
             self.carry(grants);
+        }
+        for (later, end) in over {
+            later(&end);
         }
         result
     }

@@ -10,7 +10,7 @@ mod version;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use patience::{Activity, Patient};
@@ -291,11 +291,6 @@ where
                 let connection = pin!(http.one.serve_connection(io, service).with_upgrades());
                 let shut = http1::UpgradeableConnection::graceful_shutdown;
                 see_through(connection, shut, stop).await;
-            }
-            Version::Two => {
-                let mut connection = Box::pin(http.two.serve_connection(io, service));
-                let shut = http2::Connection::graceful_shutdown;
-                see_through(connection.as_mut(), shut, stop).await;
             }
             Version::Unknown => {
                 let connection = http.unknown.serve_connection_with_upgrades(io, service);

@@ -181,8 +181,10 @@ impl Escalations {
             for (key, _) in &deciding.raises {
                 desk.purse.open_seeded(key.clone()).await?;
             }
-            // Whatever accounts it is, each is raised by as much.
-            let raised = deciding.raises.first().map(|(_, amounts)| *amounts);
+            // Each account is raised in what its own limit caps, by as much as every other.
+            let each = deciding.raises.iter().map(|(_, amounts)| *amounts);
+            let raised =
+                each.reduce(|all, one| Amounts(std::array::from_fn(|i| all.0[i].max(one.0[i]))));
             let ended = desk.store().decide_escalation(deciding).await?;
             if ended.applied {
                 // First the caps, then the task: whoever wakes finds them raised.

@@ -4,7 +4,8 @@
 //!
 //! Between the first byte of a head and the call of the service at most `head` may pass, and at most
 //! `idle` before the very first byte, for hyper's timer runs only once it knows the protocol. Nothing
-//! is armed when a head comes in one piece, which is the usual case. HTTP/2 has its own keep-alive.
+//! is armed when a head comes in one piece, which is the usual case. HTTP/2 has its own keep-alive, once its
+//! preface is there: that is bounded as a head is.
 
 use std::io;
 use std::pin::Pin;
@@ -45,8 +46,12 @@ pub struct Patient<I> {
     overdue: Option<Pin<Box<Sleep>>>,
     /// Nothing has been read yet.
     fresh: bool,
-    is_http2: bool,
+    /// So many bytes of HTTP/2's preface have been read; `None` once something else has.
+    preface: Option<usize>,
 }
+
+/// How an HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl<I> Patient<I> {
     /// Bounds each head to `head`, and the wait for the first to `idle`.
@@ -58,7 +63,21 @@ impl<I> Patient<I> {
             idle,
             overdue: None,
             fresh: true,
-            is_http2: false,
+            preface: Some(0),
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.preface == Some(PREFACE.len())
+    }
+
+    /// Compares what comes with the preface, for as long as it may be one.
+    fn begins(&mut self, bytes: &[u8]) {
+        if let Some(read) = self.preface
+            && let Some(left) = PREFACE.get(read..)
+        {
+            let met = left.len().min(bytes.len());
+            self.preface = (left[..met] == bytes[..met]).then_some(read + met);
         }
     }
 
@@ -86,7 +105,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.is_http2
+        if !self.is_http2()
             && let Poll::Ready(error) = self.poll_overdue(cx)
         {
             return Poll::Ready(Err(error));
@@ -96,8 +115,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
         if read.is_ready() && buf.filled().len() > before {
             if std::mem::take(&mut self.fresh) {
                 self.overdue = None;
-                self.is_http2 = buf.filled()[before..].starts_with(b"PRI ");
             }
+            self.begins(&buf.filled()[before..]);
             // Only the first byte after an answer begins a head.
             let _ =
                 self.activity
@@ -167,6 +186,27 @@ mod tests {
         let mut patient = Patient::new(io, Activity::default(), head, idle);
         let error = patient.read(&mut [0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_preface_is_bounded_as_a_head_is_and_what_follows_it_is_not() {
+        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(300));
+        let mut buf = [0; 64];
+        let (mut caller, io) = duplex(64);
+        let mut patient = Patient::new(io, Activity::default(), head, idle);
+        caller.write_all(&PREFACE[..4]).await.unwrap();
+        assert_eq!(patient.read(&mut buf).await.unwrap(), 4);
+        let error = patient.read(&mut buf).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let (mut caller, io) = duplex(64);
+        let mut patient = Patient::new(io, Activity::default(), head, idle);
+        for piece in [&PREFACE[..1], &PREFACE[1..20], &PREFACE[20..]] {
+            caller.write_all(piece).await.unwrap();
+            assert_eq!(patient.read(&mut buf).await.unwrap(), piece.len());
+        }
+        let waiting = tokio::time::timeout(Duration::from_secs(200), patient.read(&mut buf)).await;
+        assert!(waiting.is_err(), "its own keep-alive looks after it");
     }
 
     #[tokio::test(start_paused = true)]

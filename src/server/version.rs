@@ -4,7 +4,7 @@
 //! read buffer then begins half full and doubles, which costs 8 KiB for as long as the connection stands.
 
 use super::Bounds;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::io;
@@ -22,9 +22,7 @@ const PREFACE: &[u8; 4] = b"PRI ";
 pub enum Version {
     /// HTTP/1.
     One,
-    /// HTTP/2.
-    Two,
-    /// Left to hyper to find out.
+    /// Left to hyper to find out: HTTP/2, most likely.
     Unknown,
 }
 
@@ -40,9 +38,7 @@ impl Version {
     }
 
     fn told_by(first: &[u8]) -> Self {
-        if first == PREFACE {
-            Self::Two
-        } else if !first.is_empty() && PREFACE.starts_with(first) {
+        if !first.is_empty() && PREFACE.starts_with(first) {
             Self::Unknown
         } else {
             Self::One
@@ -52,20 +48,17 @@ impl Version {
     /// What TLS agreed on.
     pub fn agreed(alpn: Option<&[u8]>) -> Self {
         match alpn {
-            Some(b"h2") => Self::Two,
             Some(b"http/1.1") => Self::One,
             _ => Self::Unknown,
         }
     }
 }
 
-/// The settings of each version.
+/// The settings of both.
 pub struct Protocols {
     /// HTTP/1.
     pub one: http1::Builder,
-    /// HTTP/2.
-    pub two: http2::Builder<TokioExecutor>,
-    /// For connections that do not say at once.
+    /// The others. A stop ends them even before they have said all of what they are.
     pub unknown: auto::Builder<TokioExecutor>,
 }
 
@@ -81,11 +74,6 @@ impl Protocols {
             .header_read_timeout(idle)
             .max_buf_size(buffer)
             .pipeline_flush(true);
-        let mut two = http2::Builder::new(TokioExecutor::new());
-        two.timer(TokioTimer::new())
-            .max_concurrent_streams(bounds.h2_streams)
-            .max_header_list_size(head)
-            .keep_alive_interval(KEEP_ALIVE);
         let mut unknown = auto::Builder::new(TokioExecutor::new());
         unknown
             .http1()
@@ -99,7 +87,7 @@ impl Protocols {
             .max_concurrent_streams(bounds.h2_streams)
             .max_header_list_size(head)
             .keep_alive_interval(KEEP_ALIVE);
-        Self { one, two, unknown }
+        Self { one, unknown }
     }
 }
 
@@ -110,7 +98,7 @@ mod tests {
     #[test]
     fn the_first_bytes_tell() {
         let told = [
-            (&b"PRI "[..], Version::Two),
+            (&b"PRI "[..], Version::Unknown),
             (b"POST", Version::One),
             (b"PO", Version::One),
             (b"P", Version::Unknown),

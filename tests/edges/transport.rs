@@ -236,6 +236,13 @@ async fn connections_at_rest_do_not_hold_up_a_stop() {
         streams.push(busy.request(post(&url, &body)).await.expect("a stream"));
         clients.extend([idle, busy]);
     }
+    // These say nothing, or not all of what they are.
+    let mut silent = Vec::new();
+    for said in [&b""[..], b"P", b"PRI "] {
+        let mut stream = world.connect().await;
+        stream.write_all(said).await.expect("a connection");
+        silent.push(stream);
+    }
     world.gateway.signal("TERM");
     for stream in streams {
         assert_eq!(stream.status(), 200);
