@@ -22,6 +22,7 @@ use crate::dialect::Call;
 use crate::escalation::Escalations;
 use crate::form::Forms;
 use crate::inference::{Inference, Likeness};
+use crate::log;
 use crate::ops::metrics::{Labels, Metrics};
 use crate::price::Catalogue;
 use crate::purse::{self, Hold, Purse};
@@ -327,8 +328,11 @@ impl Gateway {
     /// Ends a hold that no call stands behind, and warns of what it used up.
     pub fn end(self: &Arc<Self>, hold: Hold, outcome: purse::Outcome, entry: Box<CallEntry>) {
         let later = || -> purse::Later {
-            let gateway = Arc::clone(self);
-            Box::new(move |end| end.warned.iter().for_each(|reached| gateway.warn(reached)))
+            let (gateway, call) = (Arc::clone(self), log::here());
+            Box::new(move |end| {
+                let warn = || end.warned.iter().for_each(|reached| gateway.warn(reached));
+                log::at(call, warn);
+            })
         };
         if let Some(end) = hold.end(outcome, Some(entry), later) {
             end.warned.iter().for_each(|reached| self.warn(reached));

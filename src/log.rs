@@ -46,9 +46,14 @@ pub fn at<T>(call: Option<CallContext>, work: impl FnOnce() -> T) -> T {
     CALL.sync_scope(call, work)
 }
 
+/// The call that lines written here are about.
+pub fn here() -> Option<CallContext> {
+    CALL.try_with(Clone::clone).ok().flatten()
+}
+
 /// The same call as here, wherever the future is polled: in a task or a body of its own.
 pub fn inherited<F: Future>(future: F) -> OfCall<F> {
-    within(CALL.try_with(Clone::clone).ok().flatten(), future)
+    within(here(), future)
 }
 
 /// Lines as `inner` writes them, and what call they are about.
@@ -88,8 +93,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let call = CALL.try_with(Clone::clone).ok().flatten();
-        let Some(call) = call else {
+        let Some(call) = here() else {
             return self.inner.format_event(context, writer, event);
         };
         let mut line = String::new();

@@ -121,7 +121,7 @@ impl AskSpan {
 
     /// It is over, and the call is not: another record goes on with it, or another target has answered
     /// (`lost`) or may yet.
-    pub fn end_aside(&self, ended_as: &EndedAs, lost: bool) {
+    pub fn end_aside(&self, ended_as: EndedAs, lost: bool) {
         self.of_try(|attempt, now| {
             attempt.cancelled |= lost && attempt.ended.is_none();
             attempt.end(now, ended_as.failed().filter(|_| !lost));

@@ -11,7 +11,7 @@ use crate::attribution::Attribution;
 use crate::dialect::Call;
 use crate::dialect::refusal::Refusal;
 use crate::store::Ending;
-use crate::units::{NanoUsd, RequestId, TraceIds};
+use crate::units::{Amounts, NanoUsd, RequestId, TraceIds};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -122,6 +122,7 @@ impl CallSpan {
             refused: None,
             is_racing: false,
             beside: Beside::default(),
+            last: None,
             joined: placed.joined,
             content: content.filter(|_| exporting.tells(placed.belongs)),
         };
@@ -151,8 +152,10 @@ impl CallSpan {
             trace: self.ids.trace,
             span,
         };
-        let data = self.data.lock();
-        let of = data.as_deref()?;
+        // Read before the other span is held: a body may be long.
+        let content = (self.tells).then(|| Content::of(call, &self.traces.room));
+        let kept = self.data.lock();
+        let of = kept.as_deref()?;
         let data = CallData {
             ids,
             parent: Some(self.ids.span),
@@ -176,14 +179,16 @@ impl CallSpan {
             refused: None,
             is_racing: false,
             beside: Beside::default(),
+            last: None,
             // It is counted in the task, and is nobody's stay.
             joined: of.joined.map(|joined| super::item::Joined {
                 stay: None,
                 tools: None,
                 ..joined
             }),
-            content: (of.content.as_ref()).map(|_| Content::of(call, &self.traces.room)),
+            content,
         };
+        drop(kept);
         let joined = data.joined;
         let span = Self {
             traces: Arc::clone(&self.traces),
@@ -272,7 +277,7 @@ impl CallSpan {
     }
 
     /// An ask of it is over, and it is not. What that cost belongs to the call all the same.
-    pub(super) fn end_aside(&self, ended_as: &EndedAs, of_race: bool) {
+    pub(super) fn end_aside(&self, ended_as: EndedAs, of_race: bool) {
         let mut kept = self.data.lock();
         let Some(data) = kept.as_deref_mut() else {
             return;
@@ -284,10 +289,18 @@ impl CallSpan {
             Ending::Unreconciled => beside.in_doubt = sum(beside.in_doubt, charged),
             Ending::Void | Ending::Denied => {}
         }
-        if !of_race || !std::mem::take(&mut data.is_racing) {
+        if !of_race {
+            // The sums have it already.
+            data.last = Some(Box::new(EndedAs {
+                charged: Amounts::ZERO,
+                ..ended_as
+            }));
             return;
         }
-        self.traces.leave_aside(data, Some(ended_as));
+        if !std::mem::take(&mut data.is_racing) {
+            return;
+        }
+        self.traces.leave_aside(data, Some(&ended_as));
         if data.ended_as.is_some()
             && let Some(data) = kept.take()
         {
@@ -304,6 +317,7 @@ impl Drop for CallSpan {
         };
         if data.ended_as.is_none() {
             data.ended = self.traces.at(Instant::now());
+            data.ended_as = data.last.take().map(|last| *last);
             self.traces.leave(&data);
         }
         if data.is_racing {

@@ -102,6 +102,8 @@ pub struct CallData {
     pub is_racing: bool,
     /// Of asks that did not end it.
     pub beside: Beside,
+    /// How the last ask ended that another was to follow: how the call ends if none does.
+    pub last: Option<Box<EndedAs>>,
     /// Where it is counted.
     pub joined: Option<Joined>,
     /// What it says, where an exporter asks for that.

@@ -294,6 +294,34 @@ async fn a_fallback_says_where_it_comes_from() {
     }
 }
 
+/// What was to go on at a target that does not fit ends as its last try did, and says what stood in the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_cannot_go_on_ends_as_its_try_did() {
+    let limits = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"0.001\"\n";
+    for (model, ending, reason) in [
+        ("sim-cheap-503", "void", "provider_refused"),
+        ("sim-cheap-502", "unreconciled", "billed_error"),
+    ] {
+        let routes = format!(
+            "[[route]]\nname = \"asked\"\nmatch = {{ model = \"asked\" }}\nto = [\"sim/{model}\", \"sim/sim-strong\"]\n"
+        );
+        let rig = Rig::open(|setup| setup.limits(limits).routes(&routes)).await;
+        let reply = rig.call(("t", "a", ""), &Ask::chat("asked")).await;
+        assert!(reply.status.is_server_error(), "{}", reply.text());
+        let spans = rig.closed(&["t"]).await;
+        let call = of_request(&spans, &reply.request_id());
+        let tries = spans.iter().filter(|span| span.parent == call.id);
+        assert_eq!(tries.count(), 1, "{spans:?}");
+        assert_eq!(
+            (call.tag("bursar.ending"), call.tag("bursar.reason")),
+            (ending, reason)
+        );
+        assert_eq!(names(call), ["bursar.fallback", "bursar.refused"], "{call:?}");
+        let is_in_doubt = call.tags.contains_key("bursar.in_doubt_usd");
+        assert_eq!(is_in_doubt, ending == "unreconciled", "{call:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_operators_do_to_a_task_stands_on_the_task() {
     let limits = "[[limit]]\nname = \"task\"\nper = [\"task\"]\nusd = \"1.00\"\nturns = 9\n";

@@ -238,7 +238,7 @@ async fn a_call_that_two_are_asked_for_is_one_span_of_its_inferred_agent() {
     assert_one_tree(&spans);
     let call = of_request(&spans, &reply.request_id());
     let below = spans.iter().filter(|span| span.parent == call.id);
-    assert!(below.clone().count() >= 1);
+    assert_eq!(below.clone().count(), 2, "both were asked: {spans:?}");
     assert!(
         below.clone().all(|span| span.name == "attempt sim"),
         "{spans:?}"

@@ -32,12 +32,13 @@ async fn spans_arrive_over_grpc_as_over_http() {
     assert_eq!(headers["te"], "trailers");
     assert_eq!(headers["authorization"], "Bearer key-of-the-collector");
     // Counted once the collector has said that they arrived.
-    until("they are counted", PATIENCE, || async {
+    let exported = until("they are counted", PATIENCE, || async {
         let metrics = rig.gateway.metrics().await;
         let exported = metrics.get("bursar_trace_spans_exported_total{exporter=\"otlp\"}");
-        (exported > 3.5).then_some(())
+        (exported > 3.5).then_some(exported)
     })
     .await;
+    assert!((exported - 4.0).abs() < 0.5, "{exported}");
     assert!(!rig.gateway.log().contains("key-of-the-collector"));
 }
 

@@ -125,7 +125,7 @@ impl Closing<'_> {
             return;
         };
         if let Some(lost) = self.aside {
-            span.end_aside(&told, lost);
+            span.end_aside(*told, lost);
             return;
         }
         (told.left_usd, told.left_turns) = (end.remaining.usd, end.remaining.turns);
@@ -133,7 +133,7 @@ impl Closing<'_> {
     }
 
     /// Accounts have crossed their `warn_at` with it.
-    pub(super) fn warn(&self, warned: &[Reached]) {
+    fn warn(&self, warned: &[Reached]) {
         for reached in warned {
             self.gateway.warn(reached);
             if let Some(span) = self.span {

@@ -167,11 +167,12 @@ impl Record {
         let accounts = Arc::clone(&hold.accounts);
         let amounts = (quoted, charged, told);
         let overrun = NanoUsd::ZERO;
+        let telling = self.tell_span(Ending::Void, Some(reason), &charged, None, overrun);
         let entry = self.entry(Ending::Void, Some(reason), amounts, None, accounts, overrun);
         let attempts = self.attempts();
         // The call leaves the list of those in flight with the record: once its end is posted.
         let then = Box::new(move |end: &End| {
-            self.logs(|| self.closing().warn(&end.warned));
+            self.logs(|| self.closing().close(end, telling));
         });
         Some(Leaving::new(hold, attempts, Box::new(entry), then))
     }
