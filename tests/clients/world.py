@@ -105,16 +105,27 @@ requests_per_minute = 60
 """
 
 
+def hold_ports(count):
+    """Sockets on ports that nobody else is given while they are open, and that a server of ours may listen on
+    all the same: they do not listen, and both sides allow the address to be used again."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        each.bind(("127.0.0.1", 0))
+    return sockets
+
+
+def port_of(held):
+    return held.getsockname()[1]
+
+
 def free_ports(count):
     """Ports that nobody listens on now. All are held until all are known, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    held = hold_ports(count)
+    ports = [port_of(each) for each in held]
+    for each in held:
+        each.close()
+    return ports
 
 
 class World:
@@ -125,7 +136,8 @@ class World:
         self.limits, self.loops, self.more = limits, loops, more
         self.directory = tempfile.TemporaryDirectory(prefix="bursar-clients-")
         self.home = pathlib.Path(self.directory.name)
-        self.agents, self.ops, self.sim = free_ports(3)
+        self.held = hold_ports(3)
+        self.agents, self.ops, self.sim = map(port_of, self.held)
         self.children = []
 
     def __enter__(self):
@@ -148,6 +160,8 @@ class World:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        for each in self.held:
+            each.close()
         self.directory.cleanup()
 
     def configure(self):
