@@ -3,12 +3,14 @@
 //! by a mark; of tools only what describes them is read, for keys may stand beside it.
 //!
 //! Needs: bodies that [`decode`](super::decode) has walked; what has an unexpected shape says nothing. The
-//! request's reading is in `asked`, that of its parts in `part`.
+//! request's reading is in `asked`, that of its parts in `part`; `unescape` reads texts that are not quite ones.
 
 mod asked;
 mod part;
+mod unescape;
 
 pub use asked::asked;
+pub(super) use unescape::unescaped_lossy;
 
 use super::Dialect;
 use super::answer::Given;
@@ -136,8 +138,12 @@ impl Budget {
 
     /// What stands for something of this kind that is no text.
     fn mark(&mut self, kind: &str) -> Part {
-        Part::Text(format!("[{} left out]", self.name(kind)))
+        Part::Text(mark(&self.name(kind)))
     }
+}
+
+fn mark(kind: &str) -> String {
+    format!("[{kind} left out]")
 }
 
 /// Reads what was kept of an answer in this dialect.
@@ -148,7 +154,6 @@ pub fn answered(dialect: Dialect, given: &Given, finish: Option<&str>) -> Answer
         Dialect::OpenaiChat | Dialect::OpenaiCompletions | Dialect::Gemini
     );
     let mut budget = Budget::new(OUTPUT_BYTES_MAX);
-    budget.is_cut = given.is_partial();
     let mut parts: Vec<(u64, Part)> = Vec::new();
     for (place, text) in given.beginnings() {
         if !text.is_empty() && budget.part() {
@@ -166,6 +171,10 @@ pub fn answered(dialect: Dialect, given: &Given, finish: Option<&str>) -> Answer
             };
             parts.push((call.position(), part));
         }
+    }
+    let last = parts.iter().map(|(place, _)| *place).max();
+    if let Some(last) = last.filter(|_| given.is_partial() && !budget.is_cut) {
+        parts.push((last, budget.mark("the rest")));
     }
     // Stable: what a choice says stands before what it asks for.
     parts.sort_by_key(|(place, _)| *place);
@@ -186,7 +195,7 @@ pub fn answered(dialect: Dialect, given: &Given, finish: Option<&str>) -> Answer
     }
     Answered {
         output: output.into_iter().map(|(_, message)| message).collect(),
-        is_cut: budget.is_cut,
+        is_cut: budget.is_cut || given.is_partial(),
     }
 }
 

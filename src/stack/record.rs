@@ -248,7 +248,7 @@ impl Record {
         }
     }
 
-    /// What of the answer is to be kept for a check.
+    /// What of the answer is to be kept for a check, and to be told.
     #[must_use]
     pub fn keep(&self) -> crate::dialect::answer::Keep {
         let declared = self.facts.watched.declared.as_ref();
@@ -256,8 +256,8 @@ impl Record {
         let is_named_later = self.call.ids.is_thread || self.flight().attribution.joined.is_some();
         let is_told = self.facts.span.as_ref().is_some_and(|span| span.tells());
         crate::dialect::answer::Keep {
-            calls: checked.calls || is_named_later || is_told,
-            text: checked.text || is_named_later || is_told,
+            calls: checked.calls || is_named_later,
+            text: checked.text || is_named_later,
             beginning: is_told,
         }
     }

@@ -4,11 +4,14 @@
 
 use super::facts::NAME_BYTES_MAX;
 use super::scan::{Cursor, Scan, Text};
+use crate::dialect::content::{OUTPUT_BYTES_MAX, unescaped_lossy};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// Most that is kept of one answer, in bytes; of a longer one nothing is, unless its beginning is asked for.
 pub const GIVEN_BYTES_MAX: usize = 256 * 1024;
+/// Most that is kept of one answer that is only told, in bytes: what is told of it, with room for escapes.
+const TOLD_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 /// Shortest and longest piece of an answer that it is known by elsewhere, in bytes.
 const TRACE_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
 /// Shortest id of a tool call that it is known by, in bytes.
@@ -23,7 +26,8 @@ pub struct Keep {
     pub calls: bool,
     /// The text.
     pub text: bool,
-    /// The beginning of one that is too long, and the text of completions, which no form is declared for.
+    /// The beginnings of both, to be told: also of an answer that is too long, and of completions, which no
+    /// form is declared for.
     pub beginning: bool,
 }
 
@@ -31,7 +35,15 @@ impl Keep {
     /// Anything at all.
     #[must_use]
     pub const fn any(self) -> bool {
-        self.calls || self.text
+        self.calls || self.text || self.beginning
+    }
+
+    const fn bytes_max(self) -> usize {
+        if self.calls || self.text {
+            GIVEN_BYTES_MAX
+        } else {
+            TOLD_BYTES_MAX
+        }
     }
 }
 
@@ -43,6 +55,7 @@ pub struct Given {
     texts: Vec<(u64, Vec<u8>)>,
     bytes: usize,
     is_partial: bool,
+    is_completion: bool,
     declined: bool,
 }
 
@@ -156,19 +169,23 @@ impl Given {
         }
     }
 
-    /// The tool calls, in the order of their beginnings.
+    /// The tool calls, in the order of their beginnings; none that are kept only to be told.
     #[must_use]
     pub fn calls(&self) -> &[GivenCall] {
-        if self.is_partial { &[] } else { &self.calls }
+        if self.is_partial || !self.keep.calls {
+            &[]
+        } else {
+            &self.calls
+        }
     }
 
-    /// The texts by choice or block, in their order, unescaped.
+    /// The texts by choice or block, in their order, unescaped; none that are kept only to be told.
     pub fn texts(&self) -> impl Iterator<Item = Option<String>> {
         self.raw_texts().map(unquoted)
     }
 
     fn raw_texts(&self) -> impl Iterator<Item = &[u8]> {
-        let texts = if self.is_partial {
+        let texts = if self.is_partial || self.is_completion || !self.keep.text {
             &[]
         } else {
             &self.texts[..]
@@ -240,6 +257,7 @@ impl Given {
     /// The text of a completion.
     pub(super) fn completion(&mut self, choice: u64, text: Text<'_>) {
         if self.keep.beginning {
+            self.is_completion = true;
             self.text(choice, text, false);
         }
     }
@@ -256,7 +274,7 @@ impl Given {
         name: Option<Text<'_>>,
         piece: Piece<'_>,
     ) {
-        if !self.keep.calls || self.is_partial {
+        if !(self.keep.calls || self.keep.beginning) || self.is_partial {
             return;
         }
         let id = id.map_or(&b""[..], |id| id.0);
@@ -286,6 +304,7 @@ impl Given {
             call.name = name.decoded(NAME_BYTES_MAX);
         }
         let before = call.arguments.len();
+        let room = room(self.keep, self.bytes.saturating_sub(before));
         match piece {
             Piece::None => {}
             Piece::More(text) => {
@@ -293,17 +312,17 @@ impl Given {
                     call.arguments.clear();
                 }
                 call.form = Form::Quoted;
-                extend(&mut call.arguments, text.0);
+                extend(&mut call.arguments, text.0, room);
             }
             Piece::Whole(text) => {
                 call.form = Form::Quoted;
                 call.arguments.clear();
-                extend(&mut call.arguments, text.0);
+                extend(&mut call.arguments, text.0, room);
             }
             Piece::Bare(json) => {
                 call.form = Form::Bare;
                 call.arguments.clear();
-                extend(&mut call.arguments, json);
+                extend(&mut call.arguments, json, room);
             }
             Piece::Free => call.form = Form::Free,
         }
@@ -320,7 +339,7 @@ impl Given {
 
     /// Keeps more of the text at `key`, or all of it.
     pub(super) fn text(&mut self, key: u64, text: Text<'_>, is_whole: bool) {
-        if !self.keep.text || self.is_partial {
+        if !(self.keep.text || self.keep.beginning) || self.is_partial {
             return;
         }
         let known = self.texts.iter().position(|(known, _)| *known == key);
@@ -334,25 +353,31 @@ impl Given {
         };
         let kept = &mut self.texts[index].1;
         let before = kept.len();
+        let room = room(self.keep, self.bytes.saturating_sub(before));
         if is_whole {
             kept.clear();
         }
-        extend(kept, text.0);
+        extend(kept, text.0, room);
         let now = kept.len();
         self.grown(before, now);
     }
 
     fn grown(&mut self, before: usize, now: usize) {
         self.bytes = (self.bytes + now).saturating_sub(before);
-        if self.bytes > GIVEN_BYTES_MAX {
+        if self.bytes > self.keep.bytes_max() {
             self.leave_out();
         }
     }
 }
 
-/// Appends what is looked at of a piece: a little more than ever fits, so that too much is seen to be.
-fn extend(kept: &mut Vec<u8>, more: &[u8]) {
-    let room = (GIVEN_BYTES_MAX + 1).saturating_sub(kept.len());
+/// Room for one part beside the `others`, in bytes: one more than fits, so that too much is seen to be.
+const fn room(keep: Keep, others: usize) -> usize {
+    (keep.bytes_max() + 1).saturating_sub(others)
+}
+
+/// Appends what finds room.
+fn extend(kept: &mut Vec<u8>, more: &[u8], room: usize) {
+    let room = room.saturating_sub(kept.len());
     kept.extend_from_slice(&more[..more.len().min(room)]);
 }
 
@@ -367,11 +392,12 @@ fn stretch(text: &[u8]) -> Option<&[u8]> {
     (longest.len() >= *TRACE_BYTES.start()).then_some(longest)
 }
 
-/// The text that stands in quotes so, without its last character where that is cut.
+/// The text that stands in quotes so, without its last character where that is cut, and with U+FFFD for what
+/// is no character.
 fn beginning(inside: &[u8]) -> String {
     // The longest character is two escapes of six bytes.
     let cut = (0..=12.min(inside.len())).find_map(|cut| unquoted(&inside[..inside.len() - cut]));
-    cut.unwrap_or_default()
+    cut.unwrap_or_else(|| unescaped_lossy(inside))
 }
 
 /// The text that stands in quotes so, if it is one.

@@ -2,18 +2,25 @@
 
 use super::part::{Block, string, text_or_json};
 use super::{
-    Asked, Budget, INPUT_BYTES_MAX, INSTRUCTIONS_BYTES_MAX, Message, Part, TOOLS_BYTES_MAX, Tool,
+    Asked, Budget, INPUT_BYTES_MAX, INSTRUCTIONS_BYTES_MAX, Message, PART_BYTES, Part,
+    TOOLS_BYTES_MAX, Tool,
 };
-use crate::dialect::Call;
+use crate::dialect::{Call, Dialect};
 use crate::json::{Cursor, JsonError, Kind};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
+
+/// Most messages that are looked at, the newest: as many as find room if they say nothing.
+pub(super) const INPUT_MESSAGES_MAX: usize = INPUT_BYTES_MAX / PART_BYTES;
 
 /// Where things stand in a body.
 #[derive(Default)]
-struct Places {
+pub(super) struct Places {
     instructions: Option<Range<usize>>,
-    messages: Vec<Range<usize>>,
+    pub(super) messages: VecDeque<Range<usize>>,
+    /// Messages before those.
+    pub(super) earlier: usize,
     tools: Option<Range<usize>>,
     /// Prompts that are tokens already.
     are_tokens: bool,
@@ -24,14 +31,15 @@ struct Places {
 pub fn asked(call: &Call) -> Asked {
     let mut asked = Asked::default();
     // What was walked before cannot be malformed; if it were, it would say nothing.
-    if let Ok(places) = Places::of(&call.body) {
+    if let Ok(places) = Places::of(call) {
         let _ = asked.read(&call.body, &places);
     }
     asked
 }
 
 impl Places {
-    fn of(body: &[u8]) -> Result<Self, JsonError> {
+    pub(super) fn of(call: &Call) -> Result<Self, JsonError> {
+        let body = &*call.body;
         let mut places = Self::default();
         Cursor::new(body)?.object(|cursor, key| {
             match &*key.text(body) {
@@ -39,7 +47,11 @@ impl Places {
                 "system" | "instructions" | "systemInstruction" | "system_instruction" => {
                     places.instructions = Some(cursor.skip()?.at);
                 }
-                "tools" | "functions" | "toolConfig" => places.tools = Some(cursor.skip()?.at),
+                "tools" | "functions" => places.tools = Some(cursor.skip()?.at),
+                // Gemini's says how tools are chosen, and stands beside them.
+                "toolConfig" if call.dialect == Dialect::Bedrock => {
+                    places.tools = Some(cursor.skip()?.at);
+                }
                 _ => {
                     cursor.skip()?;
                 }
@@ -54,14 +66,20 @@ impl Places {
         if cursor.peek() != Some(b'[') {
             let value = cursor.skip()?;
             if value.kind != Kind::Null {
-                self.messages.push(value.at);
+                self.messages.push_back(value.at);
             }
             return Ok(());
         }
         let walked = cursor.array(|cursor, _| {
             let value = cursor.skip()?;
             match value.kind {
-                Kind::Object | Kind::String { .. } => self.messages.push(value.at),
+                Kind::Object | Kind::String { .. } => {
+                    if self.messages.len() == INPUT_MESSAGES_MAX {
+                        self.messages.pop_front();
+                        self.earlier += 1;
+                    }
+                    self.messages.push_back(value.at);
+                }
                 _ => self.are_tokens = true,
             }
             Ok::<_, JsonError>(())
@@ -75,7 +93,7 @@ impl Asked {
         if let Some(at) = &places.instructions {
             let mut budget = Budget::new(INSTRUCTIONS_BYTES_MAX);
             let mut cursor = Cursor::new(&body[at.clone()])?;
-            parts(&mut cursor, &mut budget, &mut self.instructions)?;
+            instructions(&mut cursor, &mut budget, &mut self.instructions)?;
             self.is_cut |= budget.is_cut;
         }
         if let Some(at) = &places.tools {
@@ -85,13 +103,16 @@ impl Asked {
             self.is_cut |= budget.is_cut;
         }
         let mut budget = Budget::new(INPUT_BYTES_MAX);
-        let mut left_out = places.messages.len();
+        let mut left_out = places.messages.len() + places.earlier;
         for at in places.messages.iter().rev() {
             if !budget.part() {
                 break;
             }
-            left_out -= 1;
             let read = message(&mut Cursor::new(&body[at.clone()])?, &mut budget)?;
+            if read.parts.is_empty() && budget.left == 0 {
+                break;
+            }
+            left_out -= 1;
             self.input
                 .extend(Some(read).filter(|read| !read.parts.is_empty()));
         }
@@ -108,6 +129,27 @@ impl Asked {
         self.is_cut |= budget.is_cut || left_out > 0;
         Ok(())
     }
+}
+
+/// Instructions: parts, or in Gemini's form an object that they stand in.
+fn instructions(
+    cursor: &mut Cursor<'_>,
+    budget: &mut Budget,
+    read: &mut Vec<Part>,
+) -> Result<(), JsonError> {
+    if cursor.peek() != Some(b'{') {
+        return parts(cursor, budget, read);
+    }
+    let body = cursor.body();
+    let mut block = Block::default();
+    cursor.object(|cursor, key| match (&*key.text(body), cursor.peek()) {
+        ("parts", Some(b'[')) => parts(cursor, budget, read),
+        (key, _) => block.member(cursor, key),
+    })?;
+    if read.is_empty() && budget.part() {
+        read.extend(block.into_part(budget));
+    }
+    Ok(())
 }
 
 /// A message, an item, or a text that stands for one.
@@ -184,14 +226,7 @@ fn parts(
         Some(b'{') => {
             let block = Block::of(cursor, "")?;
             if budget.part() {
-                match block.parts {
-                    // Instructions of Gemini's form.
-                    Some(at) => {
-                        let mut inner = Cursor::new(&cursor.body()[at])?;
-                        parts(&mut inner, budget, read)?;
-                    }
-                    None => read.extend(block.into_part(budget)),
-                }
+                read.extend(block.into_part(budget));
             }
         }
         _ => {

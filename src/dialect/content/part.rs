@@ -1,10 +1,9 @@
 //! One part of a message, whatever the dialect: their members have names that do not get in each other's
 //! way, so that one reading takes all of them.
 
-use super::{Budget, Part};
-use crate::json::{Cursor, JsonError, Kind};
+use super::{Budget, Part, mark, unescaped_lossy};
+use crate::json::{Cursor, JsonError, Kind, Value};
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// The members of a part, an item, or a tool call.
 #[derive(Default)]
@@ -18,20 +17,24 @@ pub(super) struct Block<'a> {
     name: Option<Cow<'a, str>>,
     arguments: Option<Cow<'a, str>>,
     result: Option<Cow<'a, str>>,
-    /// Parts within, where it is a message.
-    pub(super) parts: Option<Range<usize>>,
+    /// It stands in a result: what stands within it is not read.
+    is_within: bool,
 }
 
 impl<'a> Block<'a> {
     /// Reads the object before which the cursor stands; it is of this kind unless it says another.
     pub(super) fn of(cursor: &mut Cursor<'a>, kind: &'static str) -> Result<Self, JsonError> {
-        let mut block = Self {
+        let block = Self {
             kind: kind.into(),
             ..Self::default()
         };
+        block.read(cursor)
+    }
+
+    fn read(mut self, cursor: &mut Cursor<'a>) -> Result<Self, JsonError> {
         let body = cursor.body();
-        cursor.object(|cursor, key| block.member(cursor, &key.text(body)))?;
-        Ok(block)
+        cursor.object(|cursor, key| self.member(cursor, &key.text(body)))?;
+        Ok(self)
     }
 
     /// Reads one member.
@@ -49,8 +52,9 @@ impl<'a> Block<'a> {
             ("arguments" | "input" | "args" | "action" | "code", _) => {
                 self.arguments = text_or_json(cursor)?;
             }
-            ("content" | "output" | "response", _) => self.result = result(cursor)?,
-            ("parts", Some(b'[')) => self.parts = Some(cursor.skip()?.at),
+            ("content" | "output", _) if !self.is_within => self.result = result(cursor)?,
+            // Gemini's results: any object.
+            ("response", _) => self.result = text_or_json(cursor)?,
             ("function" | "custom", Some(b'{')) => self.within(cursor, "function_call")?,
             ("functionCall" | "toolUse", Some(b'{')) => self.within(cursor, "tool_use")?,
             ("functionResponse" | "toolResult", Some(b'{')) => {
@@ -123,36 +127,46 @@ impl<'a> Block<'a> {
 
 /// What a tool gave, as one text: parts joined by line ends, any other value as it stands.
 fn result<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
-    match cursor.peek() {
-        Some(b'[') => {
-            let mut texts: Vec<Cow<'a, str>> = Vec::new();
-            cursor.array(|cursor, _| {
-                texts.extend(result(cursor)?);
-                Ok::<_, JsonError>(())
-            })?;
-            Ok(Some(texts.join("\n").into()))
-        }
-        Some(b'{') => {
-            let body = cursor.body();
-            let json = &body[cursor.skip()?.at];
-            let block = Block::of(&mut Cursor::new(json)?, "")?;
-            if block.kind.is_empty() && block.text.is_none() {
-                return Ok(std::str::from_utf8(json).ok().map(Cow::Borrowed));
-            }
-            let mut whole = Budget::new(usize::MAX);
-            Ok(match block.into_part(&mut whole) {
-                Some(Part::Text(text) | Part::Result { text, .. }) => Some(text.into()),
-                Some(Part::Call { .. }) | None => None,
-            })
-        }
-        _ => text_or_json(cursor),
+    if cursor.peek() != Some(b'[') {
+        return piece(cursor);
     }
+    let mut texts: Vec<Cow<'a, str>> = Vec::new();
+    cursor.array(|cursor, _| {
+        texts.extend(piece(cursor)?);
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(Some(texts.join("\n").into()))
+}
+
+/// A part of what a tool gave.
+fn piece<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
+    if cursor.peek() != Some(b'{') {
+        return text_or_json(cursor);
+    }
+    let start = cursor.offset();
+    let block = Block {
+        is_within: true,
+        ..Block::default()
+    };
+    let block = block.read(cursor)?;
+    if block.text.is_none() && block.kind.is_empty() {
+        let json = &cursor.body()[start..cursor.offset()];
+        return Ok(std::str::from_utf8(json).ok().map(Cow::Borrowed));
+    }
+    if block.text.is_none() && block.is_result() {
+        return Ok(Some(mark(&block.kind).into()));
+    }
+    let mut whole = Budget::new(usize::MAX);
+    Ok(match block.into_part(&mut whole) {
+        Some(Part::Text(text) | Part::Result { text, .. }) => Some(text.into()),
+        Some(Part::Call { .. }) | None => None,
+    })
 }
 
 /// A string; `None` for anything else.
 pub(super) fn string<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a, str>>, JsonError> {
-    let body = cursor.body();
-    Ok(cursor.skip()?.text(body))
+    let value = cursor.skip()?;
+    Ok(text(&value, cursor.body()))
 }
 
 /// A string's text, or any other value as it stands; nothing for null.
@@ -161,7 +175,17 @@ pub(super) fn text_or_json<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Cow<'a,
     let value = cursor.skip()?;
     Ok(match value.kind {
         Kind::Null => None,
-        Kind::String { .. } => value.text(body),
+        Kind::String { .. } => text(&value, body),
         _ => std::str::from_utf8(&body[value.at]).ok().map(Cow::Borrowed),
     })
+}
+
+/// A string's text, with U+FFFD for half of a surrogate pair.
+fn text<'a>(value: &Value, body: &'a [u8]) -> Option<Cow<'a, str>> {
+    let Kind::String { .. } = value.kind else {
+        return None;
+    };
+    let inside = &body[value.at.start + 1..value.at.end - 1];
+    let lossy = || unescaped_lossy(inside).into();
+    Some(value.text(body).unwrap_or_else(lossy))
 }

@@ -168,7 +168,9 @@ fn gemini_and_bedrock_are_read() {
     let body = json!({"systemInstruction": {"parts": [{"text": "Be brief."}]}, "contents": [
         {"role": "user", "parts": [{"text": "Look"}, {"inlineData": {"mimeType": "image/png", "data": "iVBOR"}}]},
         {"role": "model", "parts": [{"functionCall": {"name": "find", "args": {"q": 1}}}]},
-        {"role": "user", "parts": [{"functionResponse": {"name": "find", "response": {"result": "no"}}}]}],
+        {"role": "user", "parts": [{"functionResponse": {"name": "find", "response": {"result": "no"}}},
+            {"functionResponse": {"name": "find", "response": {"text": "one", "type": "many", "functionCall": {}}}}]}],
+        "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}},
         "tools": [{"functionDeclarations": [{"name": "find", "description": "Finds.", "parameters": {"type": "OBJECT"}}]}]});
     let call = crate::dialect::decode_for(Dialect::Gemini, body.to_string().into(), Some("m"));
     let read = asked(&call.unwrap());
@@ -177,7 +179,7 @@ fn gemini_and_bedrock_are_read() {
         [
             "user: Look | [inlineData left out]",
             "assistant: =find({\"q\":1})",
-            "user: ->{\"result\":\"no\"}"
+            "user: ->{\"result\":\"no\"} | ->{\"functionCall\":{},\"text\":\"one\",\"type\":\"many\"}"
         ]
     );
     assert_eq!(
@@ -248,13 +250,130 @@ fn the_newest_messages_are_told_and_of_one_that_is_too_long_its_beginning() {
     assert!(asked.is_cut);
 }
 
+#[test]
+fn of_many_prompts_only_the_newest_are_remembered() {
+    let prompts = vec![""; asked::INPUT_MESSAGES_MAX + 10];
+    let body = json!({"model": "m", "prompt": prompts}).to_string();
+    let call = decode(Dialect::OpenaiCompletions, body.into()).unwrap();
+    let places = asked::Places::of(&call).unwrap();
+    assert_eq!(places.messages.len(), asked::INPUT_MESSAGES_MAX);
+    assert_eq!(places.earlier, 10);
+    let read = asked(&call);
+    let told = read.input.len() - 1;
+    let earlier = format!(
+        "system: [{} earlier messages left out]",
+        prompts.len() - told
+    );
+    assert!(read.is_cut);
+    assert_eq!(shown(&read.input)[0], earlier);
+}
+
+#[test]
+fn what_stands_within_a_part_of_a_result_is_not_read() {
+    let result =
+        |content: Value| json!({"type": "tool_result", "tool_use_id": "t", "content": content});
+    let text = json!([{"type": "text", "text": "deep"}]);
+    let asked = read(
+        Dialect::AnthropicMessages,
+        &json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [
+            result(json!([result(text), {"type": "text", "text": "near"}])),
+            result(json!([[["list"]], {"content": {"content": []}}])),
+        ]}]}),
+    );
+    assert_eq!(
+        shown(&asked.input),
+        ["user: t->[tool_result left out]\nnear | t->[[\"list\"]]\n{\"content\":{\"content\":[]}}"]
+    );
+    let body = json!({"systemInstruction": {"parts": [{"text": "near"}, {"parts": [{"text": "deep"}]}]}, "contents": []});
+    let call = crate::dialect::decode_for(Dialect::Gemini, body.to_string().into(), Some("m"));
+    let instructions = super::asked(&call.unwrap()).instructions;
+    assert_eq!(instructions.iter().map(part).collect::<Vec<_>>(), ["near"]);
+}
+
+#[test]
+fn half_a_surrogate_pair_costs_no_more_than_itself() {
+    let raw = r#"a\n\"\ud83d\u00e9\ude00 \ud83d\ude00é\ud83d"#;
+    let told = "a\n\"\u{fffd}é\u{fffd} 😀é\u{fffd}";
+    let body = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"{raw}"}},{{"role":"user","content":[{{"type":"text","text":"{raw}"}}]}}]}}"#
+    );
+    let asked = asked(&decode(Dialect::OpenaiChat, body.into()).unwrap());
+    let said = format!("user: {told}");
+    assert_eq!(shown(&asked.input), [&*said, &*said]);
+    // What is cut in the middle of a pair would look the same: at an end it is left out.
+    let body = format!(r#"{{"choices":[{{"index":0,"message":{{"content":"{raw}."}}}}]}}"#);
+    let said = answer(Dialect::OpenaiChat, &body);
+    assert_eq!(shown(&said.output), [format!("assistant: {told}.")]);
+}
+
+/// All that is kept of an answer.
+const ALL: Keep = Keep {
+    calls: true,
+    text: true,
+    beginning: true,
+};
+
+/// What is kept of one that nobody looks at but to tell it.
+const TOLD: Keep = Keep {
+    calls: false,
+    text: false,
+    beginning: true,
+};
+
+fn given(dialect: Dialect, keep: Keep, body: &str) -> Given {
+    let mut reader = AnswerReader::new(dialect);
+    reader.keep(keep);
+    reader.body(body.as_bytes());
+    *reader.finish(true).given.unwrap()
+}
+
+#[test]
+fn an_answer_is_bounded_as_a_whole_and_more_so_where_it_is_only_told() {
+    let content = "x".repeat(GIVEN_BYTES_MAX - 10);
+    let calls = json!([{"id": "c1", "type": "function", "function": {"name": "find", "arguments": content}}]);
+    let choice = |index| json!({"index": index, "message": {"role": "assistant", "content": content, "tool_calls": calls}});
+    let body = json!({"choices": [choice(0), choice(1)]}).to_string();
+    for (keep, most) in [(ALL, GIVEN_BYTES_MAX), (TOLD, 2 * OUTPUT_BYTES_MAX)] {
+        let given = given(Dialect::OpenaiChat, keep, &body);
+        let texts = given.beginnings().map(|(_, text)| text.len());
+        let calls = given
+            .calls_begun()
+            .iter()
+            .map(|call| call.beginning().len());
+        let kept = texts.chain(calls).sum::<usize>();
+        assert_eq!(kept, most + 1);
+        let told = answered(Dialect::OpenaiChat, &given, None);
+        assert!(told.is_cut && told.bytes() < OUTPUT_BYTES_MAX + 1_024);
+    }
+    // Escapes take room: where that leaves less than would be told, a mark says so.
+    let content = "\\u0041".repeat(OUTPUT_BYTES_MAX);
+    let body = format!(r#"{{"choices":[{{"index":0,"message":{{"content":"{content}"}}}}]}}"#);
+    let given = given(Dialect::OpenaiChat, TOLD, &body);
+    let told = answered(Dialect::OpenaiChat, &given, None);
+    let [Part::Text(text), Part::Text(mark)] = &told.output[0].parts[..] else {
+        panic!("a text and a mark")
+    };
+    assert!(told.is_cut && text.starts_with("AAA"));
+    assert_eq!(mark, "[the rest left out]");
+}
+
+#[test]
+fn what_is_kept_to_be_told_is_nothing_else() {
+    let body = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "I will.",
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{}"}}]}}]});
+    let chat = given(Dialect::OpenaiChat, TOLD, &body.to_string());
+    let body = json!({"choices": [{"index": 0, "text": "upon", "finish_reason": "stop"}]});
+    let completion = given(Dialect::OpenaiCompletions, ALL, &body.to_string());
+    for given in [chat, completion] {
+        assert!(given.beginnings().next().is_some());
+        assert!(given.texts().next().is_none() && given.calls().is_empty());
+        assert_eq!((given.traces().count(), &*given.items()), (0, &b"[]"[..]));
+    }
+}
+
 fn answer(dialect: Dialect, body: &str) -> Answered {
     let mut reader = AnswerReader::new(dialect);
-    reader.keep(Keep {
-        calls: true,
-        text: true,
-        beginning: true,
-    });
+    reader.keep(ALL);
     if body.starts_with('{') {
         reader.body(body.as_bytes());
     } else {

@@ -7,6 +7,8 @@ use crate::dialect::Dialect;
 use crate::dialect::content::{Message, Part, Tool};
 use crate::traces::content::{Content, ToolContent};
 use crate::traces::wire::Wire;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 const JSON: &str = "application/json";
@@ -38,25 +40,33 @@ pub(super) fn call(content: &Content, dialect: Dialect, style: Style, out: &mut 
             value(out, "output", &chat(&output));
             for (number, tool) in asked.tools.iter().enumerate() {
                 let name = format!("llm.tools.{number}.tool.json_schema");
-                out.text(ATTRIBUTES, &name, &declared(tool).to_string());
+                let declared = Declared {
+                    kind: &tool.kind,
+                    function: described(tool, None),
+                };
+                out.text(ATTRIBUTES, &name, &written(&declared));
             }
         }
         Vocabulary::GenAi => {
-            let parts: Vec<Value> = asked.instructions.iter().map(part).collect();
-            list(out, "gen_ai.system_instructions", parts);
-            let input = asked.input.iter().map(|said| message(said, false));
-            list(out, "gen_ai.input.messages", input.collect());
-            let output = output.iter().map(|said| message(said, true));
-            list(out, "gen_ai.output.messages", output.collect());
+            let parts: Vec<Said<'_>> = asked.instructions.iter().map(part).collect();
+            list(out, "gen_ai.system_instructions", &parts);
+            let input: Vec<_> = asked
+                .input
+                .iter()
+                .map(|said| message(said, false))
+                .collect();
+            list(out, "gen_ai.input.messages", &input);
+            let output: Vec<_> = output.iter().map(|said| message(said, true)).collect();
+            list(out, "gen_ai.output.messages", &output);
             definitions(out, &asked.tools);
         }
         Vocabulary::Langfuse => {
             let input = chat(&lines(&asked.instructions, &asked.input));
-            list(out, "langfuse.observation.input", input);
+            list(out, "langfuse.observation.input", &input);
             list(
                 out,
                 "langfuse.observation.output",
-                chat(&lines(&[], output)),
+                &chat(&lines(&[], output)),
             );
             definitions(out, &asked.tools);
         }
@@ -93,64 +103,118 @@ pub(super) fn tool(content: &ToolContent, style: Style, out: &mut Wire) {
 }
 
 /// A list as JSON, unless there is nothing in it.
-fn list(out: &mut Wire, name: &str, values: Vec<Value>) {
+fn list(out: &mut Wire, name: &str, values: &[impl Serialize]) {
     if !values.is_empty() {
-        out.text(ATTRIBUTES, name, &Value::from(values).to_string());
+        out.text(ATTRIBUTES, name, &written(values));
     }
+}
+
+fn written(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 // === OpenTelemetry ===
 
-/// `{"role", "parts", "finish_reason"}`; an answer always says why it stopped.
-fn message(said: &Message, is_answer: bool) -> Value {
-    let parts: Vec<Value> = said.parts.iter().map(part).collect();
-    let mut message = json!({"role": said.role, "parts": parts});
-    if is_answer {
-        message["finish_reason"] = said.finish.as_deref().unwrap_or("stop").into();
-    }
-    message
+#[derive(Serialize)]
+struct Told<'a> {
+    role: &'static str,
+    parts: Vec<Said<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish_reason: Option<&'a str>,
 }
 
-fn part(part: &Part) -> Value {
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Said<'a> {
+    Text {
+        content: &'a str,
+    },
+    ToolCall {
+        id: Option<&'a str>,
+        name: &'a str,
+        arguments: Written<'a>,
+    },
+    ToolCallResponse {
+        id: Option<&'a str>,
+        response: &'a str,
+    },
+}
+
+/// JSON as somebody wrote it, to the digit, and anything else as a text.
+enum Written<'a> {
+    Json(&'a RawValue),
+    Text(&'a str),
+}
+
+impl<'a> Written<'a> {
+    /// No arguments are empty ones.
+    fn of(text: &'a str) -> Self {
+        let json = if text.is_empty() { "{}" } else { text };
+        serde_json::from_str(json).map_or(Self::Text(text), Self::Json)
+    }
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Json(json) => json.serialize(serializer),
+            Self::Text(text) => text.serialize(serializer),
+        }
+    }
+}
+
+/// A message; an answer always says why it stopped.
+fn message(said: &Message, is_answer: bool) -> Told<'_> {
+    Told {
+        role: said.role,
+        parts: said.parts.iter().map(part).collect(),
+        finish_reason: is_answer.then(|| said.finish.as_deref().unwrap_or("stop")),
+    }
+}
+
+fn part(part: &Part) -> Said<'_> {
     match part {
-        Part::Text(text) => json!({"type": "text", "content": text}),
+        Part::Text(content) => Said::Text { content },
         Part::Call {
             id,
             name,
             arguments,
-        } => {
-            json!({"type": "tool_call", "id": id, "name": name, "arguments": parsed(arguments)})
-        }
-        Part::Result { id, text } => {
-            json!({"type": "tool_call_response", "id": id, "response": text})
-        }
+        } => Said::ToolCall {
+            id: id.as_deref(),
+            name,
+            arguments: Written::of(arguments),
+        },
+        Part::Result { id, text } => Said::ToolCallResponse {
+            id: id.as_deref(),
+            response: text,
+        },
     }
 }
 
-/// JSON as such, and anything else as a text; no arguments are empty ones.
-fn parsed(arguments: &str) -> Value {
-    match arguments {
-        "" => json!({}),
-        text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+/// A tool as it is described.
+#[derive(Serialize)]
+struct Described<'a> {
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Written<'a>>,
+}
+
+fn described<'a>(tool: &'a Tool, kind: Option<&'a str>) -> Described<'a> {
+    Described {
+        kind,
+        name: &tool.name,
+        description: tool.description.as_deref(),
+        parameters: tool.parameters.as_deref().map(Written::of),
     }
 }
 
 fn definitions(out: &mut Wire, tools: &[Tool]) {
-    let described = tools.iter().map(|tool| {
-        let mut described = json!({"type": tool.kind, "name": tool.name});
-        describe(tool, &mut described);
-        described
-    });
-    list(out, "gen_ai.tool.definitions", described.collect());
-}
-
-fn describe(tool: &Tool, described: &mut Value) {
-    if let Some(description) = &tool.description {
-        described["description"] = description.as_str().into();
-    }
-    if let Some(schema) = &tool.parameters {
-        described["parameters"] = parsed(schema);
-    }
+    let tools = tools.iter().map(|tool| described(tool, Some(&tool.kind)));
+    list(out, "gen_ai.tool.definitions", &tools.collect::<Vec<_>>());
 }
 
 // === Chat messages ===
@@ -256,14 +320,18 @@ fn numbered(out: &mut Wire, under: &str, lines: &[Line<'_>]) {
 
 fn value(out: &mut Wire, side: &str, messages: &[Value]) {
     if !messages.is_empty() {
-        let text = serde_json::to_string(messages).unwrap_or_default();
-        out.text(ATTRIBUTES, &format!("{side}.value"), &text);
+        out.text(ATTRIBUTES, &format!("{side}.value"), &written(messages));
         out.text(ATTRIBUTES, &format!("{side}.mime_type"), JSON);
     }
 }
 
-fn declared(tool: &Tool) -> Value {
-    let mut function = json!({"name": tool.name});
-    describe(tool, &mut function);
-    json!({"type": tool.kind, "function": function})
+/// A tool as chat declares it.
+#[derive(Serialize)]
+struct Declared<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    function: Described<'a>,
 }
+
+#[cfg(test)]
+mod tests;
