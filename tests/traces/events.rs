@@ -316,7 +316,11 @@ async fn a_call_that_cannot_go_on_ends_as_its_try_did() {
             (call.tag("bursar.ending"), call.tag("bursar.reason")),
             (ending, reason)
         );
-        assert_eq!(names(call), ["bursar.fallback", "bursar.refused"], "{call:?}");
+        assert_eq!(
+            names(call),
+            ["bursar.fallback", "bursar.refused"],
+            "{call:?}"
+        );
         let is_in_doubt = call.tags.contains_key("bursar.in_doubt_usd");
         assert_eq!(is_in_doubt, ending == "unreconciled", "{call:?}");
     }
