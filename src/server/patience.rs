@@ -51,7 +51,7 @@ pub struct Patient<I> {
 }
 
 /// How an HTTP/2 connection begins.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl<I> Patient<I> {
     /// Bounds each head to `head`, and the wait for the first to `idle`.
@@ -78,6 +78,9 @@ impl<I> Patient<I> {
         {
             let met = left.len().min(bytes.len());
             self.preface = (left[..met] == bytes[..met]).then_some(read + met);
+            if self.is_http2() {
+                self.overdue = None;
+            }
         }
     }
 

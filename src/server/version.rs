@@ -4,6 +4,7 @@
 //! read buffer then begins half full and doubles, which costs 8 KiB for as long as the connection stands.
 
 use super::Bounds;
+use super::patience::PREFACE;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -14,8 +15,8 @@ use tokio::net::TcpStream;
 /// How often an HTTP/2 caller that says nothing is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How an HTTP/2 connection begins; no HTTP/1 request does.
-const PREFACE: &[u8; 4] = b"PRI ";
+/// So many bytes of HTTP/2's preface tell it from every HTTP/1 request.
+const TELLING: usize = 4;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Version {
     /// # Errors
     /// The connection's.
     pub async fn of(stream: &TcpStream) -> io::Result<Self> {
-        let mut first = [0; PREFACE.len()];
+        let mut first = [0; TELLING];
         let length = stream.peek(&mut first).await?;
         Ok(Self::told_by(&first[..length]))
     }

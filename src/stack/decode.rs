@@ -96,8 +96,8 @@ async fn read(request: Request<Arriving>) -> Result<Request<Outgoing>, Refused> 
     let (mut parts, body) = request.into_parts();
     let bytes = match body {
         Arriving::Wire(body) => {
-            let patience = Patience::new(pause);
-            collect(&mut parts.headers, body, max_bytes, patience).await?
+            let time = BodyTime::new(pause);
+            collect(&mut parts.headers, body, max_bytes, time).await?
         }
         Arriving::Frame(bytes) => bytes,
     };
@@ -113,7 +113,7 @@ async fn collect(
     headers: &mut http::HeaderMap,
     mut body: Incoming,
     max_bytes: usize,
-    patience: Patience,
+    time: BodyTime,
 ) -> Result<Bytes, Refused> {
     if body.size_hint().lower() > max_bytes as u64 {
         // Whoever asked first has sent nothing yet.
@@ -123,9 +123,9 @@ async fn collect(
         return Err(too_large(max_bytes));
     }
     let read = match headers.get(header::CONTENT_ENCODING) {
-        None => whole(&mut body, max_bytes, patience).await,
+        None => whole(&mut body, max_bytes, time).await,
         Some(encoding) => match unpacked(encoding.as_bytes(), &mut body) {
-            Ok(mut unpacked) => whole(&mut unpacked, max_bytes, patience).await,
+            Ok(mut unpacked) => whole(&mut unpacked, max_bytes, time).await,
             Err(_) => {
                 let message = "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
                 Err(Refused::new(Code::InvalidRequest, message).status(415))
@@ -142,14 +142,14 @@ async fn collect(
 
 /// How long a body is waited for.
 #[derive(Clone, Copy)]
-struct Patience {
+struct BodyTime {
     /// Between two pieces.
     pause: Duration,
     /// When all of it must be there.
     until: Instant,
 }
 
-impl Patience {
+impl BodyTime {
     fn new(pause: Duration) -> Self {
         let until = Instant::now() + pause.saturating_mul(PAUSES_MAX);
         Self { pause, until }
@@ -162,7 +162,7 @@ impl Patience {
 }
 
 /// Reads a body to its end: at most `max_bytes`.
-async fn whole<B>(body: &mut B, max_bytes: usize, patience: Patience) -> Result<Bytes, Refused>
+async fn whole<B>(body: &mut B, max_bytes: usize, time: BodyTime) -> Result<Bytes, Refused>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
@@ -170,7 +170,7 @@ where
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let next = timeout_at(patience.next(), body.frame()).await;
+        let next = timeout_at(time.next(), body.frame()).await;
         let frame = match next.map_err(|_| too_slow())? {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
