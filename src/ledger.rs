@@ -48,6 +48,7 @@ use account::{Account, AccountAt, Accounts};
 use hold::Holds;
 use line::Line;
 use quote::Quote;
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ use std::sync::Arc;
 pub type Dimension = (&'static str, Arc<str>);
 
 /// Which counter: (limit, values of its `per`, window).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AccountKey {
     /// The limit's id: its name and a digest of its shape (`match`, `per`, window rule), so that a
     /// changed shape is another account. Caps are no part of it.
@@ -72,6 +73,18 @@ impl AccountKey {
     #[must_use]
     pub fn is_per_call(&self) -> bool {
         self.per.iter().any(|(dimension, _)| *dimension == "call")
+    }
+}
+
+// By hand: every call hashes its keys, and the names of the sides go with the limit.
+impl Hash for AccountKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { limit, per, window } = self;
+        limit.hash(state);
+        for (_, value) in per.iter() {
+            value.hash(state);
+        }
+        state.write_i64(window.map_or(i64::MIN, |opened| opened.0));
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Hold {
     purse: Arc<Purse>,
     id: HoldId,
     /// What was granted, and on which terms.
-    pub terms: Held,
+    pub terms: Box<Held>,
     /// The accounts that cover the call.
     pub accounts: Arc<[AccountKey]>,
     place: Place,
@@ -146,8 +146,34 @@ impl Purse {
         deadline: UnixMs,
         tighten: impl FnOnce(&mut Ask),
     ) -> Result<Hold, NoHold> {
-        let place = self.place().await?;
-        let mut verdict = match self.ask(asker, ask, Patience::Peek) {
+        let asked = match self.store.try_reserve() {
+            Ok(place) => match self.ask(asker, ask, Patience::Peek) {
+                Ok(Verdict::Held(terms)) => return Ok(self.begun(ask, terms, place)),
+                asked => Some((place, asked)),
+            },
+            Err(_) => None,
+        };
+        // Most calls fit at once: what it takes to wait is no part of their futures.
+        Box::pin(self.hold_on(asked, asker, ask, deadline, tighten)).await
+    }
+
+    /// Goes on from what the purse said at once; `None`: it was not asked, for want of a place.
+    async fn hold_on(
+        self: &Arc<Self>,
+        asked: Option<(Place, Result<Verdict, Waiting>)>,
+        asker: &Asker,
+        ask: &mut Ask,
+        deadline: UnixMs,
+        tighten: impl FnOnce(&mut Ask),
+    ) -> Result<Hold, NoHold> {
+        let (place, asked) = match asked {
+            Some(asked) => asked,
+            None => {
+                let place = self.place().await?;
+                (place, self.ask(asker, ask, Patience::Peek))
+            }
+        };
+        let mut verdict = match asked {
             Ok(verdict) => verdict,
             Err(waiting) => waiting.verdict().await,
         };
@@ -255,21 +281,28 @@ impl Purse {
 
     fn held(self: &Arc<Self>, ask: &Ask, verdict: Verdict, place: Place) -> Result<Hold, NoHold> {
         match verdict {
-            Verdict::Held(terms) => {
-                let accounts = ask.covers.iter().filter(|cover| !cover.key.is_per_call());
-                let accounts = accounts.map(|cover| cover.key.clone()).collect();
-                Ok(Hold {
-                    purse: Arc::clone(self),
-                    id: terms.id,
-                    terms,
-                    accounts,
-                    place,
-                })
-            }
+            Verdict::Held(terms) => Ok(self.begun(ask, terms, place)),
             Verdict::Rolled => Err(NoHold::Rolled),
             Verdict::Refused(refusal) => Err(NoHold::Refused(refusal)),
             Verdict::Short(_) => Err(NoHold::Short),
             Verdict::Waiting(_) => unreachable!("an asker is answered"),
+        }
+    }
+
+    fn begun(self: &Arc<Self>, ask: &Ask, terms: Box<Held>, place: Place) -> Hold {
+        let keys = ask.covers.iter().map(|cover| &cover.key);
+        // Few calls have a ceiling of their own; without one the list is as long as theirs.
+        let accounts = if keys.clone().any(AccountKey::is_per_call) {
+            keys.filter(|key| !key.is_per_call()).cloned().collect()
+        } else {
+            keys.cloned().collect()
+        };
+        Hold {
+            purse: Arc::clone(self),
+            id: terms.id,
+            terms,
+            accounts,
+            place,
         }
     }
 

@@ -173,12 +173,7 @@ impl Policies {
     /// Appends the accounts that cover a call, in the order of the file, and returns the ceilings
     /// on the call by itself. With `facts.tool` set: the accounts that cover that one tool call
     /// (limits with `tool` in `per` or `match`), and no others.
-    pub fn covers(
-        &self,
-        facts: &Facts,
-        now: UnixMs,
-        out: &mut Vec<(LimitIndex, Cover)>,
-    ) -> CallCeilings {
+    pub fn covers(&self, facts: &Facts, now: UnixMs, out: &mut Vec<Cover>) -> CallCeilings {
         let mut ceilings = CallCeilings::default();
         for (i, rule) in self.rules.iter().enumerate() {
             let limit = &rule.limit;
@@ -189,7 +184,10 @@ impl Policies {
                 continue;
             }
             if limit.per == Per::Call {
-                let caps = self.caps_for(rule, facts);
+                let mut caps = limit.caps;
+                if rule.by_claim {
+                    self.tighten(rule, facts, &mut caps);
+                }
                 let side = match limit.observe {
                     true => &mut ceilings.observe,
                     false => &mut ceilings.deny,
@@ -198,8 +196,7 @@ impl Policies {
                 continue;
             }
             let window = rule.clock.map(|clock| self.clocks[clock].opened(now));
-            let cover = self.cover(rule, facts, window);
-            out.push((LimitIndex(i), cover));
+            out.push(self.cover(rule, facts, window));
         }
         ceilings
     }
@@ -227,28 +224,23 @@ impl Policies {
 
     fn cover(&self, rule: &Rule, facts: &Facts, window: Option<UnixMs>) -> Cover {
         let limit = &rule.limit;
-        let mut caps = self.caps_for(rule, facts);
-        if facts.unattributed && limit.is_per(Side::Task) {
-            // The unattributed task of a day is no stretch of work that could last too long.
-            caps.0[Meter::Duration as usize] = None;
-        }
-        Cover {
+        let mut cover = Cover {
             key: rule.key(facts, window),
-            caps,
+            caps: limit.caps,
             observe: limit.observe,
             warn_permille: limit
                 .warn_at
                 .map(|millionths| u16::try_from(millionths / 1_000).unwrap_or(1_000)),
             edition: Edition::Policy(self.version()),
-        }
-    }
-
-    fn caps_for(&self, rule: &Rule, facts: &Facts) -> Caps {
-        let mut caps = rule.limit.caps;
+        };
         if rule.by_claim {
-            self.tighten(rule, facts, &mut caps);
+            self.tighten(rule, facts, &mut cover.caps);
         }
-        caps
+        if facts.unattributed && limit.is_per(Side::Task) {
+            // The unattributed task of a day is no stretch of work that could last too long.
+            cover.caps.0[Meter::Duration as usize] = None;
+        }
+        cover
     }
 
     /// A caller that picks its own role or agent shall gain nothing by the choice: where `rule`

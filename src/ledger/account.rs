@@ -118,19 +118,22 @@ impl Account {
             warn_permille,
             edition,
         } = cover;
+        let lowered;
         let caps = match *edition {
             Edition::Policy(version) if version < self.version => return false,
             Edition::Policy(version) => {
                 self.version = version;
-                *caps
+                caps
             }
-            Edition::Falling => self.caps.caps().lowered(caps),
+            Edition::Falling => {
+                lowered = self.caps.caps().lowered(caps);
+                &lowered
+            }
         };
-        if self.caps.are(&caps) && self.observe == *observe && self.warn_permille == *warn_permille
-        {
+        if self.caps.are(caps) && self.observe == *observe && self.warn_permille == *warn_permille {
             return false;
         }
-        self.caps = Capped::from(&caps);
+        self.caps = Capped::from(caps);
         self.observe = *observe;
         self.warn_permille = *warn_permille;
         true

@@ -321,7 +321,7 @@ impl Ledger {
         need: Need,
         quoted: Amounts,
         told: Option<u64>,
-    ) -> Held {
+    ) -> Box<Held> {
         let Need {
             quote: _,
             places,
@@ -389,14 +389,14 @@ impl Ledger {
             added: 0,
             made_by,
         });
-        Held {
+        Box::new(Held {
             id,
             quoted,
             told,
             deadline,
             remaining,
             observed,
-        }
+        })
     }
 
     fn end(&mut self, now: UnixMs, id: HoldId, charge: &Charge) -> End {

@@ -65,6 +65,10 @@ impl Meters {
         Self(self.0 | 1 << meter as u16)
     }
 
+    pub(super) fn with_if(self, meter: Meter, has: bool) -> Self {
+        Self(self.0 | u16::from(has) << meter as u16)
+    }
+
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }

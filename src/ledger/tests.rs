@@ -280,7 +280,7 @@ impl Desk {
 
 fn held(verdict: Verdict) -> Held {
     match verdict {
-        Verdict::Held(held) => held,
+        Verdict::Held(held) => *held,
         other => panic!("held, not {other:?}"),
     }
 }

@@ -20,7 +20,7 @@ pub enum Patience {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The money is set aside.
-    Held(Held),
+    Held(Box<Held>),
     /// It does not fit as it is, or not without a lower output cap (only under [`Patience::Peek`]).
     Short(Shortage),
     /// The answer comes later, by [`Ledger::woken`](super::Ledger::woken).

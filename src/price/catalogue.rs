@@ -235,15 +235,9 @@ impl Catalogue {
         if let Some(card) = self.own.find(model, fits) {
             return Ok(card);
         }
-        let sim = self.index("sim").into_iter();
-        let mut asked: Vec<&Index> = self.index(family).into_iter().chain(sim).collect();
-        if let Some(first) = asked.first() {
-            let fallback = first.fallback.iter();
-            asked.extend(fallback.filter_map(|family| self.index(family)));
-        }
         let dashed = dashed_date(model);
         for name in [Some(model), dashed.as_deref()].into_iter().flatten() {
-            for index in &asked {
+            for index in self.asked(family) {
                 if let Some(since) = index.retired.get(name) {
                     return Err(Unpriced::Retired {
                         model: model.to_owned(),
@@ -257,8 +251,18 @@ impl Catalogue {
         }
         Err(Unpriced::Unknown {
             model: model.to_owned(),
-            nearest: nearest(model, std::iter::once(&self.own).chain(asked)),
+            nearest: nearest(model, std::iter::once(&self.own).chain(self.asked(family))),
         })
+    }
+
+    /// The built-in data that is asked for a family's models, in its order.
+    fn asked<'a>(&'a self, family: &'a str) -> impl Iterator<Item = &'a Index> {
+        let own = self.index(family);
+        let sim = std::iter::once_with(|| self.index(SIM)).flatten();
+        let first = std::iter::once_with(move || own.or_else(|| self.index(SIM))).flatten();
+        let fallback = first.flat_map(|first| &first.fallback);
+        let fallback = fallback.filter_map(|family| self.index(family));
+        own.into_iter().chain(sim).chain(fallback)
     }
 
     /// Every family's card that answers to that name, for `bursar prices show`.

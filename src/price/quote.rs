@@ -111,7 +111,11 @@ pub fn dearest(
     prompt: &Prompt,
     settings: &Settings<'_>,
 ) -> Result<Dearest, Unpriceable> {
-    let (more_rounds, fees) = rounds_and_fees(card, selectors, prompt)?;
+    let (more_rounds, fees) = if selectors.surcharges.is_empty() && prompt.hosted_tools.is_empty() {
+        (0, 0)
+    } else {
+        rounds_and_fees(card, selectors, prompt)?
+    };
     let mut input_tokens = input_bound;
     if more_rounds > 0 {
         // Each further round may read all that fits: what the tools bring is not bounded otherwise.
@@ -121,8 +125,8 @@ pub fn dearest(
             .saturating_add(window.saturating_mul(more_rounds));
     }
     let geo = geo_ratio(card, selectors, settings)?;
-    let tiers = selectable_tiers(card, selectors, settings)?;
-    let speeds = selectable_speeds(card, selectors)?;
+    let tier = selectable_tier(card, selectors, settings)?;
+    let speed = selectable_speed(card, selectors)?;
     let inputs = input_kinds(card, selectors, prompt, more_rounds);
     let outputs = output_kinds(selectors);
 
@@ -140,9 +144,9 @@ pub fn dearest(
     let lengths = thresholds(card).filter(|over| *over < input_tokens);
     for length in lengths.map(|over| over.saturating_add(1)).chain([0]) {
         for at in instants(card, settings.at) {
-            for tier in &tiers {
-                for speed in &speeds {
-                    let holds = |mode: &Mode| selects(mode, *tier, *speed, at);
+            for tier in plain_or(tier) {
+                for speed in plain_or(speed) {
+                    let holds = |mode: &Mode| selects(mode, tier, speed, at);
                     let (rates, factor) = card.rates(length, holds);
                     let most = |kinds: &[Option<Kind>]| most_of(&rates, factor.and(geo), kinds);
                     dearest.input_nano_per_million =
@@ -223,6 +227,7 @@ fn elastic(card: &Card, call: &Call, dearest: &Dearest, settings: &Settings<'_>)
 }
 
 /// How many further samplings, and nano-dollars of fees, the hosted tools and surcharges can cause.
+#[cold]
 fn rounds_and_fees(
     card: &Card,
     selectors: &Selectors,
@@ -280,34 +285,40 @@ fn geo_ratio(
     }
 }
 
-/// The tiers at which the answer may be served. A provider may always fall back to its plain tier;
-/// `auto`, said aloud, lets it choose the priority tier too.
-fn selectable_tiers<'a>(
+/// What a provider may always fall back to, and what was selected beside it.
+fn plain_or(selected: Option<&str>) -> impl Iterator<Item = Option<&str>> {
+    std::iter::once(None).chain(selected.map(Some))
+}
+
+/// The tier at which the answer may be served, beside the plain one. `auto`, said aloud, lets the provider
+/// choose the priority tier.
+fn selectable_tier<'a>(
     card: &Card,
     selectors: &'a Selectors,
     settings: &Settings<'a>,
-) -> Result<Vec<Option<&'a str>>, Unpriceable> {
+) -> Result<Option<&'a str>, Unpriceable> {
     let asked = selectors
         .service_tier
         .as_deref()
         .or(settings.tier_when_unasked);
     match asked {
-        None => Ok(vec![None]),
-        Some("auto") => Ok(vec![None, Some("priority")]),
-        Some(tier) if is_plain_tier(tier) => Ok(vec![None]),
-        Some(tier) if card.knows_tier(tier) => Ok(vec![None, Some(tier)]),
+        None => Ok(None),
+        Some("auto") => Ok(Some("priority")),
+        Some(tier) if is_plain_tier(tier) => Ok(None),
+        Some(tier) if card.knows_tier(tier) => Ok(Some(tier)),
         Some(tier) => Err(Unpriceable::ServiceTier(tier.to_owned())),
     }
 }
 
-fn selectable_speeds<'a>(
+/// The speed at which the answer may be served, beside the plain one.
+fn selectable_speed<'a>(
     card: &Card,
     selectors: &'a Selectors,
-) -> Result<Vec<Option<&'a str>>, Unpriceable> {
+) -> Result<Option<&'a str>, Unpriceable> {
     match selectors.speed.as_deref() {
-        None => Ok(vec![None]),
-        Some(speed) if is_plain_speed(speed) => Ok(vec![None]),
-        Some(speed) if card.knows_speed(speed) => Ok(vec![None, Some(speed)]),
+        None => Ok(None),
+        Some(speed) if is_plain_speed(speed) => Ok(None),
+        Some(speed) if card.knows_speed(speed) => Ok(Some(speed)),
         Some(speed) => Err(Unpriceable::Speed(speed.to_owned())),
     }
 }
@@ -331,22 +342,16 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Now, and every instant within a day at which a price may change: a call admitted in one hour may
 /// be billed in the next.
-fn instants(card: &Card, now: UnixMs) -> Vec<UnixMs> {
-    let mut instants = vec![now];
-    for mode in &card.modes {
-        if let Some(from) = mode.from
-            && from > now
-            && from.0 <= now.0.saturating_add(DAY_MS)
-        {
-            instants.push(from);
-        }
-        if let Some((start, end)) = mode.utc {
-            let midnight = now.0 - now.0.rem_euclid(DAY_MS);
-            let at = |minute: u32| UnixMs(midnight + i64::from(minute) * 60_000);
-            instants.extend([at(start), at(end)]);
-        }
-    }
-    instants
+fn instants(card: &Card, now: UnixMs) -> impl Iterator<Item = UnixMs> {
+    let of_mode = move |mode: &Mode| {
+        let from = mode.from.filter(|from| *from > now);
+        let from = from.filter(|from| from.0 <= now.0.saturating_add(DAY_MS));
+        let midnight = now.0 - now.0.rem_euclid(DAY_MS);
+        let at = |minute: u32| UnixMs(midnight + i64::from(minute) * 60_000);
+        let hours = mode.utc.map(|(start, end)| [at(start), at(end)]);
+        from.into_iter().chain(hours.into_iter().flatten())
+    };
+    std::iter::once(now).chain(card.modes.iter().flat_map(of_mode))
 }
 
 /// The kinds of input that the request can hold.

@@ -109,7 +109,13 @@ where
                     let sending = again::send(admission, request, placed, inner);
                     return Box::pin(sending).await;
                 }
-                Ok(placed) => admission.depart(request, placed).await?,
+                Ok(placed) => {
+                    let (admitted, joins) = admission.ready(request, placed);
+                    if joins {
+                        Box::pin(lineage::join(&admission)).await?;
+                    }
+                    admitted
+                }
                 Err(NotYet::Refused(refused)) => return Err(refused),
                 Err(NotYet::LookAgain) => {
                     return Err(Refused::internal("a place looks again itself"));
@@ -148,7 +154,7 @@ where
     }
 }
 
-/// One call on its way to a hold.
+/// One call on its way to a hold. In a box as a rule: it is large, and goes from hand to hand.
 pub(super) struct Admission {
     pub(super) gateway: Arc<Gateway>,
     pub(super) live: Arc<Live>,
@@ -213,7 +219,7 @@ struct Placed {
 }
 
 impl Admission {
-    fn of(gateway: Arc<Gateway>, request: &Request<Outgoing>) -> Result<Self, Refused> {
+    fn of(gateway: Arc<Gateway>, request: &Request<Outgoing>) -> Result<Box<Self>, Refused> {
         let extensions = request.extensions();
         let (Some(attribution), Some(call), Some(routed)) = (
             extensions.get::<Arc<Attribution>>(),
@@ -223,7 +229,7 @@ impl Admission {
             return Err(Refused::internal("admit stands behind route"));
         };
         let arrival = arrival(extensions);
-        let mut admission = Self {
+        let mut admission = Box::new(Self {
             live: Arc::clone(&arrival.live),
             attribution: Arc::clone(attribution),
             call: Arc::clone(call),
@@ -246,7 +252,7 @@ impl Admission {
             aside: extensions.get::<Aside>().is_some(),
             asides: None,
             gateway,
-        };
+        });
         if admission.aside
             && let Some(span) = admission.span.take()
         {

@@ -85,10 +85,9 @@ fn covers(live: &Live, attribution: &Attribution, task: Option<&TaskRecord>) -> 
         let mut sides = cover.key.per.iter().map(|(side, _)| *side);
         sides.any(|side| matches!(side, "model" | "provider"))
     };
-    let found = found.into_iter().map(|(_, cover)| cover);
     let own = task.and_then(|task| own_cover(&task.key, task.caps));
     let allowed = task.and_then(|task| allowed_cover(&task.key, task.allowed.as_ref()));
-    let found = found.filter(|cover| !by_call(cover));
+    let found = found.into_iter().filter(|cover| !by_call(cover));
     found.chain(own).chain(allowed).collect()
 }
 

@@ -153,10 +153,7 @@ fn limits(live: &Live, attribution: &Attribution, call: &Call, routed: &Routed) 
     let of_calls = [&ceilings.deny, &ceilings.observe].map(|ceiling| ceiling.of);
     let of_calls = of_calls.iter().flatten().flatten();
     let of_calls = of_calls.filter_map(|index| policies.limit(*index));
-    let mut ids: Vec<_> = covers
-        .into_iter()
-        .map(|(_, cover)| cover.key.limit)
-        .collect();
+    let mut ids: Vec<_> = covers.into_iter().map(|cover| cover.key.limit).collect();
     ids.extend(of_calls.map(|limit| Arc::clone(&limit.id)));
     ids
 }

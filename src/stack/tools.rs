@@ -49,7 +49,7 @@ pub async fn check(admission: &Admission, task: &Task) -> Result<(), NoHold> {
 fn covers(live: &Live, facts: &Facts) -> Vec<Cover> {
     let mut found = Vec::new();
     live.loaded.policies.covers(facts, clock::now(), &mut found);
-    found.into_iter().map(|(_, cover)| cover).collect()
+    found
 }
 
 /// One answer's tools, to be counted on the accounts of the limits per tool.

@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::{Client, Error as ClientError, ResponseFuture};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use smallvec::SmallVec;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -290,13 +291,13 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Takes headers out by name, in one look at each.
 fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let mut found = headers
-        .keys()
-        .filter(|name| unwanted(name.as_str()))
-        .cloned();
-    let first: [Option<HeaderName>; 8] = std::array::from_fn(|_| found.next());
-    let more: Vec<HeaderName> = found.collect();
-    for name in first.into_iter().flatten().chain(more) {
+    let mut found: SmallVec<[HeaderName; 8]> = SmallVec::new();
+    for name in headers.keys() {
+        if unwanted(name.as_str()) {
+            found.push(name.clone());
+        }
+    }
+    for name in &found {
         headers.remove(name);
     }
 }

@@ -28,7 +28,7 @@ fn policies(text: &str) -> Policies {
     Policies::parse(text, Path::new("limits.toml")).unwrap()
 }
 
-fn covers(policies: &Policies, facts: &Facts, now: UnixMs) -> Vec<(LimitIndex, Cover)> {
+fn covers(policies: &Policies, facts: &Facts, now: UnixMs) -> Vec<Cover> {
     let mut out = Vec::new();
     policies.covers(facts, now, &mut out);
     out
@@ -36,7 +36,7 @@ fn covers(policies: &Policies, facts: &Facts, now: UnixMs) -> Vec<(LimitIndex, C
 
 /// The names of the covering limits with the values they count per.
 fn named(policies: &Policies, facts: &Facts) -> Vec<String> {
-    let name = |(_, cover): &(LimitIndex, Cover)| {
+    let name = |cover: &Cover| {
         let per: Vec<String> =
             (cover.key.per.iter().map(|(side, v)| format!("{side}={v}"))).collect();
         format!("{} {}", Limit::name_in(&cover.key.limit), per.join(" "))
@@ -107,7 +107,7 @@ fn every_limit_that_matches_covers() {
 #[test]
 fn accounts_know_their_window_and_mode() {
     let found = covers(&policies(LIMITS), &facts(), at("2026-06-01T12:34:56Z"));
-    let windows: Vec<_> = found.iter().map(|(_, cover)| cover.key.window).collect();
+    let windows: Vec<_> = found.iter().map(|cover| cover.key.window).collect();
     let expected = [
         None,
         None,
@@ -116,7 +116,7 @@ fn accounts_know_their_window_and_mode() {
         Some(at("2026-06-01T00:00:00Z")),
     ];
     assert_eq!(windows, expected);
-    assert!(found[4].1.observe && !found[0].1.observe);
+    assert!(found[4].observe && !found[0].observe);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_task_is_known_within_its_owner() {
         covers(&policies, &facts(), UnixMs(0)),
         covers(&policies, &other, UnixMs(0)),
     );
-    assert_ne!(ours[0].1.key, theirs[0].1.key);
+    assert_ne!(ours[0].key, theirs[0].key);
 }
 
 #[test]
@@ -137,11 +137,11 @@ fn unattributed_tasks_have_no_deadline() {
     let mut nameless = facts();
     nameless.unattributed = true;
     let duration =
-        |facts: &Facts| covers(&policies, facts, UnixMs(0))[0].1.caps.0[Meter::Duration as usize];
+        |facts: &Facts| covers(&policies, facts, UnixMs(0))[0].caps.0[Meter::Duration as usize];
     assert_eq!(duration(&facts()), Some(1_800_000));
     assert_eq!(duration(&nameless), None);
     assert_eq!(
-        usd(&covers(&policies, &nameless, UnixMs(0))[0].1),
+        usd(&covers(&policies, &nameless, UnixMs(0))[0]),
         Some(2_000_000_000)
     );
 }
@@ -215,20 +215,17 @@ fn a_claimed_role_gets_the_tightest_caps() {
     let mut boss = facts();
     boss.role = Some("supervisor".into());
     let trusted = covers(&policies, &boss, UnixMs(0));
-    assert_eq!(usd(&trusted[0].1), Some(5_000_000_000));
-    assert_eq!(trusted[0].1.caps.0[Meter::Turns as usize], None);
+    assert_eq!(usd(&trusted[0]), Some(5_000_000_000));
+    assert_eq!(trusted[0].caps.0[Meter::Turns as usize], None);
     boss.role_trusted = false;
     let claimed = covers(&policies, &boss, UnixMs(0));
     // The rival's limit is not this owner's, and the limit per agent counts something else.
-    assert_eq!(usd(&claimed[0].1), Some(400_000_000));
-    assert_eq!(claimed[0].1.caps.0[Meter::Turns as usize], Some(10));
-    assert_eq!(
-        claimed[0].1.key, trusted[0].1.key,
-        "the account stays the same"
-    );
+    assert_eq!(usd(&claimed[0]), Some(400_000_000));
+    assert_eq!(claimed[0].caps.0[Meter::Turns as usize], Some(10));
+    assert_eq!(claimed[0].key, trusted[0].key, "the account stays the same");
     boss.owner = "rival".into();
     assert_eq!(
-        usd(&covers(&policies, &boss, UnixMs(0))[0].1),
+        usd(&covers(&policies, &boss, UnixMs(0))[0]),
         Some(10_000_000)
     );
 }
@@ -240,7 +237,7 @@ fn a_claimed_agent_tightens_only_what_matches_on_agents() {
     boss.role = Some("supervisor".into());
     boss.agent_trusted = false;
     assert_eq!(
-        usd(&covers(&policies, &boss, UnixMs(0))[0].1),
+        usd(&covers(&policies, &boss, UnixMs(0))[0]),
         Some(5_000_000_000)
     );
 }

@@ -26,7 +26,7 @@ fn the_first_burst_meets_the_cap_exactly() {
     let held: Vec<Held> = waiting
         .iter()
         .filter_map(|id| match desk.answer(*id) {
-            Some(Verdict::Held(held)) => Some(held),
+            Some(Verdict::Held(held)) => Some(*held),
             None => None,
             other => panic!("{other:?}"),
         })
@@ -93,7 +93,7 @@ fn most_holds_need_no_round_trip() {
         let verdict = desk.request(&fixed(10, &[(&task, 10_000)]));
         desk.serves = true;
         let held = match verdict {
-            Verdict::Held(held) => held,
+            Verdict::Held(held) => *held,
             Verdict::Waiting(id) => {
                 waited += 1;
                 desk.drain();

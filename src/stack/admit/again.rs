@@ -74,7 +74,7 @@ struct Tries {
 /// # Errors
 /// What the caller is told is a refusal.
 pub(super) async fn send<S>(
-    mut admission: Admission,
+    mut admission: Box<Admission>,
     request: Request<Outgoing>,
     placed: Placed,
     mut inner: S,

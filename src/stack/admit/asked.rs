@@ -30,7 +30,7 @@ use tower::Service;
 /// # Errors
 /// The refusal.
 pub async fn wait<S>(
-    admission: Admission,
+    admission: Box<Admission>,
     request: Request<Outgoing>,
     question: Question,
     inner: S,
@@ -124,7 +124,7 @@ impl Admission {
 }
 
 async fn go_on<S>(
-    mut admission: Admission,
+    mut admission: Box<Admission>,
     request: Request<Outgoing>,
     mut question: Question,
     mut inner: S,

@@ -60,15 +60,12 @@ impl Bound {
         let shape = [Meter::Duration, Meter::Depth, Meter::FanOut];
         let capped = covers.bind(|meter| !shape.contains(&meter));
         if call.background && capped {
-            let message = "`background: true` is refused under a cap: its answer, and its cost, would come past the gateway.";
-            return Err(Refused::new(Code::NotPermitted, message));
+            return Err(in_background());
         }
         if live.config().bounds.unlisted_fields == UnlistedFields::Refuse
             && let Some(field) = call.unlisted.first()
         {
-            let message =
-                format!("The field `{field}` is not listed, so what it may cost is not known.");
-            return Err(Refused::new(Code::UnlistedField, &message));
+            return Err(unlisted(field));
         }
         let provider = &admission.routed.provider;
         let model = &*admission.routed.model;
@@ -308,11 +305,25 @@ fn unpriced(call: &Call, input: InputBound, settings: &Settings<'_>) -> (Amounts
     (fixed, call.dialect.generates().then_some(elastic))
 }
 
+#[cold]
+fn in_background() -> Refused {
+    let message = "`background: true` is refused under a cap: its answer, and its cost, would come past the gateway.";
+    Refused::new(Code::NotPermitted, message)
+}
+
+#[cold]
+fn unlisted(field: &str) -> Refused {
+    let message = format!("The field `{field}` is not listed, so what it may cost is not known.");
+    Refused::new(Code::UnlistedField, &message)
+}
+
+#[cold]
 fn no_price(unpriced: &Unpriced) -> Refused {
     let message = format!("A cap in dollars covers this call, and {unpriced}.");
     Refused::new(Code::UnpricedModel, &message)
 }
 
+#[cold]
 fn no_quote(why: &Unpriceable) -> Refused {
     let code = match why {
         Unpriceable::Surcharge(_) => Code::UnlistedField,

@@ -40,13 +40,12 @@ impl Admission {
 
     fn covers_by(&self, live: &Live, task: Option<&Task>) -> Covers {
         let facts = self.facts();
-        let mut found = Vec::with_capacity(6);
+        let mut covers = Vec::with_capacity(6);
         let policies = &live.loaded.policies;
-        let ceilings = policies.covers(&facts, clock::now(), &mut found);
+        let ceilings = policies.covers(&facts, clock::now(), &mut covers);
         if task.is_some() && policies.wraps_up() {
-            self.keep_reserve(policies, &mut found);
+            self.keep_reserve(policies, &mut covers);
         }
-        let mut covers: Vec<_> = found.into_iter().map(|(_, cover)| cover).collect();
         if let Some(task) = task {
             task.own_covers(&mut covers);
         }

@@ -33,6 +33,16 @@ impl Admission {
         request: Request<Outgoing>,
         placed: Placed,
     ) -> Result<Admitted, Refused> {
+        let (admitted, joins) = self.ready(request, placed);
+        if joins {
+            Box::pin(lineage::join(self)).await?;
+        }
+        Ok(admitted)
+    }
+
+    /// The same without the last step: true if the agent is new to its task, which has to be written down
+    /// by [`lineage::join`] before the call leaves.
+    pub(super) fn ready(&self, mut request: Request<Outgoing>, placed: Placed) -> (Admitted, bool) {
         let Placed {
             uri,
             task,
@@ -101,28 +111,24 @@ impl Admission {
             ),
             facts,
         ));
-        // The record owns the hold by now, whoever hangs up meanwhile.
-        if joins {
-            Box::pin(lineage::join(self)).await?;
-        }
-        let (mut parts, _) = request.into_parts();
-        parts.uri = uri;
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_11;
+        request.extensions_mut().clear();
+        let headers = request.headers_mut();
         let provider = &self.routed.provider;
         if provider.config.forward_attribution {
-            self.forward_attribution(&mut parts.headers);
+            self.forward_attribution(headers);
         }
         if let Some(translation) = &self.translation {
-            translation.dress(&mut parts.headers);
+            translation.dress(headers);
         }
-        provider.dress(&mut parts.headers);
+        provider.dress(headers);
         if let Some(value) = Trace::departing(self.trace, span.as_ref()) {
-            parts.headers.insert(&headers::TRACEPARENT, value);
+            headers.insert(&headers::TRACEPARENT, value);
         }
-        parts.version = http::Version::HTTP_11;
-        parts.extensions.clear();
-        let body = crate::dialect::rewrite(call, &edits);
-        let request = Request::from_parts(parts, Outgoing::Whole(body));
-        Ok(Admitted { request, record })
+        *request.body_mut() = Outgoing::Whole(crate::dialect::rewrite(call, &edits));
+        // The record owns the hold by now, whoever hangs up meanwhile.
+        (Admitted { request, record }, joins)
     }
 
     /// What is kept of the call to see how it ends.

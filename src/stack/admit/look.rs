@@ -5,7 +5,7 @@ use super::{
 };
 use crate::stack::upstream::Outgoing;
 use crate::stack::{Code, Refused};
-use crate::task::Standstill;
+use crate::task::{Standstill, Task};
 use futures_util::future::{Either, select};
 use http::Request;
 use std::pin::pin;
@@ -34,8 +34,7 @@ impl Admission {
 
     async fn look(&mut self, request: &Request<Outgoing>) -> Result<Placed, NotYet> {
         if self.gateway.is_draining() {
-            let message = "The gateway is about to stop; its successor takes calls.";
-            return Err(Refused::new(Code::Draining, message).into());
+            return Err(draining().into());
         }
         // Whatever can fail does so before anything is held.
         let mut uri = self.uri(request)?;
@@ -46,21 +45,8 @@ impl Admission {
         let task = self.task().await?;
         // Before the look at its state: a decision in between is then noticed.
         let decisions = task.decisions();
-        match self.gateway.tasks.standstill(&task, &self.attribution) {
-            None => {}
-            Some(Standstill::Asked(id)) => {
-                let question = self.gateway.escalations.question(id, &task);
-                return Err(NotYet::Asked(question));
-            }
-            Some(standstill) => {
-                let refused = match &standstill {
-                    Standstill::Declined(id) => Box::pin(asked::said_no(self, id)).await,
-                    _ => None,
-                };
-                let refused =
-                    refused.unwrap_or_else(|| refusal::standstill(&self.attribution, &standstill));
-                return Err(self.denied(refused).into());
-            }
+        if let Some(standstill) = self.gateway.tasks.standstill(&task, &self.attribution) {
+            return Err(Box::pin(self.stands_still(&task, standstill)).await);
         }
         if !task.conducted.is_clean() {
             Box::pin(breaker::check(self, &task, decisions)).await?;
@@ -112,4 +98,24 @@ impl Admission {
             self.live = self.gateway.live();
         }
     }
+
+    /// What a call is told whose task must not spend now.
+    async fn stands_still(&self, task: &Arc<Task>, standstill: Standstill) -> NotYet {
+        let refused = match &standstill {
+            Standstill::Asked(id) => {
+                return NotYet::Asked(self.gateway.escalations.question(id.clone(), task));
+            }
+            Standstill::Declined(id) => asked::said_no(self, id).await,
+            _ => None,
+        };
+        let refused =
+            refused.unwrap_or_else(|| refusal::standstill(&self.attribution, &standstill));
+        self.denied(refused).into()
+    }
+}
+
+#[cold]
+fn draining() -> Refused {
+    let message = "The gateway is about to stop; its successor takes calls.";
+    Refused::new(Code::Draining, message)
 }

@@ -6,7 +6,7 @@
 //! another, and the cap holds all the same.
 
 use super::Admission;
-use crate::config::{LimitIndex, Policies};
+use crate::config::Policies;
 use crate::dialect::takes_notice;
 use crate::ledger::{Cover, Denial};
 use crate::ops::show;
@@ -73,10 +73,10 @@ impl Admission {
 
     /// The reserve is kept from usual calls. A last call makes no tool calls, so none are counted
     /// against it.
-    pub(super) fn keep_reserve(&self, policies: &Policies, found: &mut [(LimitIndex, Cover)]) {
+    pub(super) fn keep_reserve(&self, policies: &Policies, covers: &mut [Cover]) {
         let last = self.is_last();
-        for (index, cover) in found {
-            let Some(limit) = policies.limit(*index) else {
+        for cover in covers {
+            let Some(limit) = policies.by_id(&cover.key.limit) else {
                 continue;
             };
             if limit.reserve.is_none() {

@@ -1,6 +1,8 @@
 //! The row of a call: by far the most frequent one, so it leaves out what goes without saying, and
 //! [`CallBody::read`] puts that back.
 
+mod written;
+
 use super::body::Text;
 use crate::attribution::{Source, Sourced};
 use crate::store::{CallEntry, Ending};
@@ -27,13 +29,18 @@ impl Tally {
     fn is_zero(&self) -> bool {
         self.0.is_zero()
     }
+
+    /// The quantities without the zeros at the end.
+    fn used(&self) -> &[u64] {
+        let all = &self.0.0;
+        let last = all.iter().rposition(|quantity| *quantity != 0);
+        &all[..last.map_or(0, |last| last + 1)]
+    }
 }
 
 impl Serialize for Tally {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let all = &self.0.0;
-        let used = all.iter().rposition(|quantity| *quantity != 0);
-        let used = &all[..used.map_or(0, |last| last + 1)];
+        let used = self.used();
         let mut list = serializer.serialize_seq(Some(used.len()))?;
         for quantity in used {
             list.serialize_element(quantity)?;

@@ -125,6 +125,11 @@ impl<'c> Group<'c> {
     ) -> Db<i64> {
         self.text.clear();
         serde_json::to_writer(&mut self.text, body)?;
+        self.append_text(kind, at, task)
+    }
+
+    /// Appends a row whose entry stands in `text`.
+    fn append_text(&mut self, kind: Kind, at: UnixMs, task: Option<i64>) -> Db<i64> {
         let seq = self.head.seq + 1;
         let at = at.max(self.head.at);
         let hash = chain::link(&self.head.hash, seq, at.0, kind.name(), &self.text);
@@ -234,7 +239,9 @@ impl<'c> Group<'c> {
         let attribution = &call.attribution;
         let task = task_digest(attribution.owner.as_str(), attribution.task.value.as_str());
         let body = CallBody::new(call, call.ended.max(self.head.at), ids);
-        let seq = self.append(Kind::Call, call.ended, Some(task), &body)?;
+        self.text.clear();
+        body.write(&mut self.text)?;
+        let seq = self.append_text(Kind::Call, call.ended, Some(task))?;
         if in_doubt {
             super::doubts::raise_for_call(self, seq, call, &body.accounts)?;
         }

@@ -368,8 +368,9 @@ pub(super) const AMOUNTS_BYTES: usize = 8 * Meter::COUNT;
 /// Amounts as a column holds them.
 pub(super) fn pack(amounts: &Amounts) -> [u8; AMOUNTS_BYTES] {
     let mut bytes = [0; AMOUNTS_BYTES];
-    for (slot, quantity) in bytes.chunks_exact_mut(8).zip(amounts.0) {
-        slot.copy_from_slice(&quantity.to_le_bytes());
+    let (slots, _) = bytes.as_chunks_mut();
+    for (slot, quantity) in slots.iter_mut().zip(amounts.0) {
+        *slot = quantity.to_le_bytes();
     }
     bytes
 }

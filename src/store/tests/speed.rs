@@ -35,11 +35,8 @@ fn parts() {
     };
     each("write the entry", &mut || {
         text.clear();
-        serde_json::to_writer(
-            &mut text,
-            &CallBody::new(&entry, entry.ended, vec![1, 2, 3]),
-        )
-        .unwrap();
+        let body = CallBody::new(&entry, entry.ended, vec![1, 2, 3]);
+        body.write(&mut text).unwrap();
     });
     let mut hash = [0; 32];
     let text = text.clone();

@@ -156,12 +156,12 @@ impl Admission {
 /// Waits for the first ask, which is on its way, and after a while for a second one beside it. Gives back
 /// the admission that the call goes on with if it failed.
 pub(super) async fn race<S>(
-    mut first: Admission,
+    mut first: Box<Admission>,
     runner: Runner,
     after: Duration,
     (calling, inner): (S::Future, &mut S),
     (spare, tries): (&Request<Outgoing>, &mut Tries),
-) -> (Admission, Answered)
+) -> (Box<Admission>, Answered)
 where
     S: Service<Admitted, Response = Response<AnswerBody>, Error = NoAnswer>,
 {
@@ -175,7 +175,7 @@ where
         return (first, calling.await);
     }
     let beside = runner.second();
-    let mut second = first.beside(beside.clone());
+    let mut second = Box::new(first.beside(beside.clone()));
     // The first may answer meanwhile.
     let admitting = second.admitted(spare, first.span.clone());
     let admitted = match select(calling.as_mut(), pin!(admitting)).await {

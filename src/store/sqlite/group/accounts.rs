@@ -26,6 +26,8 @@ pub(in super::super) struct Account {
     pub balance: Balance,
     /// Since when its limit had been in force when the account was last opened.
     pub limit_since: i64,
+    /// Its row is in the index of those that were granted more than is proven.
+    outstanding: bool,
     changed: bool,
 }
 
@@ -54,7 +56,8 @@ impl Group<'_> {
         if let Some(index) = self.kept.accounts.by_key.get(key) {
             return Ok(Some(*index));
         }
-        let sql = "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, lapsed
+        let sql =
+            "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, lapsed, outstanding
                    FROM accounts WHERE key = ?1";
         let text = key_text(key)?;
         let mut select = self.conn.prepare_cached(sql)?;
@@ -70,7 +73,7 @@ impl Group<'_> {
             return Ok(*index);
         }
         let sql =
-            "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, lapsed, key
+            "SELECT id, limit_since, opened, settled, in_doubt, granted, topped_up, lapsed, outstanding, key
                    FROM accounts WHERE id = ?1";
         let mut select = self.conn.prepare_cached(sql)?;
         let (text, mut account) = select.query_row([id], |row| {
@@ -79,7 +82,7 @@ impl Group<'_> {
                 per: [].into(),
                 window: None,
             };
-            Ok((row.get::<_, String>(8)?, read_account(row, nobody)?))
+            Ok((row.get::<_, String>(9)?, read_account(row, nobody)?))
         })?;
         account.key = serde_json::from_str::<KeyBody>(&text)?.0;
         Ok(self.adopt(account))
@@ -154,6 +157,7 @@ impl Group<'_> {
             key: key.clone(),
             balance,
             limit_since,
+            outstanding: false,
             changed: false,
         }))
     }
@@ -209,8 +213,10 @@ impl Group<'_> {
     /// Writes what the group changed.
     pub(super) fn write_accounts(&mut self) -> Db<()> {
         let sql = "UPDATE accounts SET limit_since = ?1, settled = ?2, in_doubt = ?3, granted = ?4,
-                   topped_up = ?5, outstanding = ?6 WHERE id = ?7";
+                   topped_up = ?5 WHERE id = ?6";
         let mut update = self.conn.prepare_cached(sql)?;
+        // By itself, for it seldom changes, and its index would be written anew all the same.
+        let sql = "UPDATE accounts SET outstanding = ?1 WHERE id = ?2";
         let accounts = &mut self.kept.accounts;
         for index in accounts.changed.drain(..) {
             let account = &mut accounts.list[index];
@@ -224,9 +230,13 @@ impl Group<'_> {
                 pack(&balance.in_doubt).as_slice(),
                 pack(&balance.granted).as_slice(),
                 pack(&balance.topped_up).as_slice(),
-                outstanding,
                 account.id
             ])?;
+            if std::mem::replace(&mut account.outstanding, outstanding) != outstanding {
+                self.conn
+                    .prepare_cached(sql)?
+                    .execute(params![outstanding, account.id])?;
+            }
         }
         Ok(())
     }
@@ -251,6 +261,7 @@ fn read_account(row: &rusqlite::Row<'_>, key: AccountKey) -> rusqlite::Result<Ac
                 .as_blob_or_null()?
                 .map_or(Amounts::ZERO, unpack),
         },
+        outstanding: row.get(8)?,
         changed: false,
     })
 }
