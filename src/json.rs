@@ -486,5 +486,7 @@ impl Value {
     }
 }
 
+pub(crate) use string::{NEAR, near};
+
 #[cfg(test)]
 pub(crate) mod tests;

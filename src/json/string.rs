@@ -170,6 +170,23 @@ fn is_escape(text: &[u8]) -> Option<()> {
     is_one.then_some(())
 }
 
+/// As many bytes [`near`] looks at.
+pub(crate) const NEAR: usize = 16;
+
+/// Where the first byte stands that is one of those meant.
+#[inline(always)]
+pub(crate) fn near<const N: usize>(bytes: &[u8; NEAR], meant: [u8; N]) -> Option<usize> {
+    let found = dispatch!(Level::baseline(), simd => {
+        let bytes = u8x16::load_array_ref(simd, bytes);
+        let mut found = 0;
+        for byte in &meant {
+            found |= bytes.simd_eq(*byte).to_bitmask();
+        }
+        found
+    });
+    (found != 0).then(|| found.trailing_zeros() as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{End, end, survey};

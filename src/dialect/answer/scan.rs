@@ -2,7 +2,7 @@
 //! asked for. It does not validate what it jumps over; a value of another type than the one asked
 //! for is skipped and reported as absent.
 
-use std::borrow::Cow;
+use crate::json::{NEAR, near};
 
 /// The bytes are not JSON, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +150,7 @@ impl<'a> Cursor<'a> {
         let mut depth = 0_usize;
         loop {
             let rest = &self.bytes[self.at..];
-            let is_meant = |byte: u8| byte == b'"' || byte == open || byte == close;
-            let found = first(rest, is_meant, |far| {
+            let found = first(rest, [b'"', open, close], |far| {
                 memchr::memchr3(b'"', open, close, far)
             });
             let found = found.ok_or(Malformed)?;
@@ -175,8 +174,7 @@ impl<'a> Cursor<'a> {
         let from = self.at;
         loop {
             let rest = self.bytes.get(self.at..).ok_or(Malformed)?;
-            let is_meant = |byte: u8| byte == b'"' || byte == b'\\';
-            let found = first(rest, is_meant, |far| memchr::memchr2(b'"', b'\\', far));
+            let found = first(rest, [b'"', b'\\'], |far| memchr::memchr2(b'"', b'\\', far));
             let found = found.ok_or(Malformed)?;
             self.at += found;
             if rest[found] == b'"' {
@@ -190,19 +188,30 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the first byte stands that is meant. Most stand near, for keys and numbers are short: there a call
-/// of what `far` uses costs more than it saves.
-fn first(
+/// Where the first byte stands that is one of those meant. Most stand near, for keys and numbers are short: there
+/// a call of what `far` uses costs more than it saves.
+#[inline(always)]
+fn first<const N: usize>(
     bytes: &[u8],
-    is_meant: impl Fn(u8) -> bool,
+    meant: [u8; N],
     far: impl Fn(&[u8]) -> Option<usize>,
 ) -> Option<usize> {
-    const NEAR: usize = 16;
-    let (near, rest) = bytes.split_at(bytes.len().min(NEAR));
-    match near.iter().position(|byte| is_meant(*byte)) {
-        Some(at) => Some(at),
-        None => far(rest).map(|at| near.len() + at),
+    const BLOCKS: usize = 4;
+    let mut at = 0;
+    let (blocks, _) = bytes.as_chunks::<NEAR>();
+    for block in blocks.iter().take(BLOCKS) {
+        if let Some(found) = near(block, meant) {
+            return Some(at + found);
+        }
+        at += NEAR;
     }
+    let rest = &bytes[at..];
+    let found = if rest.len() < NEAR {
+        rest.iter().position(|byte| meant.contains(byte))
+    } else {
+        far(rest)
+    };
+    found.map(|found| at + found)
 }
 
 /// The inside of a JSON string, as written.
@@ -218,7 +227,7 @@ impl<'a> Text<'a> {
     pub(crate) fn decoded_len(self) -> u64 {
         let mut len = self.0.len();
         let mut rest = self.0;
-        while let Some(at) = memchr::memchr(b'\\', rest) {
+        while let Some(at) = backslash(rest) {
             let (written, meant) = match rest.get(at + 1) {
                 Some(b'u') => (6, escaped_len(rest.get(at + 2..at + 6))),
                 _ => (2, 1),
@@ -231,28 +240,33 @@ impl<'a> Text<'a> {
 
     /// The text as it stands, if that is what it means.
     pub(crate) fn plain(self) -> Option<&'a str> {
-        let is_plain = memchr::memchr(b'\\', self.0).is_none();
+        let is_plain = backslash(self.0).is_none();
         is_plain.then(|| std::str::from_utf8(self.0).ok())?
     }
 
     /// Unescaped; the raw text, made valid, where that fails. At most `bytes_max` bytes are kept.
     pub(crate) fn decoded(self, bytes_max: usize) -> String {
-        let raw = self.0;
-        let mut text = if memchr::memchr(b'\\', raw).is_none() {
-            String::from_utf8_lossy(raw)
-        } else {
-            let quoted = [b"\"", raw, b"\""].concat();
-            match serde_json::from_slice::<String>(&quoted) {
-                Ok(text) => Cow::Owned(text),
-                Err(_) => String::from_utf8_lossy(raw),
-            }
-        }
-        .into_owned();
+        let mut text = match self.plain() {
+            Some(text) => text.to_owned(),
+            None => self.unescaped(),
+        };
         if text.len() > bytes_max {
             text.truncate(text.floor_char_boundary(bytes_max));
         }
         text
     }
+
+    fn unescaped(self) -> String {
+        let quoted = [b"\"", self.0, b"\""].concat();
+        match serde_json::from_slice(&quoted) {
+            Ok(text) => text,
+            Err(_) => String::from_utf8_lossy(self.0).into_owned(),
+        }
+    }
+}
+
+fn backslash(text: &[u8]) -> Option<usize> {
+    first(text, [b'\\'], |far| memchr::memchr(b'\\', far))
 }
 
 /// UTF-8 bytes of one `\uXXXX`; each half of a surrogate pair counts for half of its four.

@@ -10,6 +10,7 @@ use crate::stack::{Code, Refused};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{Response, header};
+use http_body::Body;
 use http_body_util::BodyExt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -103,6 +104,10 @@ impl Underway {
                             return Ok(None);
                         };
                         return Ok(Some(through(first, rest)));
+                    }
+                    // Nothing need be waited for, not even the end.
+                    if body.is_end_stream() {
+                        return Ok(None);
                     }
                 }
             }

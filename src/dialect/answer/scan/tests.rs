@@ -52,9 +52,43 @@ fn a_value_of_another_type_is_absent() {
     assert_eq!(Cursor::new(b"{}").array(|_| Err(Malformed)), Ok(()));
 }
 
+/// How long a text, an array or an object is, found byte by byte; `None` if it does not end.
+fn slowly(json: &[u8]) -> Option<usize> {
+    let text = |mut at: usize| loop {
+        match json.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    };
+    let (open, close) = match json.first()? {
+        b'"' => return text(1),
+        b'[' => (b'[', b']'),
+        _ => (b'{', b'}'),
+    };
+    let (mut at, mut depth) = (0, 0);
+    loop {
+        let byte = *json.get(at)?;
+        at += 1;
+        if byte == b'"' {
+            at = text(at)?;
+        } else if byte == open {
+            depth += 1;
+        } else if byte == close {
+            depth -= 1;
+            if depth == 0 {
+                return Some(at);
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn lengths_are_those_of_the_decoded_text(text in any::<String>(), ascii in any::<bool>()) {
+    fn lengths_are_those_of_the_decoded_text(
+        text in any::<String>(), times in 1..9_usize, ascii in any::<bool>(),
+    ) {
+        let text = text.repeat(times);
         let mut json = serde_json::to_string(&text).unwrap();
         if ascii {
             let escape = |unit: u16| format!("\\u{unit:04x}");
@@ -72,6 +106,26 @@ proptest! {
         let _ = cursor.object(|_, cursor| cursor.array(|cursor| cursor.text().map(drop)));
         let _ = Text(&bytes).decoded_len();
         let _ = Text(&bytes).decoded(8);
+    }
+
+    #[test]
+    fn values_end_where_they_are_found_to_byte_by_byte(
+        parts in proptest::collection::vec(
+            prop_oneof![
+                4 => "\"[a-z ]{0,90}\"[,:]",
+                2 => "\"([a-z ]|\\\\[n\"\\\\]){0,40}\"",
+                2 => "[0-9,.: ]{0,90}",
+                3 => proptest::sample::select(vec!["{", "}", "[", "]"]).prop_map(str::to_owned),
+                1 => proptest::sample::select(vec!["\"", "\\", "\\\"", "\\u00e9", "é"]).prop_map(str::to_owned),
+            ],
+            0..16,
+        ),
+        begins in proptest::sample::select(vec!["{", "[", "\""]),
+        closes in "[]}]{0,8}",
+    ) {
+        let json = format!("{begins}{}{closes}", parts.concat());
+        let skipped = Cursor::new(json.as_bytes()).skip();
+        prop_assert_eq!(skipped.ok().map(<[u8]>::len), slowly(json.as_bytes()));
     }
 
     #[test]
