@@ -434,6 +434,22 @@ impl Key {
         text::decode(body, &self.at, self.escaped).unwrap_or(Cow::Borrowed("\u{fffd}"))
     }
 
+    /// The bytes of its text: enough to compare it with names.
+    #[must_use]
+    #[inline]
+    pub fn name<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.escaped {
+            return self.escaped_name(body);
+        }
+        let inside = body.get(self.at.start + 1..self.at.end - 1);
+        Cow::Borrowed(inside.unwrap_or_default())
+    }
+
+    #[cold]
+    fn escaped_name(&self, body: &[u8]) -> Cow<'static, [u8]> {
+        Cow::Owned(self.text(body).into_owned().into_bytes())
+    }
+
     /// False if the name certainly begins with another byte.
     #[must_use]
     pub fn may_begin_with(&self, body: &[u8], byte: u8) -> bool {

@@ -92,7 +92,7 @@ pub enum AuthError {
 #[derive(Clone, Debug)]
 pub struct Identities {
     all: Vec<Arc<Identity>>,
-    by_key: HashMap<KeyDigest, Arc<Identity>>,
+    by_key: HashMap<KeyDigest, Arc<Identity>, foldhash::quality::RandomState>,
     local: Arc<Identity>,
     configured: bool,
 }
@@ -128,7 +128,7 @@ impl Identities {
             return Self::without(None);
         }
         let read = read.into_iter();
-        let by_key: HashMap<_, _> = read.map(|(who, key)| (key, Arc::new(who))).collect();
+        let by_key: HashMap<_, _, _> = read.map(|(who, key)| (key, Arc::new(who))).collect();
         let mut all: Vec<_> = by_key.values().cloned().collect();
         all.sort_by_key(|identity| identity.place.line);
         Self {

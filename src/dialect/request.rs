@@ -62,6 +62,7 @@ impl From<JsonError> for DecodeError {
 }
 
 impl DecodeError {
+    #[cold]
     fn field(param: &str, message: impl std::fmt::Display) -> Self {
         Self {
             param: Some(param.to_owned()),
@@ -166,21 +167,52 @@ pub fn decode_for(
             message: "The request body must be a JSON object.".to_owned(),
         });
     }
-    let mut reader = Reader::new(dialect, body, &text);
-    reader.call.places.members = cursor.offset() + 1;
+    let mut call = unread(dialect, body);
+    call.places.members = cursor.offset() + 1;
+    let mut reader = Reader::new(&mut call, &text);
     cursor.object(|cursor, key| reader.member(cursor, &key))?;
     cursor.finish()?;
     if let (true, Some(deployment)) = (reader.call.model.is_empty(), deployment) {
         deployment.clone_into(&mut reader.call.model);
     }
-    reader.finish()
+    reader.finish()?;
+    Ok(call)
+}
+
+/// A call of whose body nothing has been read.
+fn unread(dialect: Dialect, body: Bytes) -> Call {
+    Call {
+        dialect,
+        body,
+        model: String::new(),
+        model_at: 0..0,
+        stream: false,
+        usage_asked: !matches!(dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions),
+        asked_output: None,
+        output_caps: Vec::new(),
+        outputs: 1,
+        thinking_budget: None,
+        unclampable: false,
+        predicted_bytes: 0,
+        background: false,
+        prompt: Prompt {
+            steady: true,
+            ..Prompt::default()
+        },
+        selectors: Selectors::default(),
+        ids: BodyIds::default(),
+        unlisted: Vec::new(),
+        chain: Chain::default(),
+        places: Places::default(),
+    }
 }
 
 /// A request being read.
 struct Reader<'a> {
     body: &'a [u8],
     table: fields::Table,
-    call: Call,
+    /// What has been read so far.
+    call: &'a mut Call,
     /// Listed fields met so far, by their place in the table.
     met: u128,
     /// Where the last top-level member ended.
@@ -206,34 +238,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(dialect: Dialect, body: Bytes, text: &'a [u8]) -> Self {
-        let call = Call {
-            dialect,
-            body,
-            model: String::new(),
-            model_at: 0..0,
-            stream: false,
-            usage_asked: !matches!(dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions),
-            asked_output: None,
-            output_caps: Vec::new(),
-            outputs: 1,
-            thinking_budget: None,
-            unclampable: false,
-            predicted_bytes: 0,
-            background: false,
-            prompt: Prompt {
-                steady: true,
-                ..Prompt::default()
-            },
-            selectors: Selectors::default(),
-            ids: BodyIds::default(),
-            unlisted: Vec::new(),
-            chain: Chain::default(),
-            places: Places::default(),
-        };
+    fn new(call: &'a mut Call, text: &'a [u8]) -> Self {
         Self {
             body: text,
-            table: fields::table(dialect),
+            table: fields::table(call.dialect),
             call,
             met: 0,
             last_end: 0,
@@ -252,22 +260,26 @@ impl<'a> Reader<'a> {
 
     /// One top-level member.
     fn member(&mut self, cursor: &mut Cursor<'a>, key: &Key) -> Result<(), DecodeError> {
-        let name = key.text(self.body);
         let start = cursor.offset();
-        let listed = self.table.iter().position(|(listed, _)| *listed == name);
-        let field = if let Some(index) = listed {
+        let bytes = key.name(self.body);
+        let mut table = self.table.iter();
+        let listed = table.position(|(listed, _)| listed.as_bytes() == &*bytes);
+        let unlisted;
+        let (name, field) = if let Some(index) = listed {
+            let (name, field) = self.table[index];
             if self.met & (1 << index) != 0 {
-                return Err(DecodeError::field(&name, "stands in the body twice"));
+                return Err(DecodeError::field(name, "stands in the body twice"));
             }
             self.met |= 1 << index;
-            self.table[index].1
+            (name, field)
         } else {
-            self.unlisted(&name)?;
-            Field::Frame
+            unlisted = key.text(self.body);
+            self.unlisted(&unlisted)?;
+            (&*unlisted, Field::Frame)
         };
-        self.field(cursor, field, &name, key)?;
+        self.field(cursor, field, name, key)?;
         let at = start..cursor.offset();
-        self.note_form(field, &name, &at);
+        self.note_form(field, name, &at);
         if field.enters_prompt() && !self.body[at.clone()].starts_with(b"null") {
             self.frame.add(name.as_bytes());
             self.frame.end();
@@ -306,6 +318,7 @@ impl<'a> Reader<'a> {
 
     /// A field that no table lists. One that differs from a listed field in case alone is an error:
     /// some servers match names without regard to case, and would read it.
+    #[cold]
     fn unlisted(&mut self, name: &str) -> Result<(), DecodeError> {
         // Up and down again, for letters such as U+017F whose other case is an ASCII letter.
         let folded = name.to_uppercase().to_lowercase();
@@ -345,7 +358,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Everything has been read: check what must be there, and take the digests.
-    fn finish(mut self) -> Result<Call, DecodeError> {
+    fn finish(&mut self) -> Result<(), DecodeError> {
         if self.call.model.is_empty() {
             return Err(DecodeError::field("model", "is required"));
         }
@@ -380,7 +393,7 @@ impl<'a> Reader<'a> {
             .filter_map(|cap| cap.tokens)
             .min();
         self.link();
-        Ok(self.call)
+        Ok(())
     }
 
     /// Takes the digests of the chain.

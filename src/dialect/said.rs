@@ -150,9 +150,9 @@ impl<'a> Parts<'a> {
         let body = cursor.body();
         let (mut text, mut thinks) = (None, false);
         let at = cursor.object(|cursor, key| {
-            match &*key.text(body) {
-                "text" | "refusal" => text = string(cursor)?,
-                "type" => thinks = string(cursor)?.is_some_and(|kind| is_thinking(&kind)),
+            match &*key.name(body) {
+                b"text" | b"refusal" => text = string(cursor)?,
+                b"type" => thinks = string(cursor)?.is_some_and(|kind| is_thinking(&kind)),
                 _ => {
                     cursor.skip()?;
                 }

@@ -25,9 +25,12 @@ pub(super) struct End {
 /// or if an escape before it is malformed.
 #[inline]
 pub(super) fn end(level: Level, text: &[u8]) -> Option<End> {
-    if let Some(end) = short(text) {
-        return Some(end);
-    }
+    short(text).or_else(|| long(level, text))
+}
+
+/// The end of any other. Apart, so that the way of most strings stays short.
+#[inline(never)]
+fn long(level: Level, text: &[u8]) -> Option<End> {
     let mut scan = Scan::default();
     let Some(first) = text.first_chunk() else {
         return dispatch!(Level::baseline(), simd => scan.rest(simd, text, 0));
@@ -86,7 +89,8 @@ fn surveyed<S: Simd>(simd: S, body: &[u8]) -> (bool, bool) {
 struct Scan {
     /// 1 if the next block's first byte is escaped.
     carry: u64,
-    escaped: bool,
+    /// Not 0 once a backslash stood in the string.
+    escapes: u64,
 }
 
 impl Scan {
@@ -124,9 +128,9 @@ impl Scan {
         if backslashes | self.carry != 0 {
             let escaped = self.escaped_by(backslashes);
             closing &= !escaped;
-            // What stands behind the string is not its own.
-            let own = (closing & closing.wrapping_neg()).wrapping_sub(1);
-            self.escaped |= (backslashes | escaped) & own != 0;
+            // What stands behind the closing quote is not the string's own.
+            let own = closing ^ closing.wrapping_sub(1);
+            self.escapes |= (backslashes | escaped) & own;
             let mut strange = escaped & own & !(quotes | backslashes);
             if strange != 0 {
                 // Most are ends of lines.
@@ -145,6 +149,11 @@ impl Scan {
     fn escaped_by(&mut self, backslashes: u64) -> u64 {
         let backslashes = backslashes & !self.carry;
         let follows = backslashes << 1 | self.carry;
+        if backslashes & follows == 0 {
+            // Each stands alone, as most do.
+            self.carry = backslashes >> 63;
+            return follows;
+        }
         let odd_starts = backslashes & !EVEN & !follows;
         let (even_runs, carry) = odd_starts.overflowing_add(backslashes);
         self.carry = u64::from(carry);
@@ -155,7 +164,7 @@ impl Scan {
     const fn ended(&self, quote: usize) -> End {
         End {
             quote,
-            escaped: self.escaped,
+            escaped: self.escapes != 0,
         }
     }
 }

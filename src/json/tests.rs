@@ -82,7 +82,9 @@ fn keys_compare_by_text() {
     let mut cursor = Cursor::new(body).unwrap();
     cursor
         .object(|cursor, key| {
-            names.push(key.text(body).into_owned());
+            let text = key.text(body);
+            assert_eq!(*key.name(body), *text.as_bytes());
+            names.push(text.into_owned());
             cursor.skip().map(drop)
         })
         .unwrap();
@@ -189,6 +191,27 @@ proptest! {
     fn never_panics_on_json_like_text(text in r#"[\[\]{}:,"\\ue0-9.\-+ntrfalsu \n]{0,60}"#) {
         let theirs = serde_json::from_str::<IgnoredAny>(&text).is_ok();
         prop_assert_eq!(scan(text.as_bytes()).is_ok(), theirs, "{}", text);
+    }
+
+    #[test]
+    fn escapes_mean_what_serde_json_reads(
+        parts in prop::collection::vec(
+            prop_oneof![
+                "[a-zé ]{0,9}".boxed(),
+                prop::sample::select(vec![
+                    r#"\""#, r"\\", r"\/", r"\b", r"\f", r"\n", r"\r", r"\t", r"\u00e9", r"\u2028",
+                    r"\ud83d\ude00", r"\uD83D", r"\udE00", r"\uffff",
+                ])
+                .prop_map(str::to_owned)
+                .boxed(),
+            ],
+            0..9,
+        ),
+    ) {
+        let json = format!("\"{}\"", parts.concat());
+        let value = scan(json.as_bytes()).unwrap();
+        let text = value.text(json.as_bytes()).map(std::borrow::Cow::into_owned);
+        prop_assert_eq!(text, serde_json::from_str::<String>(&json).ok());
     }
 
     #[test]

@@ -32,6 +32,9 @@ const STALE: u8 = 1 << 4;
 const KNOWN: u8 = 1 << 5;
 const SHARED: u8 = 1 << 6;
 
+/// A record of one step and what was measured beside it is no longer, in bytes.
+const USUAL_BYTES: usize = 96;
+
 /// As many words of one hand-off are read; none has more.
 const MOST_WORDS: u64 = 256;
 
@@ -92,8 +95,8 @@ impl Recording {
 
     /// Ends it: what was recorded; `None` if there was nothing to record.
     #[must_use]
-    pub fn finish(self) -> Option<Box<[u8]>> {
-        (!self.out.is_empty()).then(|| self.out.into_boxed_slice())
+    pub fn finish(self) -> Option<Vec<u8>> {
+        (!self.out.is_empty()).then_some(self.out)
     }
 
     pub(super) fn part(&mut self, part: Part) {
@@ -106,6 +109,7 @@ impl Recording {
             return false;
         };
         if self.out.is_empty() {
+            self.out.reserve(USUAL_BYTES);
             self.out.push(VERSION);
             self.out.extend_from_slice(&heading.life.to_le_bytes());
             number(&mut self.out, heading.number);

@@ -58,7 +58,6 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.attribution(&request) {
             Ok((attribution, task_usd)) => {
-                let attribution = Arc::new(attribution);
                 if let Some(task_usd) = task_usd {
                     request.extensions_mut().insert(task_usd);
                 }
@@ -81,7 +80,7 @@ impl<S> Attribute<S> {
     fn attribution<B>(
         &self,
         request: &Request<B>,
-    ) -> Result<(Attribution, Option<TaskUsd>), Refused> {
+    ) -> Result<(Arc<Attribution>, Option<TaskUsd>), Refused> {
         let extensions = request.extensions();
         let Some(identity) = extensions.get::<Arc<Identity>>() else {
             return Err(Refused::internal("attribute stands behind authenticate"));
@@ -122,22 +121,23 @@ impl<S> Attribute<S> {
             _ => String::new(),
         };
         configured(live, request.headers(), &trace_id, &mut said);
-        let task_usd = match said.task_usd {
-            None => None,
-            Some(text) => Some(TaskUsd(text.trim().parse().map_err(|error| {
-                Refused::new(
-                    Code::InvalidRequest,
-                    &format!("`x-bursar-task-usd`: {error}."),
-                )
-            })?)),
-        };
+        let task_usd = said.task_usd.map(task_usd).transpose()?;
         let call = call.map(|call| &**call);
         let infer = |named: &Named<'_>| {
             let what = (call, target, id);
             inferring::infer(&self.gateway, live, what, request.headers(), named)
         };
-        Ok((assemble(identity, live, call, said, infer)?, task_usd))
+        let attribution = assemble(identity, live, call, said, infer)?;
+        Ok((Arc::new(attribution), task_usd))
     }
+}
+
+fn task_usd(text: &str) -> Result<TaskUsd, Refused> {
+    let usd = text.trim().parse().map_err(|error| {
+        let message = format!("`x-bursar-task-usd`: {error}.");
+        Refused::new(Code::InvalidRequest, &message)
+    });
+    usd.map(TaskUsd)
 }
 
 fn from_path<'a>(target: &'a Target, said: &mut Said<'a>) {

@@ -4,13 +4,14 @@
 
 use super::body::{AnswerBody, BodyError};
 use super::endpoint::Endpoint;
+use super::gate::boxed;
 use super::socket::{self, Arriving};
 use super::upstream::Outgoing;
-use super::{Code, Refused, arrival, live};
-use crate::dialect::{Call, Dialect};
+use super::{Code, Refused, arrival};
+use crate::dialect::Dialect;
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt, StreamBody};
@@ -59,7 +60,7 @@ where
 
     fn call(&mut self, request: Request<Arriving>) -> Self::Future {
         let mut inner = self.inner.clone();
-        Box::pin(async move {
+        boxed(move || async move {
             // No call yet: a socket over which calls will come.
             if *request.method() == Method::GET
                 && let Some(answer) = socket::accepted(&request)?
@@ -72,7 +73,7 @@ where
     }
 }
 
-async fn read(request: Request<Arriving>) -> Result<Request<Outgoing>, Refused> {
+async fn read(mut request: Request<Arriving>) -> Result<Request<Outgoing>, Refused> {
     let dialect = match arrival(request.extensions()).target.endpoint {
         Endpoint::Metered(dialect) => dialect,
         Endpoint::CountTokens => Dialect::AnthropicMessages,
@@ -90,23 +91,22 @@ async fn read(request: Request<Arriving>) -> Result<Request<Outgoing>, Refused> 
         refused.headers.insert(header::ALLOW, post);
         return Err(refused);
     }
-    let live = live(&request);
-    let max_bytes = live.config().bounds.max_body;
-    let pause = live.config().listen.body_timeout;
-    let (mut parts, body) = request.into_parts();
+    let config = arrival(request.extensions()).live.config();
+    let max_bytes = config.bounds.max_body;
+    let time = BodyTime::new(config.listen.body_timeout);
+    let body = std::mem::replace(request.body_mut(), Arriving::Frame(Bytes::new()));
     let bytes = match body {
-        Arriving::Wire(body) => {
-            let time = BodyTime::new(pause);
-            collect(&mut parts.headers, body, max_bytes, time).await?
-        }
+        Arriving::Wire(body) => collect(request.headers_mut(), body, max_bytes, time).await?,
         Arriving::Frame(bytes) => bytes,
     };
-    let target = &arrival(&parts.extensions).target;
+    let target = &arrival(request.extensions()).target;
     let deployment = target.ids.deployment.as_deref();
-    let call = crate::dialect::decode_for(dialect, bytes.clone(), deployment)
-        .map_err(|error| Refused::new(Code::InvalidRequest, &error.to_string()))?;
-    parts.extensions.insert(Arc::new(call) as Arc<Call>);
-    Ok(Request::from_parts(parts, Outgoing::Whole(bytes)))
+    let call = match crate::dialect::decode_for(dialect, bytes.clone(), deployment) {
+        Ok(call) => Arc::new(call),
+        Err(error) => return Err(Refused::new(Code::InvalidRequest, &error.to_string())),
+    };
+    request.extensions_mut().insert(call);
+    Ok(request.map(|_| Outgoing::Whole(bytes)))
 }
 
 async fn collect(
@@ -125,17 +125,23 @@ async fn collect(
     let read = match headers.get(header::CONTENT_ENCODING) {
         None => whole(&mut body, max_bytes, time).await,
         Some(encoding) => match unpacked(encoding.as_bytes(), &mut body) {
-            Ok(mut unpacked) => whole(&mut unpacked, max_bytes, time).await,
+            Ok(mut unpacked) => {
+                let read = whole(&mut unpacked, max_bytes, time).await;
+                if read.is_ok() {
+                    headers.remove(header::CONTENT_ENCODING);
+                }
+                read
+            }
             Err(_) => {
                 let message = "This content encoding is not supported: send gzip, deflate, br or zstd, or none.";
                 Err(Refused::new(Code::InvalidRequest, message).status(415))
             }
         },
     };
-    match &read {
-        Ok(_) => drop(headers.remove(header::CONTENT_ENCODING)),
-        Err(refused) if refused.refusal.status() != 408 => discard(&mut body, max_bytes).await,
-        Err(_) => {}
+    if let Err(refused) = &read
+        && refused.refusal.status() != 408
+    {
+        discard(&mut body, max_bytes).await;
     }
     read
 }
@@ -170,8 +176,15 @@ where
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let next = timeout_at(time.next(), body.frame()).await;
-        let frame = match next.map_err(|_| too_slow())? {
+        // Most bodies have come with their heads, and need no timer.
+        let next = match body.frame().now_or_never() {
+            Some(next) => next,
+            None => {
+                let next = timeout_at(time.next(), body.frame()).await;
+                next.map_err(|_| too_slow())?
+            }
+        };
+        let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let message = format!("The body could not be read: {}.", error.into());

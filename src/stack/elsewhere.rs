@@ -58,11 +58,10 @@ where
     }
 
     fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
-        let endpoint = arrival(request.extensions()).target.endpoint.clone();
-        match endpoint {
+        match &arrival(request.extensions()).target.endpoint {
             Endpoint::Metered(_) => Either::Left(self.inner.call(request)),
             endpoint => {
-                let gateway = Arc::clone(&self.gateway);
+                let (gateway, endpoint) = (Arc::clone(&self.gateway), endpoint.clone());
                 Either::Right(Box::pin(async move {
                     answer(&gateway, endpoint, request).await
                 }))

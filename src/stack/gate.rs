@@ -65,6 +65,13 @@ where
     }
 }
 
+/// A future on the heap, made where it stays. `Box::pin` makes it on the stack and copies all of it, with the
+/// room for whatever it will wait for.
+#[inline(always)]
+pub fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
+}
+
 pin_project! {
     /// The inner service's future, or a refusal that is ready at once.
     #[project = PassingProj]

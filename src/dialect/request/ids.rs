@@ -23,11 +23,12 @@ impl<'a> Reader<'a> {
         let mut met = [false; OURS.len() + 1];
         let mut ours = false;
         cursor.object(|cursor, key| {
-            let name = key.text(self.body);
-            let is_user = name == "user_id";
-            let known = OURS.iter().position(|ours| *ours == name);
+            let name = key.name(self.body);
+            let is_user = *name == *b"user_id";
+            let known = OURS.iter().position(|ours| ours.as_bytes() == &*name);
             if let Some(bit) = known.or(is_user.then_some(OURS.len())) {
                 if met[bit] {
+                    let name = key.text(self.body);
                     return Err(super::values::duplicate(&name, key.at.start));
                 }
                 met[bit] = true;

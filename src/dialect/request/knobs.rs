@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         let mut long = false;
         if cursor.peek() == Some(b'{') {
             cursor.object(|cursor, key| {
-                let is_ttl = key.text(self.body) == "ttl";
+                let is_ttl = *key.name(self.body) == *b"ttl";
                 let value = cursor.skip()?;
                 if is_ttl {
                     // A term that is not known to be short counts as long: long ones cost more.

@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
     fn format(&mut self, cursor: &mut Cursor<'a>) -> Result<(), DecodeError> {
         let mut plain = false;
         cursor.object(|cursor, key| {
-            if key.text(self.body) == "type" {
+            if *key.name(self.body) == *b"type" {
                 let value = cursor.skip()?;
                 plain = value.text(self.body).as_deref() == Some("text");
                 return Ok(());

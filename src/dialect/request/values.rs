@@ -1,6 +1,6 @@
 //! Reading single values of the types that they must have, and objects by the names that matter.
 
-use super::{Cow, Cursor, DecodeError, Kind, Range, Reader, Value};
+use super::{Cow, Cursor, DecodeError, Key, Kind, Range, Reader, Value};
 
 /// Members of an object as it is walked: finds duplicates and cuts cache marks out.
 #[derive(Default)]
@@ -11,6 +11,9 @@ struct Members {
     /// A mark that stands first, so that it takes the comma behind it along.
     open_cut: Option<usize>,
 }
+
+/// Which bits of [`Members::met`] stand for cache marks: those from here on.
+const MARKS_FROM: usize = 62;
 
 /// Names of cache marks: understood on any object inside the prompt.
 const CACHE_MARKS: [&str; 2] = ["cache_control", "prompt_cache_breakpoint"];
@@ -24,42 +27,59 @@ impl<'a> Reader<'a> {
         names: &[&'static str],
         mut each: impl FnMut(&mut Self, &mut Cursor<'a>, &'static str) -> Result<(), DecodeError>,
     ) -> Result<Range<usize>, DecodeError> {
-        debug_assert!(names.len() < 62);
+        debug_assert!(names.len() < MARKS_FROM);
         let mut members = Members::default();
         let at = cursor.object(|cursor, key| {
-            let text = key.text(self.body);
-            let known = names.iter().position(|name| *name == text);
-            let mark = CACHE_MARKS.iter().position(|name| *name == text);
-            if let Some(bit) = known.or(mark.map(|mark| 62 + mark)) {
-                if members.met & (1 << bit) != 0 {
-                    return Err(duplicate(&text, key.at.start));
-                }
-                members.met |= 1 << bit;
-            }
-            if let Some(start) = members.open_cut.take() {
-                self.cuts.push(start..key.at.start);
-            }
-            if mark.is_some() {
-                self.cache_mark(cursor)?;
-                if members.kept {
-                    self.cuts.push(members.last_end..cursor.offset());
-                } else {
-                    members.open_cut = Some(key.at.start);
-                }
-            } else {
-                members.kept = true;
-                match known {
-                    Some(index) => each(self, cursor, names[index])?,
-                    None => cursor.skip().map(drop)?,
-                }
+            if let Some(name) = self.member_of(cursor, &key, names, &mut members)? {
+                each(self, cursor, name)?;
             }
             members.last_end = cursor.offset();
-            Ok(())
+            Ok::<(), DecodeError>(())
         })?;
         if let Some(start) = members.open_cut {
             self.cuts.push(start..members.last_end);
         }
         Ok(at)
+    }
+
+    /// The name of the member that stands next, if it is among `names`; any other is stepped over.
+    fn member_of(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        key: &Key,
+        names: &[&'static str],
+        members: &mut Members,
+    ) -> Result<Option<&'static str>, DecodeError> {
+        let text = key.name(self.body);
+        let place = |names: &[&str]| names.iter().position(|name| name.as_bytes() == &*text);
+        let known = place(names);
+        let mark = match known {
+            None => place(&CACHE_MARKS),
+            Some(_) => None,
+        };
+        if let Some(bit) = known.or(mark.map(|mark| MARKS_FROM + mark)) {
+            if members.met & (1 << bit) != 0 {
+                return Err(duplicate(&key.text(self.body), key.at.start));
+            }
+            members.met |= 1 << bit;
+        }
+        if let Some(start) = members.open_cut.take() {
+            self.cuts.push(start..key.at.start);
+        }
+        if mark.is_some() {
+            self.cache_mark(cursor)?;
+            if members.kept {
+                self.cuts.push(members.last_end..cursor.offset());
+            } else {
+                members.open_cut = Some(key.at.start);
+            }
+            return Ok(None);
+        }
+        members.kept = true;
+        if known.is_none() {
+            cursor.skip()?;
+        }
+        Ok(known.map(|known| names[known]))
     }
 
     /// A string that must be one: `None` for null.
@@ -135,6 +155,7 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[cold]
 pub(super) fn duplicate(name: &str, offset: usize) -> DecodeError {
     DecodeError {
         param: Some(name.to_owned()),

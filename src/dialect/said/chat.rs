@@ -7,15 +7,15 @@ pub(super) fn message<'a>(json: &'a [u8], read: &mut Vec<Said<'a>>) -> Result<()
     let mut said = Said::new(Role::Other, Cow::default());
     let mut parts = Parts::default();
     Cursor::new(json)?.object(|cursor, key| {
-        match &*key.text(json) {
-            "role" => said.role = string(cursor)?.map_or(Role::Other, |name| role(&name)),
-            "content" | "refusal" => parts.read(cursor)?,
-            "name" => said.name = string(cursor)?,
-            "tool_call_id" => said.result_of = string(cursor)?,
-            "tool_calls" if cursor.peek() == Some(b'[') => {
+        match &*key.name(json) {
+            b"role" => said.role = string(cursor)?.map_or(Role::Other, |name| role(&name)),
+            b"content" | b"refusal" => parts.read(cursor)?,
+            b"name" => said.name = string(cursor)?,
+            b"tool_call_id" => said.result_of = string(cursor)?,
+            b"tool_calls" if cursor.peek() == Some(b'[') => {
                 cursor.array(|cursor, _| wanted(cursor, &mut said.tools))?;
             }
-            "function_call" => wanted(cursor, &mut said.tools)?,
+            b"function_call" => wanted(cursor, &mut said.tools)?,
             _ => {
                 cursor.skip()?;
             }
@@ -39,13 +39,13 @@ fn wanted<'a>(cursor: &mut Cursor<'a>, tools: &mut Vec<Wanted<'a>>) -> Result<()
         arguments: Cow::default(),
         id: None,
     };
-    cursor.object(|cursor, key| match &*key.text(body) {
-        "id" => {
+    cursor.object(|cursor, key| match &*key.name(body) {
+        b"id" => {
             wanted.id = string(cursor)?;
             Ok(())
         }
-        "function" | "custom" if cursor.peek() == Some(b'{') => cursor
-            .object(|cursor, key| inner(cursor, &key.text(body), &mut wanted))
+        b"function" | b"custom" if cursor.peek() == Some(b'{') => cursor
+            .object(|cursor, key| inner(cursor, &key.name(body), &mut wanted))
             .map(drop),
         name => inner(cursor, name, &mut wanted),
     })?;
@@ -55,12 +55,12 @@ fn wanted<'a>(cursor: &mut Cursor<'a>, tools: &mut Vec<Wanted<'a>>) -> Result<()
 
 fn inner<'a>(
     cursor: &mut Cursor<'a>,
-    name: &str,
+    name: &[u8],
     wanted: &mut Wanted<'a>,
 ) -> Result<(), JsonError> {
     match name {
-        "name" => wanted.name = string(cursor)?.unwrap_or_default(),
-        "arguments" | "input" => wanted.arguments = text_or_json(cursor)?.unwrap_or_default(),
+        b"name" => wanted.name = string(cursor)?.unwrap_or_default(),
+        b"arguments" | b"input" => wanted.arguments = text_or_json(cursor)?.unwrap_or_default(),
         _ => {
             cursor.skip()?;
         }

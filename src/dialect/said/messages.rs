@@ -11,16 +11,16 @@ pub(super) fn message<'a>(json: &'a [u8], read: &mut Vec<Said<'a>>) -> Result<()
     let mut parts = Parts::default();
     let mut results = Vec::new();
     Cursor::new(json)?.object(|cursor, key| {
-        match &*key.text(json) {
-            "role" => said.role = string(cursor)?.map_or(Role::Other, |name| role(&name)),
-            "content" if cursor.peek() == Some(b'[') => {
+        match &*key.name(json) {
+            b"role" => said.role = string(cursor)?.map_or(Role::Other, |name| role(&name)),
+            b"content" if cursor.peek() == Some(b'[') => {
                 cursor.array(|cursor, _| {
                     let block = Block::read(cursor)?;
                     block.take(&mut said, &mut parts, &mut results);
                     Ok::<_, JsonError>(())
                 })?;
             }
-            "content" => parts.read(cursor)?,
+            b"content" => parts.read(cursor)?,
             _ => {
                 cursor.skip()?;
             }
@@ -59,14 +59,14 @@ impl<'a> Block<'a> {
             return Ok(block);
         }
         let at = cursor.object(|cursor, key| {
-            match &*key.text(body) {
-                "type" => block.kind = string(cursor)?.unwrap_or_default(),
-                "text" => block.text = string(cursor)?,
-                "id" | "tool_use_id" => block.id = string(cursor)?,
-                "name" => block.name = string(cursor)?,
-                "input" => block.input = text_or_json(cursor)?,
-                "content" => block.content.read(cursor)?,
-                "is_error" => block.is_error = body[cursor.skip()?.at] == *b"true",
+            match &*key.name(body) {
+                b"type" => block.kind = string(cursor)?.unwrap_or_default(),
+                b"text" => block.text = string(cursor)?,
+                b"id" | b"tool_use_id" => block.id = string(cursor)?,
+                b"name" => block.name = string(cursor)?,
+                b"input" => block.input = text_or_json(cursor)?,
+                b"content" => block.content.read(cursor)?,
+                b"is_error" => block.is_error = body[cursor.skip()?.at] == *b"true",
                 _ => {
                     cursor.skip()?;
                 }

@@ -37,17 +37,17 @@ fn next<'a>(cursor: &mut Cursor<'a>, read: &mut Vec<Said<'a>>) -> Result<(), Jso
     let body = cursor.body();
     let mut item = Item::default();
     cursor.object(|cursor, key| {
-        match &*key.text(body) {
-            "type" => item.kind = string(cursor)?.unwrap_or_default(),
-            "role" => item.role = string(cursor)?.map(|name| role(&name)),
-            "content" => item.content.read(cursor)?,
-            "output" => {
+        match &*key.name(body) {
+            b"type" => item.kind = string(cursor)?.unwrap_or_default(),
+            b"role" => item.role = string(cursor)?.map(|name| role(&name)),
+            b"content" => item.content.read(cursor)?,
+            b"output" => {
                 item.has_output = cursor.peek() != Some(b'n');
                 item.output.read(cursor)?;
             }
-            "name" => item.name = string(cursor)?,
-            "call_id" => item.id = string(cursor)?,
-            "arguments" | "input" | "action" | "operation" | "code" => {
+            b"name" => item.name = string(cursor)?,
+            b"call_id" => item.id = string(cursor)?,
+            b"arguments" | b"input" | b"action" | b"operation" | b"code" => {
                 item.arguments = text_or_json(cursor)?;
             }
             _ => {

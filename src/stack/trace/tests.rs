@@ -37,3 +37,17 @@ fn a_malformed_parent_begins_a_new_trace() {
 fn ids_differ() {
     assert_ne!(random(), random());
 }
+
+#[test]
+fn an_id_tells_its_number() {
+    let mut text = *b"req_00000000000000000000000000000000";
+    for expected in [0, 1, u128::from(u64::MAX), 1 << 64, u128::MAX, random()] {
+        hex(expected, &mut text[4..]);
+        let id = std::str::from_utf8(&text).unwrap();
+        assert_eq!(id, format!("req_{expected:032x}"));
+        assert_eq!(number(id), Some(expected));
+    }
+    assert_eq!(number("req_1f"), None);
+    assert_eq!(number("req_0000000000000000000000000000000G"), None);
+    assert_eq!(number("429"), None);
+}

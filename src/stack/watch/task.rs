@@ -12,6 +12,7 @@ use crate::loops::{
     Rules, ToolCall, Watch,
 };
 use crate::units::AgentId;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -22,6 +23,8 @@ const MOST_CALLS: usize = 64;
 const OPENING: usize = 4;
 /// … and the last so many, back to the last answer.
 const ENDING: usize = 8;
+/// Most calls hold no more that is new, in messages.
+const USUAL: usize = 4;
 /// Longer ones are left out there, in bytes: nothing is remembered of them but how they begin.
 const OPENING_BYTES: usize = 16 << 10;
 
@@ -132,12 +135,10 @@ impl TaskWatch {
         let output = self.lines[line].take_answer();
         // Only what the call names and does not repeat.
         let named = seen.call.ids.previous_response.is_some();
-        let mut told = if named {
-            said_by_answer(&output)
-        } else {
-            Vec::new()
-        };
-        told.append(&mut said(seen.call, from..seen.call.chain.links.len()));
+        let mut told = said(seen.call, from..seen.call.chain.links.len());
+        if named {
+            told.splice(..0, said_by_answer(&output));
+        }
         if self.lines[line].is_unanswered() && !told.iter().any(Said::is_answer) {
             // What is common was said to both, and answered to neither.
             let line = self.begins(seen, agent);
@@ -212,9 +213,9 @@ impl TaskWatch {
         (mut line, new): (Line, &New<'_>),
         recording: &mut Recording,
     ) -> Option<Judged> {
-        let tools: Vec<Vec<ToolCall<'_>>> = new.said.iter().map(tools).collect();
+        let tools: SmallVec<[Vec<ToolCall<'_>>; USUAL]> = new.said.iter().map(tools).collect();
         let messages = new.said.iter().zip(&tools);
-        let messages: Vec<Message<'_>> =
+        let messages: SmallVec<[Message<'_>; USUAL]> =
             messages.map(|(said, tools)| message(said, tools)).collect();
         let names = self.lines.iter().filter_map(|line| line.name.as_deref());
         let handoffs = self.begun.handoffs(line.agent, &new.said, names);

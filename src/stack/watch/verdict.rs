@@ -194,9 +194,3 @@ fn request(number: u128) -> String {
 fn digest_hex(digest: u64) -> String {
     format!("{digest:016x}")
 }
-
-/// The number in a request's id.
-pub(super) fn number(request: &str) -> u128 {
-    let digits = request.strip_prefix("req_").unwrap_or_default();
-    u128::from_str_radix(digits, 16).unwrap_or(0)
-}
