@@ -31,6 +31,7 @@ pub use wrap_up::NUDGED;
 
 use super::body::AnswerBody;
 use super::failed::NoAnswer;
+use super::gate::boxed;
 use super::meter::Admitted;
 use super::race::Runner;
 use super::route::Routed;
@@ -95,7 +96,7 @@ where
     fn call(&mut self, request: Request<Outgoing>) -> Self::Future {
         let gateway = Arc::clone(&self.gateway);
         let mut inner = self.inner.clone();
-        Box::pin(async move {
+        boxed(move || async move {
             let mut admission = Admission::of(gateway, &request)?;
             if admission.live.loaded.policies.summarises() && !admission.aside {
                 let own = Self {

@@ -14,6 +14,7 @@ pub use stream::{Metered, Whole};
 
 use super::body::{AnswerBody, Upstream};
 use super::failed::{Cure, Failed, NoAnswer};
+use super::gate::boxed;
 use super::record::{Outcome, Record};
 use super::retry::Again;
 use super::upstream::Outgoing;
@@ -74,7 +75,7 @@ where
             mut record,
         } = admitted;
         let mut inner = self.inner.clone();
-        Box::pin(async move {
+        boxed(move || async move {
             if let Err(refused) = record.take_place().await {
                 return Err(shed(record, refused));
             }
