@@ -179,8 +179,9 @@ fn wall_clock() -> UnixNs {
 
 /// The number in a request's id.
 fn number(request: &RequestId) -> u128 {
-    let digits = request.as_str().strip_prefix("req_").unwrap_or_default();
-    u128::from_str_radix(digits, 16).unwrap_or(0).max(1)
+    crate::stack::trace::number(request.as_str())
+        .unwrap_or(0)
+        .max(1)
 }
 
 /// The lower half.

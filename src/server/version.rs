@@ -66,17 +66,20 @@ pub struct Protocols {
 impl Protocols {
     /// Within these bounds.
     pub fn new(bounds: &Bounds) -> Self {
+        // hyper counts the idle time before a head too; `patience` bounds the head itself.
+        let idle = bounds.idle_time;
         let buffer = bounds.header_bytes.max(16 * 1024);
         let head = u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX);
         let mut one = http1::Builder::new();
-        // `patience` sees to heads that do not come.
-        one.header_read_timeout(None)
+        one.timer(TokioTimer::new())
+            .header_read_timeout(idle)
             .max_buf_size(buffer)
             .pipeline_flush(true);
         let mut unknown = auto::Builder::new(TokioExecutor::new());
         unknown
             .http1()
-            .header_read_timeout(None)
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle)
             .max_buf_size(buffer)
             .pipeline_flush(true);
         unknown

@@ -1,6 +1,6 @@
 //! Reads a metered call's body, whole and within bounds, and finds what it says.
 //!
-//! Needs the endpoint. Adds the [`Call`]. A body of any other endpoint is not touched.
+//! Needs the endpoint. Adds the [`Call`](crate::dialect::Call). A body of any other endpoint is not touched.
 
 use super::body::{AnswerBody, BodyError};
 use super::endpoint::Endpoint;

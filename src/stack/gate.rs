@@ -65,8 +65,8 @@ where
     }
 }
 
-/// A future on the heap, made where it stays. `Box::pin` makes it on the stack and copies all of it, with the
-/// room for whatever it will wait for.
+/// A future on the heap, made where it stays as far as the optimizer sees to it. `Box::pin` makes it on the stack
+/// and copies all of it, with the room for whatever it will wait for.
 #[inline(always)]
 pub fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(Box::write(Box::new_uninit(), make()))

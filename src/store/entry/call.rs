@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Tally {
 }
 
 /// The body of [`super::Kind::Call`]. `*_from` says where an attribution came from; without it, from
-/// a header of Bursar's own.
+/// a header of Bursar's own. Written by [`CallBody::write`]; what is derived is what that is held to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallBody<'a> {
