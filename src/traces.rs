@@ -179,7 +179,7 @@ fn wall_clock() -> UnixNs {
 
 /// The number in a request's id.
 fn number(request: &RequestId) -> u128 {
-    crate::stack::trace::number(request.as_str())
+    crate::units::request_number(request.as_str())
         .unwrap_or(0)
         .max(1)
 }

@@ -299,6 +299,29 @@ ids! {
     EscalationId;
 }
 
+/// The number in a request's id, if it is written as Bursar writes them: `req_` and 32 hexadecimal digits.
+#[must_use]
+pub fn request_number(request: &str) -> Option<u128> {
+    let digits = request.strip_prefix("req_")?.as_bytes();
+    let (high, low) = digits.split_first_chunk()?;
+    let (high, low) = (half(high)?, half(low.try_into().ok()?)?);
+    Some(u128::from(high) << 64 | u128::from(low))
+}
+
+/// Half of such a number: arithmetic on all of it at once is slow.
+fn half(digits: &[u8; 16]) -> Option<u64> {
+    let mut half = 0;
+    for digit in digits {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        half = half << 4 | u64::from(digit);
+    }
+    Some(half)
+}
+
 /// Where a call stands in its W3C trace; written as lower-case hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceIds {

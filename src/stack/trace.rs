@@ -8,7 +8,7 @@
 use super::gate::Gate;
 use super::{Refused, arrival, headers};
 use crate::traces::AskSpan;
-use crate::units::{RequestId, TraceIds};
+use crate::units::{RequestId, TraceIds, request_number};
 use http::{HeaderMap, HeaderValue, Request};
 
 /// The stage.
@@ -44,7 +44,7 @@ impl Trace {
     /// its lower half the span's: one id less to keep, and the one leads to the other.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, id: &RequestId) -> Self {
-        let number = number(id.as_str()).unwrap_or_else(random);
+        let number = request_number(id.as_str()).unwrap_or_else(random);
         // Neither may be zero.
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
         let span = (number as u64).max(1);
@@ -145,29 +145,6 @@ pub fn hex(mut number: u128, text: &mut [u8]) {
         *digit = DIGITS[usize::try_from(number & 15).unwrap_or(0)];
         number >>= 4;
     }
-}
-
-/// The number in a request's id, if it is one of ours.
-#[must_use]
-pub fn number(request: &str) -> Option<u128> {
-    let digits = request.strip_prefix("req_")?.as_bytes();
-    let (high, low) = digits.split_first_chunk()?;
-    let (high, low) = (half(high)?, half(low.try_into().ok()?)?);
-    Some(u128::from(high) << 64 | u128::from(low))
-}
-
-/// Half of such a number: arithmetic on all of it at once is slow.
-fn half(digits: &[u8; 16]) -> Option<u64> {
-    let mut half = 0;
-    for digit in digits {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        half = half << 4 | u64::from(digit);
-    }
-    Some(half)
 }
 
 /// Ids need to be unlikely to meet again, not secret: a counter from a random start, mixed.

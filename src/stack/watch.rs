@@ -277,7 +277,7 @@ pub(super) fn answered(
     request: &RequestId,
     (id, output): (&str, &[u8]),
 ) {
-    let number = super::trace::number(request.as_str()).unwrap_or(0);
+    let number = crate::units::request_number(request.as_str()).unwrap_or(0);
     let (key, now) = (memory_key(attribution, call), clock::now());
     gateway
         .watching
@@ -350,7 +350,7 @@ fn seen<'a>(
             .parent
             .as_ref()
             .map(|parent| parent.value.as_str()),
-        request: super::trace::number(request.as_str()).unwrap_or(0),
+        request: crate::units::request_number(request.as_str()).unwrap_or(0),
         decisions,
         recorded,
     }

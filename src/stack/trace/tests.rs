@@ -45,9 +45,9 @@ fn an_id_tells_its_number() {
         hex(expected, &mut text[4..]);
         let id = std::str::from_utf8(&text).unwrap();
         assert_eq!(id, format!("req_{expected:032x}"));
-        assert_eq!(number(id), Some(expected));
+        assert_eq!(request_number(id), Some(expected));
     }
-    assert_eq!(number("req_1f"), None);
-    assert_eq!(number("req_0000000000000000000000000000000G"), None);
-    assert_eq!(number("429"), None);
+    assert_eq!(request_number("req_1f"), None);
+    assert_eq!(request_number("req_0000000000000000000000000000000G"), None);
+    assert_eq!(request_number("429"), None);
 }

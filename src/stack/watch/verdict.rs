@@ -186,7 +186,7 @@ impl Verdict {
     }
 }
 
-/// A request's id from its number: see [`number`](crate::stack::trace::number).
+/// A request's id from its number: see [`request_number`](crate::units::request_number).
 fn request(number: u128) -> String {
     format!("req_{number:032x}")
 }

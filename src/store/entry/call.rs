@@ -9,8 +9,9 @@ use crate::store::{CallEntry, Ending};
 use crate::units::{Amounts, Meter, TraceIds, UnixMs};
 use base64::Engine as _;
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
+#[cfg(test)]
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,14 +39,10 @@ impl Tally {
     }
 }
 
+#[cfg(test)]
 impl Serialize for Tally {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let used = self.used();
-        let mut list = serializer.serialize_seq(Some(used.len()))?;
-        for quantity in used {
-            list.serialize_element(quantity)?;
-        }
-        list.end()
+        serializer.collect_seq(self.used())
     }
 }
 
@@ -83,8 +80,9 @@ impl<'de> Deserialize<'de> for Tally {
 }
 
 /// The body of [`super::Kind::Call`]. `*_from` says where an attribution came from; without it, from
-/// a header of Bursar's own. Written by [`CallBody::write`]; what is derived is what that is held to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// a header of Bursar's own. Written by [`CallBody::write`], which the tests hold to what serde would write.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
 #[serde(deny_unknown_fields)]
 pub struct CallBody<'a> {
     /// `x-bursar-request-id`.
@@ -215,6 +213,7 @@ pub struct CallBody<'a> {
     pub accounts: Vec<i64>,
 }
 
+#[cfg(test)]
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -344,8 +343,7 @@ fn trace_texts(
     let Some(TraceIds { trace, span }) = ids else {
         return (None, None);
     };
-    let digits = request.strip_prefix("req_").unwrap_or_default();
-    let number = u128::from_str_radix(digits, 16).ok();
+    let number = crate::units::request_number(request);
     let own_span = number.map(|number| number & u128::from(u64::MAX));
     let hex = |number: u128, digits: usize| Text::from(format!("{number:0digits$x}"));
     (
